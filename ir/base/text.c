@@ -1,0 +1,90 @@
+#include "ir/base/text.h"
+
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void reserve(Text *t, size_t more)
+{
+    if (t->len + more + 1 <= t->cap)
+        return;
+    size_t cap = t->cap ? t->cap : 64;
+    while (cap < t->len + more + 1)
+        cap *= 2;
+    char *p = arena_alloc(t->arena, cap);
+    if (t->len)
+        memcpy(p, t->at, t->len);
+    t->at = p;
+    t->cap = cap;
+}
+
+void text_add_n(Text *t, const char *s, size_t n)
+{
+    reserve(t, n);
+    memcpy(t->at + t->len, s, n);
+    t->len += n;
+    t->at[t->len] = 0;
+}
+
+void text_add(Text *t, const char *s)
+{
+    text_add_n(t, s, strlen(s));
+}
+
+void text_char(Text *t, char c)
+{
+    text_add_n(t, &c, 1);
+}
+
+void text_vprintf(Text *t, const char *fmt, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, fmt, args);
+    reserve(t, (size_t)n);
+    vsnprintf(t->at + t->len, (size_t)n + 1, fmt, again);
+    va_end(again);
+    t->len += (size_t)n;
+}
+
+void text_printf(Text *t, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    text_vprintf(t, fmt, args);
+    va_end(args);
+}
+
+const char *text_str(const Text *t)
+{
+    return t->at ? t->at : "";
+}
+
+void text_double(Text *t, double x)
+{
+    char buf[40];
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(buf, sizeof buf, "%.*g", digits, x);
+        if (strtod(buf, NULL) == x || x != x)
+            break;
+    }
+    char point = localeconv()->decimal_point[0];
+    for (char *p = buf; *p; p++)
+        if (*p == point)
+            *p = '.';
+    text_add(t, buf);
+}
+
+const char *name_intern_n(Names *n, const char *s, size_t len)
+{
+    MapEntry *e = map_find(&n->map, s, len);
+    if (!e)
+        e = map_put_n(n->arena, &n->map, s, len, NULL);
+    return e->key;
+}
+
+const char *name_intern(Names *n, const char *s)
+{
+    return name_intern_n(n, s, strlen(s));
+}
