@@ -1,0 +1,27 @@
+/* The reference: every op in plain C over float64, slow and obviously right. Everything fast is
+ * compared with it. Values are dense arrays in logical row-major order. */
+#ifndef NPC_IR_EVAL_H
+#define NPC_IR_EVAL_H
+
+#include "ir/base/status.h"
+#include "ir/func.h"
+
+typedef struct EvalTensor {
+    Shape shape;
+    double *at;
+} EvalTensor;
+
+/* Gives the value of a leaf (input, param, state, random) in logical order, or returns false:
+ * fill `at` (shape_elems elements). */
+typedef bool (*EvalLeaf)(void *context, const Node *leaf, double *at);
+
+/* Values of all nodes of `f`, indexed by Val.id, allocated from `arena`. A leaf that is not given
+ * is an error that names it. Sessions' sample ranges do not matter here: every sample is computed,
+ * and weights of zero remove what does not count. */
+Status eval_func(Arena *arena, const Func *f, EvalLeaf leaf, void *context, EvalTensor **values,
+                 Err *err);
+
+/* One node from its operands' values. */
+void eval_node(Arena *arena, const Func *f, Val v, const EvalTensor *const in[], EvalTensor *out);
+
+#endif
