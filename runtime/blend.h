@@ -1,0 +1,28 @@
+/* Sliding-window prediction of a trial: the outputs of all windows that hold a frame are averaged
+ * with equal weights, and the submission's factor per response. specs/dwiseneuro.md 5.1, 5.3. */
+#ifndef NPC_RUNTIME_BLEND_H
+#define NPC_RUNTIME_BLEND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct Blend {
+    uint32_t length;     /* frames of the trial */
+    uint32_t size, step; /* of the window */
+    uint32_t n_neurons;
+} Blend;
+
+/* Windows end at blend_first_end, +1, .., length - 1; 0 of them when the trial is too short. */
+uint32_t blend_windows(const Blend *b);
+uint32_t blend_first_end(const Blend *b);
+/* How many windows hold this frame. */
+uint32_t blend_count(const Blend *b, uint32_t frame);
+/* Adds a window's prediction [neurons size] to sum [neurons length], which starts as zeros. */
+void blend_add(const Blend *b, float *sum, const float *window, uint32_t end);
+/* sum / max(count, 1) in place */
+void blend_finish(const Blend *b, float *sum);
+
+/* 1/std where std > 0.01 nanmean(std), else 1/(0.01 nanmean(std)), also where std is NaN. */
+void response_precision(const float *std, size_t elems, float *out);
+
+#endif

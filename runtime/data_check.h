@@ -1,0 +1,41 @@
+/* `npc data check` and `npc data info`: reads everything of every recording in a folder (except
+ * trials of tier none), names all that is wrong, and summarises the rest. */
+#ifndef NPC_RUNTIME_DATA_CHECK_H
+#define NPC_RUNTIME_DATA_CHECK_H
+
+#include <stdio.h>
+
+#include "runtime/recording.h"
+
+typedef struct Moments {
+    double mean, sd, min, max; /* over valid frames; population sd */
+    uint64_t n;
+} Moments;
+
+typedef struct RecordingInfo {
+    const char *name, *path;
+    uint32_t n_neurons, n_trials, height, width;
+    uint32_t tier_trials[TIER_COUNT];
+    uint32_t tier_withheld[TIER_COUNT];             /* trials whose responses are withheld */
+    uint32_t frames_min, frames_median, frames_max; /* valid */
+    Moments video, response;                        /* withheld responses do not count */
+    Moments behavior[2], pupil[2];
+    const char *missing_statistics; /* "videos/std, ..", "" when complete */
+    uint32_t n_findings;
+} RecordingInfo;
+
+typedef struct DataReport {
+    const char *dir;
+    RecordingInfo *recordings;
+    uint32_t n_recordings;
+    Findings findings;
+} DataReport;
+
+/* Fails only when `dir` itself cannot be read; what is wrong inside goes to the findings. */
+Status data_check(DataReport *out, Arena *arena, const char *dir, Err *err);
+
+void data_report_print(const DataReport *r, FILE *out);
+/* {"recordings": [..], "findings": [{"path", "what", "expected"}, ..]} */
+void data_report_print_json(const DataReport *r, FILE *out);
+
+#endif

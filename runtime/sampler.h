@@ -1,0 +1,63 @@
+/* Which clips make a batch: a pure function of (seed, epoch, step, slot), so that a run can be
+ * resumed anywhere and does not depend on threads.
+ *
+ * An epoch has `clips_per_epoch` items, an equal share per session, permuted afresh and cut into
+ * batches (a remainder is left out). Per clip: trial uniform over the session's trials, last frame
+ * uniform over {span - 1 .. valid - 1}; trials shorter than the window are drawn again. With
+ * probability `mix_chance` a partner of the same session is drawn by the same rule and a CutMix
+ * box with share ~ Beta(mix_alpha, mix_alpha). Within a batch samples are ordered by session
+ * (stable), so that every session's samples are contiguous. Source: specs/dwiseneuro.md 3.2, 3.3.
+ */
+#ifndef NPC_RUNTIME_SAMPLER_H
+#define NPC_RUNTIME_SAMPLER_H
+
+#include "runtime/batch.h"
+#include "runtime/cutmix.h"
+
+/* A session and the trials of it that take part. */
+typedef struct SamplerSession {
+    const Recording *recording;
+    const uint32_t *trials;
+    uint32_t n_trials;
+} SamplerSession;
+
+typedef struct Sampler {
+    uint64_t seed;
+    uint32_t clips_per_epoch, batch;
+    double mix_chance, mix_alpha; /* 0: never mixed */
+    ClipShape clip;
+    const SamplerSession *sessions; /* the caller's, as long as the sampler is used */
+    uint32_t n_sessions;
+} Sampler;
+
+typedef struct Clip {
+    uint32_t session, trial, end;
+    bool is_mixed;
+    uint32_t partner_trial, partner_end;
+    CutmixBox box;
+} Clip;
+
+/* Sizes, shares and recordings fit together; say so before drawing. */
+Status sampler_check(const Sampler *s, Err *err);
+uint32_t sampler_steps(const Sampler *s); /* batches per epoch */
+/* order[clips_per_epoch]: the session of every item of the epoch, permuted. */
+void sampler_order(const Sampler *s, uint32_t epoch, uint32_t *order);
+/* The clips of batch `step` in their final places. item[i] is the epoch's item number of sample i
+ * (batch entries), first[s] and count[s] say where each session's samples are. */
+void sampler_plan(const Sampler *s, const uint32_t *order, uint32_t step, uint32_t *item,
+                  uint32_t *session, uint32_t *first, uint32_t *count);
+/* Draws one clip; reads the drawn trials' lengths. */
+Status sampler_clip(const Sampler *s, uint32_t epoch, uint32_t item, uint32_t session, Clip *out,
+                    Err *err);
+
+/* Validation: a trial is cut into floor(valid / span) disjoint spans from frame 0. */
+uint32_t span_count(const ClipShape *s, uint32_t valid);
+uint32_t span_end(const ClipShape *s, uint32_t span); /* last frame of the clip of that span */
+/* All validation clips of the sessions in order of session, trial, span. */
+Status sampler_validation(const SamplerSession *sessions, uint32_t n_sessions, const ClipShape *s,
+                          Arena *arena, Clip **out, uint32_t *n, Err *err);
+
+/* Beta(alpha, alpha), alpha > 0, from the counter-based generator at (seed, stream, index). */
+double beta_draw(double alpha, uint64_t seed, uint64_t index);
+
+#endif
