@@ -1,0 +1,160 @@
+/* Tile programs: one kernel, from fused group to generated code.
+ *
+ * A tile program says what one kernel computes, without saying for which machine: an iteration
+ * space of named axes, tensors with their layouts and how the iteration reads them, straight-line
+ * scalar code (prologue and epilogue of the anchor), stores and reductions. The CPU generator maps
+ * it to vectors and threads, the CUDA generator to blocks and fragments; the interpreter
+ * (tile_eval.c) runs it plainly and is what both are compared with.
+ *
+ * Anchors
+ *   MAP         no anchor: the code is evaluated at every point of the parallel axes
+ *   CONTRACT    acc[parallel] = sum over the REDUCE axes of code[lhs] * code[rhs]
+ *   STENCIL     the same, where lhs is read on the IN axes (input positions of a convolution):
+ *               plain:      in = out * stride + tap * dilation - pad
+ *               transposed: in = (out + pad - tap * dilation) / stride, where that is whole
+ *               and lhs counts as 0 outside of [0, in size) (the value, not its prologue's input)
+ *   STENCIL_DW  acc[.., tap] = sum over the REDUCE axes (among them the OUT axes of the
+ *               convolution) of code[lhs] (on IN axes) * code[rhs] (on OUT axes)
+ * After the anchor the epilogue code may use INST_ACC, and parallel axes only. Reductions take
+ * values at all parallel points, epilogue included, and sum them over the axes their result lacks.
+ *
+ * Everything here is dense arithmetic on small structs; a program lives in an arena. */
+#ifndef NPC_IR_TILE_H
+#define NPC_IR_TILE_H
+
+#include "ir/base/text.h"
+#include "ir/base/diag.h"
+#include "ir/formula.h"
+#include "ir/shape.h"
+
+enum { TILE_MAX_AXES = 16, TILE_MAX_TERMS = 2 };
+
+/* Where the elements of a tensor lie. Without a lane axis the tensor is dense in the order given.
+ * With one, that axis is cut into blocks of `lanes`; its block index takes the place of the axis in
+ * `order` and the position inside the block is innermost: [b c t h w], lane c, lanes 16 is
+ * b, c / 16, t, h, w, c % 16. The axis is padded to whole blocks; what padding lanes hold is
+ * unspecified. Buffers start on 64 bytes, and 64 bytes beyond their end can be read. */
+typedef struct TileLayout {
+    Shape shape;         /* logical */
+    int order[MAX_RANK]; /* physical: order[0] is the outermost logical axis */
+    int lane;            /* logical axis, or -1 */
+    int lanes;           /* 1 when lane is -1 */
+} TileLayout;
+
+TileLayout tile_layout_plain(const Shape *s);
+int64_t tile_layout_elems(const TileLayout *l); /* with padding */
+bool tile_layout_equal(const TileLayout *a, const TileLayout *b);
+/* Offset in elements of a logical index. */
+int64_t tile_layout_offset(const TileLayout *l, const int64_t *index);
+/* Is the storage the row-major order of the logical axes (lane blocks counted as row-major where
+ * the axis is one block of an only axis)? */
+bool tile_layout_is_plain(const TileLayout *l);
+
+typedef enum TileAxisKind {
+    TILE_PARALLEL,
+    TILE_REDUCE, /* summed by the anchor */
+    TILE_IN,     /* input position of a convolution, derived from an OUT and a tap axis */
+} TileAxisKind;
+
+typedef struct TileAxis {
+    const char *name;
+    int64_t size;
+    TileAxisKind kind;
+} TileAxis;
+
+/* How a tensor's axis follows the iteration: index = sum of coef * axis, or table[axis] (one term;
+ * -1 in the table reads as 0), or 0 with no term. */
+typedef struct TileIndex {
+    int n_terms;
+    int axis[TILE_MAX_TERMS];
+    int64_t coef[TILE_MAX_TERMS];
+    const int32_t *table;
+    int64_t table_len;
+} TileIndex;
+
+typedef struct TileTensor {
+    TileLayout layout;
+    bool is_output;
+    int buffer; /* whose it is: meaning given by the plan (index of a value), -1 none */
+} TileTensor;
+
+typedef enum TileInstKind {
+    INST_LOAD,  /* tensor read at index[] */
+    INST_CONST, /* number */
+    INST_ACC,   /* what the anchor computed */
+    INST_PRIM,  /* prim of earlier instructions */
+} TileInstKind;
+
+typedef struct TileInst {
+    TileInstKind kind;
+    Prim prim;
+    int arg[3];
+    double number;
+    int tensor;                /* INST_LOAD */
+    TileIndex index[MAX_RANK]; /* INST_LOAD: per logical axis of the tensor */
+} TileInst;
+
+typedef struct TileStore {
+    int inst, tensor;
+    TileIndex index[MAX_RANK];
+} TileStore;
+
+typedef enum TileReduceKind {
+    TILE_SUM,
+    TILE_VARIANCE, /* biased; computed with a shift, never as E[x^2] - E[x]^2 of raw values */
+} TileReduceKind;
+
+/* tensor[axes] = factor * (sum or variance of inst over the parallel axes not among `axes`). The
+ * result's axes are identity-indexed parallel axes. */
+typedef struct TileReduction {
+    TileReduceKind kind;
+    int inst, tensor;
+    double factor;
+    int axis[MAX_RANK]; /* per logical axis of the tensor: the program's axis */
+} TileReduction;
+
+typedef struct TileStencil {
+    int out, tap, in; /* axes */
+    int64_t stride, dilation, pad;
+    bool transposed;
+} TileStencil;
+
+typedef enum TileAnchor { TILE_MAP, TILE_CONTRACT, TILE_STENCIL, TILE_STENCIL_DW } TileAnchor;
+
+typedef struct TileProgram {
+    const char *name; /* "core.block0.expand", for people */
+    int session;      /* -1, or the recording whose samples it runs on */
+    int batch_axis;   /* the axis that a session's sample range cuts to [b0, b1); -1 none */
+    TileAnchor anchor;
+    int lhs, rhs; /* anchor operands; -1 for MAP */
+    VEC(TileAxis) axes;
+    VEC(TileTensor) tensors;
+    VEC(TileInst) insts;
+    VEC(TileStore) stores;
+    VEC(TileReduction) reductions;
+    VEC(TileStencil) stencils;
+    double flops; /* of one run */
+    Span span;
+} TileProgram;
+
+/* Bytes that one run reads and writes at least: every tensor once, padding included. */
+double tile_bytes(const TileProgram *p);
+
+/* Text form; parses back to the same program. With `anonymous` it leaves out what does not change
+ * the generated code (names, buffers, span): the key under which kernels are shared and cached. */
+void tile_print(Text *t, const TileProgram *p, bool anonymous);
+TileProgram *tile_parse(Arena *arena, Names *names, Diags *diags, const char *path,
+                        const char *text, size_t len);
+/* NULL when legal, or a sentence. */
+const char *tile_verify(const TileProgram *p, Arena *scratch);
+
+/* Range of the batch axis; {0, its size} unless a session's. */
+typedef struct TileRange {
+    int64_t b0, b1;
+} TileRange;
+
+/* Runs the program plainly, in float32 storage with float64 arithmetic. tensor[i] is the storage of
+ * p->tensors.at[i] in its layout. Padding lanes are left alone. */
+void tile_eval(const TileProgram *p, float *const *tensor, TileRange range);
+
+#endif
