@@ -27,7 +27,7 @@ VideoView video_view(const float *at, size_t height, size_t width, size_t frames
 
 /* 64-bit hash of one frame; row-major coefficients, the first is the most significant bit. */
 Status video_frame_hash(const VideoView *v, size_t frame, uint64_t *out, Err *err);
-/* Exclusive or of up to five evenly spaced valid frames. NPC_ERR_INPUT: no frame at all. */
+/* Exclusive or of five evenly spaced valid frames. NPC_ERR_INPUT: fewer than five are valid. */
 Status video_hash(const VideoView *v, uint64_t *out, Err *err);
 /* hash mod n_folds */
 uint32_t video_fold(uint64_t hash, uint32_t n_folds);
