@@ -150,6 +150,8 @@ Val func_rename(Func *f, Val a, const char *from, const char *to);
 Val func_split(Func *f, Val a, const char *axis, const char *outer, const char *inner,
                int64_t outer_size);
 Val func_merge(Func *f, Val a, const char *outer, const char *inner, const char *axis);
+/* The same axes in another order; `a` itself when it has that order. */
+Val func_reorder(Func *f, Val a, const AxisList *order);
 Val func_index(Func *f, Val a, const char *axis, const char *new_axis, const int32_t *table,
                int64_t n);
 /* factor * sum over the named axes. */

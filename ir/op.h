@@ -39,6 +39,7 @@ typedef enum AttrKind {
     ATTR_RENAME,   /* axis -> axis2 */
     ATTR_SPLIT,    /* axis -> (axis2, axis3), size[0] = size of axis2 (outer) */
     ATTR_MERGE,    /* (axis2 outer, axis3 inner) -> axis, placed where axis2 stood */
+    ATTR_ORDER,    /* out */
     ATTR_INDEX,    /* axis -> axis2 (may be equal), table[table_len] */
     ATTR_REDUCE,   /* over, k[0] = factor on the result */
     ATTR_CONTRACT, /* over, out */
