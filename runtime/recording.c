@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "ir/base/text.h"
 #include "runtime/trial.h"
 
 enum {
