@@ -61,48 +61,24 @@ const char *text_str(const Text *t)
     return t->at ? t->at : "";
 }
 
-void text_double(Text *t, double x)
+void double_text(char *out, double x)
 {
-    char buf[40];
     for (int digits = 6; digits <= 17; digits++) {
-        snprintf(buf, sizeof buf, "%.*g", digits, x);
-        if (strtod(buf, NULL) == x || x != x)
+        snprintf(out, DOUBLE_TEXT, "%.*g", digits, x);
+        if (strtod(out, NULL) == x || x != x)
             break;
     }
     char point = localeconv()->decimal_point[0];
-    for (char *p = buf; *p; p++)
+    for (char *p = out; *p; p++)
         if (*p == point)
             *p = '.';
-    text_add(t, buf);
 }
 
-const char *text_read_double(const char *s, double *out)
+void text_double(Text *t, double x)
 {
-    char buf[400];
-    size_t n = 0, len = strspn(s, "+-");
-    if (len > 1)
-        return s;
-    if (!strncmp(s + len, "inf", 3) || !strncmp(s + len, "nan", 3)) {
-        *out = s[len] == 'i' ? (double)INFINITY : (double)NAN;
-        *out = copysign(*out, *s == '-' ? -1 : 1);
-        return s + len + 3;
-    }
-    len += strspn(s + len, "0123456789");
-    if (s[len] == '.')
-        len += 1 + strspn(s + len + 1, "0123456789");
-    if (s[len] == 'e' || s[len] == 'E') {
-        size_t sign = s[len + 1] == '+' || s[len + 1] == '-';
-        size_t digits = strspn(s + len + 1 + sign, "0123456789");
-        len += digits ? 1 + sign + digits : 0;
-    }
-    if (len >= sizeof buf)
-        return s;
-    for (; n < len; n++)
-        buf[n] = s[n] == '.' ? *localeconv()->decimal_point : s[n];
-    buf[n] = 0;
-    char *end;
-    *out = strtod(buf, &end);
-    return s + (end - buf);
+    char buf[DOUBLE_TEXT];
+    double_text(buf, x);
+    text_add(t, buf);
 }
 
 const char *name_intern_n(Names *n, const char *s, size_t len)

@@ -21,6 +21,9 @@ void text_vprintf(Text *t, const char *fmt, va_list args);
 const char *text_str(const Text *t);
 /* Shortest decimal that reads back as the same float64 ("0.1", "1e-08", "3"); C locale always. */
 void text_double(Text *t, double x);
+/* The same without an arena; `out` holds at least DOUBLE_TEXT bytes. */
+enum { DOUBLE_TEXT = 40 };
+void double_text(char *out, double x);
 /* Reads such a number (also "inf" and "nan", with a sign); C locale always. Returns the first byte
  * after it, or `s` itself when no number stands there. */
 const char *text_read_double(const char *s, double *out);
