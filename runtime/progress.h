@@ -4,8 +4,7 @@
  * first, then when 30 s have passed or the run has moved on by 2 %, at most every 5 s). Nothing is
  * printed in quiet mode or when the stream is closed or fails.
  *
- *     train  epoch 4/21  step 6751/47250 [####------]  loss 812.1  score 0.241  61.2 clips/s
- *     3.1 GiB  2 h 14 min left */
+ *     train  epoch 4/21  step 6751/47250 [####------]  loss 812.1  score 0.241  2 h 14 min left */
 #ifndef NPC_RUNTIME_PROGRESS_H
 #define NPC_RUNTIME_PROGRESS_H
 
@@ -26,26 +25,26 @@ typedef struct ProgressState {
     uint64_t step;            /* finished steps of the whole recipe, over all stages */
     double loss;              /* NaN leaves it out */
     double score;             /* last validation score; NaN leaves it out */
-    uint64_t clips;           /* clips processed since progress_open; 0 leaves the speed out */
+    uint64_t clips;           /* processed by this process so far; 0 leaves the speed out */
     uint64_t device_bytes;    /* memory in use on the device; 0 leaves it out */
 } ProgressState;
 
 typedef struct Progress {
     FILE *out;
-    ProgressMode mode;     /* never AUTO after open */
-    uint64_t first, total; /* steps: where this process began, and of the whole recipe */
-    double (*now)(void);   /* monotonic seconds; replaceable for tests right after open */
-    double opened, printed_at, shown_fraction;
-    double mark_time, seconds_per_step; /* for the time left: smoothed */
-    double clip_time, clips_per_second;
-    uint64_t mark_step, clip_count, n_printed;
-    double side_time; /* seconds per step spent outside steps (validation), smoothed in */
-    uint32_t width_shown;
+    ProgressMode mode;   /* never AUTO after open */
+    uint64_t total;      /* steps of the whole recipe */
+    double (*now)(void); /* monotonic seconds; replaceable for tests right after open */
+    double opened;       /* when the first update came; NaN before */
+    double at;           /* when the last update came, and its state */
+    uint64_t step, clips;
+    double seconds, steps, n_clips; /* sums over the recent past, older parts fading out */
+    double shown_at, shown_fraction;
+    uint64_t n_shown;
     bool line_open;
 } Progress;
 
-/* `first`: finished steps at the start (a resumed run), `total`: steps of the whole recipe. */
-void progress_open(Progress *p, FILE *out, ProgressMode mode, uint64_t first, uint64_t total);
+/* `total`: steps of the whole recipe, over all stages. */
+void progress_open(Progress *p, FILE *out, ProgressMode mode, uint64_t total);
 /* Cheap enough for every step: formats at most ten times a second. */
 void progress_update(Progress *p, const ProgressState *state);
 /* A full line above the bar (warnings, the summary of an epoch). */
@@ -53,8 +52,9 @@ __attribute__((format(printf, 2, 3))) void progress_note(Progress *p, const char
 /* Ends the open line. */
 void progress_close(Progress *p);
 
-/* Seconds until the whole recipe is done; NaN before there is a basis for it. */
-double progress_seconds_left(const Progress *p, uint64_t step);
+/* Seconds until the whole recipe is done, from the recent pace with all pauses for validation and
+ * saving; NaN before the second update. The first step is left out: it compiles and warms up. */
+double progress_seconds_left(const Progress *p);
 /* "2 d 3 h", "2 h 14 min", "3 min 05 s", "12 s" */
 void progress_duration(char *out, size_t size, double seconds);
 /* Resident memory of this process, 0 when unknown. */

@@ -8,7 +8,7 @@
  *     cosine     to + (from - to) (1 + cos(pi j / n)) / 2          (Loshchilov & Hutter 2017, eq.
  * 5)
  *
- * so a stage starts at `from` exactly and `to` is reached by the step after its last. After the
+ * so a stage starts at `from` and would reach `to` with the step after its last. After the
  * last stage the rate stays at its `to` (constant: `from`). */
 #ifndef NPC_RUNTIME_SCHEDULE_H
 #define NPC_RUNTIME_SCHEDULE_H

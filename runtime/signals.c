@@ -1,6 +1,7 @@
 #include "runtime/signals.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -96,8 +97,19 @@ static void on_bus(int number, siginfo_t *info, void *context)
     _exit(2);
 }
 
+static void open_standard_streams(void)
+{
+    int fd;
+    do /* the lowest free number is taken first */
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 void signals_install(void)
 {
+    open_standard_streams();
     struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
     struct sigaction bus = {.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_NODEFER};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
@@ -108,6 +120,7 @@ void signals_install(void)
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGBUS, &bus, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL);
 }
 
 bool signals_stop_requested(void)

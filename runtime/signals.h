@@ -9,7 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Once, at the start of main. */
+/* Once, at the start of main. Standard streams that are closed are opened on /dev/null, so that no
+ * file of ours takes their number and receives messages. */
 void signals_install(void);
 bool signals_stop_requested(void);
 /* The exit status after an orderly stop: 130 or 143, 0 when none was asked for. */
