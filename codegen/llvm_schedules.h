@@ -1,0 +1,28 @@
+/* The special schedules of anchors, each behind the same three questions. A program that none
+ * accepts is compiled by the general loops (llvm_map.c).
+ *
+ *   accepts   can it be compiled this way, and would that be good? Arithmetic only.
+ *   schedule  tasks and memory. Arithmetic only.
+ *   emit      writes phase functions symbol[0 .. schedule.n_phases - 1] */
+#ifndef NPC_CODEGEN_LLVM_SCHEDULES_H
+#define NPC_CODEGEN_LLVM_SCHEDULES_H
+
+#include "codegen/llvm_emit.h"
+
+bool contract_accepts(const TileProgram *p, const Target *target);
+KernelSchedule contract_schedule(const TileProgram *p, const Target *target);
+void contract_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
+
+bool stencil_accepts(const TileProgram *p, const Target *target);
+KernelSchedule stencil_schedule(const TileProgram *p, const Target *target);
+void stencil_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
+
+bool stencil_dw_accepts(const TileProgram *p, const Target *target);
+KernelSchedule stencil_dw_schedule(const TileProgram *p, const Target *target);
+void stencil_dw_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
+
+/* Every legal program. */
+KernelSchedule map_schedule(const TileProgram *p, const Target *target);
+void map_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
+
+#endif
