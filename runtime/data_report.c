@@ -1,0 +1,115 @@
+/* The report of data_check.c as text and as JSON. */
+#include <jansson.h>
+
+#include "runtime/data_check.h"
+
+static void print_moments(FILE *out, const char *label, const Moments *m)
+{
+    if (m->n)
+        fprintf(out, "  %-12s mean %.4g, sd %.4g, %.4g to %.4g\n", label, m->mean, m->sd, m->min,
+                m->max);
+    else
+        fprintf(out, "  %-12s none\n", label);
+}
+
+static void print_recording(const RecordingInfo *r, FILE *out)
+{
+    fprintf(out, "%s\n", r->name);
+    fprintf(out, "  %-12s %u\n", "neurons", r->n_neurons);
+    fprintf(out, "  %-12s %u", "trials", r->n_trials);
+    const char *join = ": ";
+    for (int k = 0; k < TIER_COUNT; k++) { /* tier none, first in the enumeration, comes last */
+        Tier t = (Tier)((k + 1) % TIER_COUNT);
+        if (!r->tier_trials[t])
+            continue;
+        fprintf(out, "%s%s %u", join, tier_name(t), r->tier_trials[t]);
+        if (r->tier_withheld[t])
+            fprintf(out, " (%u withheld)", r->tier_withheld[t]);
+        join = ", ";
+    }
+    fprintf(out, "\n  %-12s %u to %u valid, median %u\n", "frames", r->frames_min, r->frames_max,
+            r->frames_median);
+    fprintf(out, "  %-12s %u x %u pixels\n", "video size", r->height, r->width);
+    print_moments(out, "grey level", &r->video);
+    print_moments(out, "responses", &r->response);
+    print_moments(out, "pupil size", &r->behavior[0]);
+    print_moments(out, "running", &r->behavior[1]);
+    print_moments(out, "pupil x", &r->pupil[0]);
+    print_moments(out, "pupil y", &r->pupil[1]);
+    if (r->missing_statistics[0])
+        fprintf(out, "  %-12s missing %s\n", "statistics", r->missing_statistics);
+    if (r->n_findings)
+        fprintf(out, "  %-12s %u\n", "findings", r->n_findings);
+}
+
+void data_report_print(const DataReport *r, FILE *out)
+{
+    for (uint32_t i = 0; i < r->n_recordings; i++)
+        print_recording(&r->recordings[i], out);
+    for (uint32_t i = 0; i < r->findings.list.len; i++) {
+        const Finding *f = &r->findings.list.at[i];
+        fprintf(out, "%s: %s; expected %s\n", f->path, f->what, f->expected);
+    }
+}
+
+static json_t *moments_json(const Moments *m)
+{
+    if (!m->n)
+        return json_null();
+    return json_pack("{s:f, s:f, s:f, s:f, s:I}", "mean", m->mean, "sd", m->sd, "min", m->min,
+                     "max", m->max, "n", (json_int_t)m->n);
+}
+
+/* File names may hold any bytes; JSON holds UTF-8 only. */
+static json_t *text_json(const char *s)
+{
+    json_t *j = json_string(s);
+    if (j)
+        return j;
+    json_t *parts = json_string("");
+    char clean[4096];
+    size_t n = 0;
+    for (; *s && n + 1 < sizeof clean; s++)
+        clean[n++] = (unsigned char)*s < 0x80 ? *s : '?';
+    json_string_setn(parts, clean, n);
+    return parts;
+}
+
+static json_t *recording_json(const RecordingInfo *r)
+{
+    json_t *tiers = json_object(), *withheld = json_object();
+    for (int t = 0; t < TIER_COUNT; t++) {
+        json_object_set_new(tiers, tier_name((Tier)t), json_integer(r->tier_trials[t]));
+        if (r->tier_withheld[t])
+            json_object_set_new(withheld, tier_name((Tier)t), json_integer(r->tier_withheld[t]));
+    }
+    return json_pack(
+        "{s:o, s:o, s:i, s:i, s:o, s:o, s:{s:i, s:i, s:i}, s:[i, i], s:o, s:o, s:[o, o], "
+        "s:[o, o], s:s, s:i}",
+        "name", text_json(r->name), "path", text_json(r->path), "neurons", (int)r->n_neurons,
+        "trials", (int)r->n_trials, "tiers", tiers, "withheld", withheld, "valid_frames", "min",
+        (int)r->frames_min, "median", (int)r->frames_median, "max", (int)r->frames_max,
+        "frame_size", (int)r->height, (int)r->width, "video", moments_json(&r->video), "responses",
+        moments_json(&r->response), "behavior", moments_json(&r->behavior[0]),
+        moments_json(&r->behavior[1]), "pupil_center", moments_json(&r->pupil[0]),
+        moments_json(&r->pupil[1]), "missing_statistics", r->missing_statistics, "findings",
+        (int)r->n_findings);
+}
+
+void data_report_print_json(const DataReport *r, FILE *out)
+{
+    json_t *recordings = json_array(), *findings = json_array();
+    for (uint32_t i = 0; i < r->n_recordings; i++)
+        json_array_append_new(recordings, recording_json(&r->recordings[i]));
+    for (uint32_t i = 0; i < r->findings.list.len; i++) {
+        const Finding *f = &r->findings.list.at[i];
+        json_array_append_new(findings,
+                              json_pack("{s:o, s:o, s:o}", "path", text_json(f->path), "what",
+                                        text_json(f->what), "expected", text_json(f->expected)));
+    }
+    json_t *all = json_pack("{s:o, s:o}", "recordings", recordings, "findings", findings);
+    if (all)
+        json_dumpf(all, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    fputc('\n', out);
+    json_decref(all);
+}
