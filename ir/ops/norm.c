@@ -1,0 +1,36 @@
+/* Batch normalization with the batch's own moments:
+ *
+ *     y = (x - mean) * (scale * rsqrt(var + eps)) + shift
+ *
+ * The gradient counts mean and var as the moments of x over all axes that x has and scale lacks, n
+ * elements each; so nothing flows into the operands mean and var. With xhat = (x - mean) rstd:
+ *
+ *     dshift = sum dy,  dscale = sum dy xhat,
+ *     dx     = scale rstd (dy - dshift / n - xhat dscale / n)
+ *
+ * Ioffe & Szegedy 2015, arXiv:1502.03167, section 3. */
+#include "ir/ops/rules.h"
+
+void grad_batchnorm(Func *f, const Node *y, Val dy, Val *din)
+{
+    Val x = y->in[0], mean = y->in[1], var = y->in[2], scale = y->in[3], shift = y->in[4];
+    Shape xs = *func_shape(f, x), ss = *func_shape(f, scale);
+    if (!shape_within(&y->shape, &xs)) {
+        diag_error(f->module->diags, DIAG_E0250, y->span,
+                   "batchnorm: without all axes of its result the input has no gradient");
+        return;
+    }
+    double eps = y->attrs.k[0];
+    double n = (double)shape_elems(&xs) / (double)shape_elems(&ss);
+    Val dshift = grad_fit(f, dy, &ss);
+    Val weighted =
+        func_map(f, "(a - b) * rsqrt(c + k0) * d", &eps, 1, (Val[]){x, mean, var, dy}, 4);
+    Val dscale = grad_fit(f, weighted, &ss);
+    Val dx =
+        func_map(f, "d * rsqrt(c + k0) * (e - k1 * f - (a - b) * rsqrt(c + k0) * (k1 * g))",
+                 (double[]){eps, 1 / n}, 2, (Val[]){x, mean, var, scale, dy, dshift, dscale}, 7);
+    din[0] = grad_fit(f, dx, &xs);
+    din[3] = dscale;
+    din[4] =
+        shape_equal(func_shape(f, shift), &ss) ? dshift : grad_fit(f, dy, func_shape(f, shift));
+}
