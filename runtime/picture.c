@@ -137,14 +137,19 @@ static void running_mean(const double *y, size_t n, size_t window, double *out)
     }
 }
 
+static void add_range(const double *y, size_t n, double *low, double *high)
+{
+    for (size_t i = 0; i < n; i++)
+        if (isfinite(y[i])) {
+            *low = fmin(*low, y[i]);
+            *high = fmax(*high, y[i]);
+        }
+}
+
 static bool spans_decades(const double *y, size_t n)
 {
     double low = INFINITY, high = -INFINITY;
-    for (size_t i = 0; i < n; i++)
-        if (isfinite(y[i])) {
-            low = fmin(low, y[i]);
-            high = fmax(high, y[i]);
-        }
+    add_range(y, n, &low, &high);
     return low > 0 && high > 20 * low;
 }
 
@@ -181,11 +186,14 @@ static Status draw_training(Arena *a, const char *path, const PictureTraining *t
         {"running mean", x, mean, t->n_loss, PICTURE_LINE, 0},
     };
     PictureSeries score = {NULL, score_x, t->score, t->n_score, PICTURE_LINE_DOTS, 1};
+    double low = INFINITY, high = -INFINITY; /* both panels show the same steps */
+    add_range(x, t->n_loss, &low, &high);
+    add_range(score_x, t->n_score, &low, &high);
     const char *axis = epochs ? "epoch" : "step";
     PicturePanel panel[] = {
         {"Training loss", axis, "loss", loss, smooth ? 2 : 1, spans_decades(t->loss, t->n_loss),
-         false, NAN, NULL},
-        {"Validation correlation", axis, "mean over neurons", &score, 1, false, false,
+         false, low, high, NAN, NULL},
+        {"Validation correlation", axis, "mean over neurons", &score, 1, false, false, low, high,
          best < t->n_score ? score_x[best] : NAN,
          best < t->n_score ? arena_printf(a, "best %.4f", t->score[best]) : NULL},
     };
@@ -249,10 +257,12 @@ static Status draw_traces(Arena *a, const char *path, const PictureTraces *t, Er
     for (size_t k = 0; k < t->n_neurons; k++) {
         const float *p = t->predicted + k * t->frames, *r = t->recorded + k * t->frames;
         PictureSeries *s = ARENA_ARRAY(a, PictureSeries, 2);
-        s[0] = (PictureSeries){"recorded", seconds,      as_double(a, r, t->frames),
-                               t->frames,  PICTURE_AREA, -1};
-        s[1] = (PictureSeries){"predicted", seconds,      as_double(a, p, t->frames),
-                               t->frames,   PICTURE_LINE, 0};
+        s[0] =
+            (PictureSeries){k ? NULL : "recorded", seconds, as_double(a, r, t->frames), t->frames,
+                            PICTURE_AREA,          -1};
+        s[1] =
+            (PictureSeries){k ? NULL : "predicted", seconds, as_double(a, p, t->frames), t->frames,
+                            PICTURE_LINE,           0};
         panel[k] = (PicturePanel){
             neuron_title(a, t->neuron ? t->neuron[k] : k, correlation(p, r, t->frames)),
             k + 1 == t->n_neurons ? "time (s)" : NULL,

@@ -28,10 +28,11 @@ typedef struct PicturePanel {
     const char *title, *x_label, *y_label; /* with units: "time (s)"; NULL: none */
     const PictureSeries *series;
     size_t n_series;
-    bool log_y;       /* when all values are positive */
-    bool from_zero;   /* the y axis starts at 0 */
-    double mark_x;    /* a dashed vertical line there; NaN: none */
-    const char *mark; /* its text */
+    bool log_y;           /* when all values are positive */
+    bool from_zero;       /* the y axis starts at 0 */
+    double x_low, x_high; /* range of the x axis; both 0: what the data need */
+    double mark_x;        /* a dashed vertical line there; NaN: none */
+    const char *mark;     /* its text */
 } PicturePanel;
 
 bool picture_available(void);

@@ -99,6 +99,8 @@ static void find_ranges(Plot *p)
         include(&p->ys, 0);
     }
     bool zero = !p->ys.log && p->ys.low == 0;
+    if (panel->x_low < panel->x_high)
+        p->xs = (Range){panel->x_low, panel->x_high, false};
     widen(&p->xs, 0);
     widen(&p->ys, 0.06);
     if (zero)
@@ -172,7 +174,7 @@ static void ticks_y(const Plot *p)
 {
     double low = p->ys.low, high = p->ys.high, first;
     if (!p->ys.log) {
-        double step = picture_tick_step(low, high, 1 + (int)(p->height / 45), &first);
+        double step = picture_tick_step(low, high, 1 + (int)(p->height / 40), &first);
         for (int i = 0; first + i * step <= high + 1e-9 * step; i++)
             tick_y(p, first + i * step, step);
         return;
