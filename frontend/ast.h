@@ -102,13 +102,15 @@ typedef struct Per {
     Span span;
 } Per;
 
-typedef struct Type {
+typedef struct Type Type;
+
+struct Type {
     TypeKind kind;
     Span span;
-    Items axes; /* TENSOR: `b` is {NULL, EXPR_NAME b}, `c:5` is {"c", EXPR_NUMBER 5} */
-    VEC(struct Type *) parts; /* TUPLE */
-    Per per;                  /* only after -> */
-} Type;
+    Items axes;        /* TENSOR: `b` is {NULL, EXPR_NAME b}, `c:5` is {"c", EXPR_NUMBER 5} */
+    VEC(Type *) parts; /* TUPLE */
+    Per per;           /* only after -> */
+};
 
 /* A parameter of a block or model: `out: int = 3`. */
 typedef struct Formal {
@@ -120,8 +122,10 @@ typedef struct Formal {
 
 typedef VEC(Formal) Formals;
 
+typedef VEC(Stmt *) Stmts;
+
 typedef struct Body {
-    VEC(Stmt *) stmts;
+    Stmts stmts;
     Span span; /* with the braces */
 } Body;
 
@@ -144,6 +148,8 @@ typedef struct Branch {
     Body body;
 } Branch;
 
+typedef VEC(Branch) Branches;
+
 struct Stmt {
     StmtKind kind;
     Span span;
@@ -151,11 +157,11 @@ struct Stmt {
     Expr *value;      /* ASSIGN, EXPR, RETURN, FOR; PARAM: initialiser call or NULL */
     const char *name; /* PART, PARAM, REPLACE, STAGE */
     Span name_span;
-    Per per;              /* PART */
-    Type *type;           /* PARAM */
-    Items items;          /* PARAM: attributes; STAGE: arguments */
-    Body body;            /* FOR, PART, REPLACE, STAGE */
-    VEC(Branch) branches; /* IF */
+    Per per;           /* PART */
+    Type *type;        /* PARAM */
+    Items items;       /* PARAM: attributes; STAGE: arguments */
+    Body body;         /* FOR, PART, REPLACE, STAGE */
+    Branches branches; /* IF */
 };
 
 typedef enum DeclKind {
@@ -175,10 +181,14 @@ typedef struct Import {
     Span span;
 } Import;
 
+typedef VEC(Import) Imports;
+
 /* One line of a name map; both sides are EXPR_STRING. */
 typedef struct NameLine {
     Expr *from, *to;
 } NameLine;
+
+typedef VEC(NameLine) NameLines;
 
 typedef struct Decl {
     DeclKind kind;
@@ -188,17 +198,17 @@ typedef struct Decl {
     const char *path; /* USE: raw text of the string, or the bare name */
     bool is_std;      /* USE: a bare name */
     Span path_span;
-    VEC(Import) imports; /* USE */
-    Formals formals;     /* BLOCK, MODEL */
-    Type *type;          /* BLOCK, MODEL: result, or NULL */
-    const char *base;    /* VARIANT, RECIPE, or NULL */
+    Imports imports;  /* USE */
+    Formals formals;  /* BLOCK, MODEL */
+    Type *type;       /* BLOCK, MODEL: result, or NULL */
+    const char *base; /* VARIANT, RECIPE, or NULL */
     Span base_span;
     Items items;       /* VARIANT: arguments */
     const char *model; /* RECIPE */
     Span model_span;
-    Body body;           /* BLOCK, MODEL, VARIANT, RECIPE */
-    Expr *value;         /* CONST */
-    VEC(NameLine) lines; /* NAMES */
+    Body body;       /* BLOCK, MODEL, VARIANT, RECIPE */
+    Expr *value;     /* CONST */
+    NameLines lines; /* NAMES */
 } Decl;
 
 /* A comment, "#" to the end of its line. */

@@ -1,0 +1,86 @@
+#include "frontend/literal.h"
+
+#include <locale.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* strtod under whatever decimal point the locale has. Digits beyond the buffer (more than the
+ * lexer lets pass without an error) are dropped. */
+static double read_double(const char *digits)
+{
+    char buf[512];
+    const char *point = localeconv()->decimal_point;
+    size_t n = 0, n_point = strlen(point);
+    for (const char *c = digits; *c && n + n_point + 1 < sizeof buf; c++) {
+        if (*c == '.') {
+            memcpy(buf + n, point, n_point);
+            n += n_point;
+        } else {
+            buf[n++] = *c;
+        }
+    }
+    buf[n] = 0;
+    return strtod(buf, NULL);
+}
+
+/* Mantissa without its point, and the power of ten that belongs to it. */
+static bool read_decimal(const char *digits, int64_t *mantissa, int64_t *exponent)
+{
+    bool after_point = false;
+    *mantissa = 0;
+    *exponent = 0;
+    for (; *digits && *digits != 'e' && *digits != 'E'; digits++) {
+        if (*digits == '.') {
+            after_point = true;
+            continue;
+        }
+        if (__builtin_mul_overflow(*mantissa, 10, mantissa) ||
+            __builtin_add_overflow(*mantissa, *digits - '0', mantissa))
+            return false;
+        *exponent -= after_point;
+    }
+    long e = *digits ? strtol(digits + 1, NULL, 10) : 0;
+    *exponent += e;
+    return e > -1000 && e < 1000;
+}
+
+static int64_t gcd(int64_t a, int64_t b)
+{
+    while (b) {
+        int64_t r = a % b;
+        a = b;
+        b = r;
+    }
+    return a;
+}
+
+static bool scale_by_tens(int64_t *x, int64_t n)
+{
+    for (; n > 0; n--)
+        if (__builtin_mul_overflow(*x, 10, x))
+            return false;
+    return true;
+}
+
+bool literal_number(const char *digits, double *number, int64_t *num, int64_t *den)
+{
+    int64_t exponent;
+
+    *number = read_double(digits);
+    *den = 1;
+    if (!read_decimal(digits, num, &exponent)) {
+        *den = 0;
+    } else if (*num != 0) {
+        for (; exponent < 0 && *num % 10 == 0; exponent++)
+            *num /= 10;
+        if (!scale_by_tens(num, exponent) || !scale_by_tens(den, -exponent))
+            *den = 0;
+    }
+    if (*den > 1) {
+        int64_t common = gcd(*num, *den);
+        *num /= common;
+        *den /= common;
+    }
+    return isfinite(*number);
+}
