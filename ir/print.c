@@ -2,7 +2,7 @@
  * logical order, constants in the shortest decimal that reads back the same. */
 #include "ir/func.h"
 
-/* Names of axes stand bare when they look like names, else quoted. */
+/* Names of axes and functions stand bare when they look like names, else quoted. */
 static bool is_bare(const char *s)
 {
     bool letter = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || *s == '_';
@@ -25,7 +25,7 @@ static void print_string(Text *t, const char *s)
     text_char(t, '"');
 }
 
-static void print_axis(Text *t, const char *s)
+static void print_name(Text *t, const char *s)
 {
     if (is_bare(s))
         text_add(t, s);
@@ -38,7 +38,7 @@ static void print_shape(Text *t, const Shape *s)
     text_add(t, " : f32[");
     for (int i = 0; i < s->rank; i++) {
         text_add(t, i ? ", " : "");
-        print_axis(t, s->name[i]);
+        print_name(t, s->name[i]);
         text_printf(t, "=%lld", (long long)s->size[i]);
     }
     text_char(t, ']');
@@ -49,7 +49,7 @@ static void print_axes(Text *t, const char *key, const AxisList *list)
     text_printf(t, "%s=[", key);
     for (int i = 0; i < list->n; i++) {
         text_add(t, i ? ", " : "");
-        print_axis(t, list->name[i]);
+        print_name(t, list->name[i]);
     }
     text_char(t, ']');
 }
@@ -67,7 +67,7 @@ static void print_consts(Text *t, const double *k, int n)
 static void print_named_axis(Text *t, const char *key, const char *axis)
 {
     text_printf(t, "%s=", key);
-    print_axis(t, axis);
+    print_name(t, axis);
 }
 
 /* Constants of a map: as many as its formula uses. */
@@ -111,9 +111,9 @@ static void print_stencils(Text *t, const Attrs *a)
     for (int i = 0; i < a->n_stencil; i++) {
         const Stencil *s = &a->stencil[i];
         text_add(t, i ? ", " : "");
-        print_axis(t, s->axis);
+        print_name(t, s->axis);
         text_char(t, ':');
-        print_axis(t, s->tap);
+        print_name(t, s->tap);
         text_printf(t, " stride %lld dilation %lld pad %lld in %lld taps %lld",
                     (long long)s->stride, (long long)s->dilation, (long long)s->pad,
                     (long long)s->in_size, (long long)s->taps);
@@ -214,7 +214,9 @@ static const char *const ROLE[] = {"output", "loss", "grad", "state"};
 
 void func_print(Text *t, const Func *f)
 {
-    text_printf(t, "func %s() {\n", f->name);
+    text_add(t, "func ");
+    print_name(t, f->name);
+    text_add(t, "() {\n");
     for (uint32_t i = 1; i < f->nodes.len; i++)
         print_node(t, f, i);
     for (uint32_t i = 0; i < f->results.len; i++) {
