@@ -19,6 +19,12 @@ typedef LLVMValueRef Value;
 typedef LLVMTypeRef Type;
 typedef LLVMBasicBlockRef Block;
 
+typedef struct EmitTable {
+    const void *at;
+    int64_t n;
+    Value global;
+} EmitTable;
+
 typedef struct Emitter {
     LLVMContextRef context;
     LLVMModuleRef module;
@@ -34,6 +40,7 @@ typedef struct Emitter {
     Value *tensor;                       /* per tensor of the program: its storage */
     Block entry;                         /* for allocas */
     unsigned n_globals;
+    VEC(EmitTable) tables; /* already written, by address */
 } Emitter;
 
 /* A module for the target, empty. */
@@ -53,8 +60,8 @@ Value emit_add_n(Emitter *e, Value a, int64_t n);
 Value emit_mul_n(Emitter *e, Value a, int64_t n);
 Value emit_div_n(Emitter *e, Value a, int64_t n); /* a >= 0, n > 0 */
 Value emit_mod_n(Emitter *e, Value a, int64_t n);
-Value emit_min(Emitter *e, Value a, Value b); /* signed */
-Value emit_less(Emitter *e, Value a, Value b);  /* signed; i1 */
+Value emit_min(Emitter *e, Value a, Value b);  /* signed */
+Value emit_less(Emitter *e, Value a, Value b); /* signed; i1 */
 Value emit_select(Emitter *e, Value condition, Value yes, Value no);
 /* Splits a flat index into its digits, last size fastest: digit[i] in [0, size[i]). */
 void emit_digits(Emitter *e, Value flat, int n, const int64_t *size, Value *digit);
@@ -103,14 +110,14 @@ void emit_store_masked(Emitter *e, Value address, Value value, Value mask, unsig
 Value emit_load_type(Emitter *e, Type type, Value address, unsigned align);
 Value emit_alloca(Emitter *e, Type type, int64_t n, unsigned align); /* in the entry block */
 void emit_prefetch(Emitter *e, Value address);
-/* Constant data of the module. */
+/* Constant data of the module; the same array is written once, so it must not change. */
 Value emit_table_i32(Emitter *e, const int32_t *at, int64_t n);
 Value emit_table_f64(Emitter *e, const double *at, int64_t n);
 
 /* ---- vectors ---- */
 Type emit_vector_type(Emitter *e, Type element, int n); /* n 1: the element itself */
 bool emit_is_vector(Value v);
-int emit_width(Value v);                     /* 1 for scalars */
+int emit_width(Value v);                      /* 1 for scalars */
 Value emit_splat(Emitter *e, Value v, int n); /* scalar to vector; vectors pass */
 Value emit_extract(Emitter *e, Value v, int i);
 Value emit_insert(Emitter *e, Value v, Value element, int i);
@@ -180,7 +187,8 @@ void code_leave(Code *c, int axis);
 /* Emits here, now, everything that `inst` is made of and that is already determined by the axes
  * entered so far (and is not a constant). Call after each code_enter for each value wanted. */
 void code_hoist(Code *c, int inst);
-/* The value of an instruction here; all its axes must have been entered. Computed once. */
+/* The value of an instruction here; all its axes must have been entered. Computed once, so do not
+ * ask for the first time inside of an emit_if whose end the place outlives. */
 Value code_value(Code *c, int inst);
 /* Forgets the memoised values that depend on the anchor, for a new `acc` at the same place. */
 void code_new_acc(Code *c, Value acc);
