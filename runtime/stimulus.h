@@ -30,9 +30,4 @@ const char *stimulus_name(StimulusKind kind);
 Status stimulus_make(StimulusKind kind, Rng *r, size_t frames, size_t height, size_t width,
                      float *out, Err *err);
 
-/* Standardised noise (mean 0, sd 1) on a periodic height x width grid, both powers of two, whose
- * power falls as 1/f^2. With `oriented`, only waves that run near `angle` (radians) remain. */
-Status stimulus_texture(Rng *r, size_t height, size_t width, int oriented, double angle, float *out,
-                        Err *err);
-
 #endif

@@ -1,0 +1,105 @@
+#include "runtime/synth_truth.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ir/base/file.h"
+#include "ir/base/text.h"
+#include "runtime/metrics.h"
+#include "runtime/npy_write.h"
+
+enum { N_CEILINGS = 3 };
+
+static const char *const ceiling_name[N_CEILINGS] = {"leave_one_out", "single_trial", "to_average"};
+
+static Status write_ceiling(const SynthTruth *t, SynthTier tier, int which, const double *score,
+                            double *mean, Err *err)
+{
+    size_t n = t->o->neurons;
+    char path[4096];
+    *mean = 0;
+    for (size_t i = 0; i < n; i++)
+        *mean += score[i] / (double)n;
+    snprintf(path, sizeof path, "%s/ceiling/%s_%s.npy", t->folder, synth_tier_name(tier),
+             ceiling_name[which]);
+    return npy_write(path, NPY_WRITE_F8, score, &n, 1, err);
+}
+
+/* `pick` and `score` hold one entry per trial and per neuron. */
+static Status of_tier(const SynthTruth *t, SynthTier tier, ScoreTrial *pick, double *score,
+                      SynthCeiling *out, Err *err)
+{
+    ScoreSet set = {pick, 0, t->o->neurons, METRICS_BURN_IN};
+    double *mean[N_CEILINGS] = {&out->leave_one_out, &out->single_trial, &out->to_average};
+
+    for (size_t i = 0; i < t->n_trials; i++) {
+        const SynthTrial *trial = &t->trial[i];
+        ptrdiff_t stride = (ptrdiff_t)t->length;
+        if (trial->tier == tier)
+            pick[set.n_trials++] = (ScoreTrial){{trial->recorded, trial->frames, stride, 1},
+                                                {trial->expected, trial->frames, stride, 1},
+                                                (int64_t)trial->clip};
+    }
+    out->tier = synth_tier_name(tier);
+    for (int k = 0; k < N_CEILINGS; k++) {
+        NPC_TRY(k == 0   ? metrics_leave_one_out_ceiling(&set, score, err)
+                : k == 1 ? metrics_single_trial(&set, score, err)
+                         : metrics_to_average(&set, 1, score, err));
+        NPC_TRY(write_ceiling(t, tier, k, score, mean[k], err));
+    }
+    return NPC_OK;
+}
+
+static void add_number(Text *text, const char *name, double value, const char *end)
+{
+    text_printf(text, "\"%s\": ", name);
+    text_double(text, value);
+    text_add(text, end);
+}
+
+static Status write_summary(const SynthTruth *t, const SynthSummary *s, Err *err)
+{
+    Arena arena = {0};
+    Text text = {.arena = &arena};
+    const SynthOptions *o = t->o;
+    char path[4096];
+
+    text_printf(&text,
+                "{\n \"options\": {\"mice\": %" PRIu32 ", \"neurons\": %" PRIu32
+                ", \"trials\": %" PRIu32 ", \"frames\": %" PRIu32 ", \"height\": %" PRIu32
+                ", \"width\": %" PRIu32 ", \"clips\": %" PRIu32 ", \"repeats\": %" PRIu32
+                ", \"types\": %" PRIu32 ", \"seed\": %" PRIu64 ", ",
+                o->mice, o->neurons, o->trials, o->frames, o->height, o->width, o->clips,
+                o->repeats, o->types, o->seed);
+    add_number(&text, "signal", o->signal, "},\n \"ceilings\": {");
+    for (int k = 0; k < SYNTH_TEST_TIERS; k++) {
+        const SynthCeiling *c = &s->tier[k];
+        text_printf(&text, "%s\n  \"%s\": {", k ? "," : "", c->tier);
+        add_number(&text, ceiling_name[0], round(c->leave_one_out * 1e4) / 1e4, ", ");
+        add_number(&text, ceiling_name[1], round(c->single_trial * 1e4) / 1e4, ", ");
+        add_number(&text, ceiling_name[2], round(c->to_average * 1e4) / 1e4, "}");
+    }
+    text_add(&text, "\n }\n}\n");
+    snprintf(path, sizeof path, "%s/summary.json", t->folder);
+    Status status = file_write(path, text_str(&text), text.len, err);
+    arena_free(&arena);
+    return status;
+}
+
+Status synth_truth_write(const SynthTruth *t, SynthSummary *summary, Err *err)
+{
+    ScoreTrial *pick = malloc(t->n_trials * sizeof *pick);
+    double *score = malloc(t->o->neurons * sizeof *score);
+    Status status = pick && score
+                        ? NPC_OK
+                        : err_set(err, NPC_ERR_MEMORY, "no memory for %zu trials", t->n_trials);
+    for (int k = 0; status == NPC_OK && k < SYNTH_TEST_TIERS; k++)
+        status = of_tier(t, SYNTH_FINAL_BONUS + (SynthTier)k, pick, score, &summary->tier[k], err);
+    if (status == NPC_OK)
+        status = write_summary(t, summary, err);
+    free(pick);
+    free(score);
+    return status;
+}
