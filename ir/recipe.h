@@ -1,0 +1,109 @@
+/* How a model is trained and used: data, augmentation, batch, loss, optimizer, stages, averaging,
+ * prediction windows. Read from a `recipe` of a .nm file, with every setting overridable by name.
+ *
+ * recipe_default gives the values of settings that a recipe leaves out; they are the ones that
+ * docs/language.md lists. Strings live in the arena of whoever filled the recipe. */
+#ifndef NPC_IR_RECIPE_H
+#define NPC_IR_RECIPE_H
+
+#include "frontend/parse.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum RecipeSchedule {
+    RECIPE_CONSTANT, /* from */
+    RECIPE_LINEAR,   /* from + (to - from) j / n */
+    RECIPE_COSINE,   /* to + (from - to) (1 + cos(pi j / n)) / 2 */
+} RecipeSchedule;
+
+typedef enum RecipeKeep {
+    RECIPE_KEEP_NONE, /* no checkpoint is kept of this stage, but for resuming */
+    RECIPE_KEEP_LAST,
+    RECIPE_KEEP_BEST, /* by validation score */
+} RecipeKeep;
+
+typedef struct RecipeStage {
+    const char *name;
+    int64_t epochs, steps; /* exactly one is not 0 */
+    RecipeSchedule schedule;
+    double from, to; /* learning rates; a constant stage has to == from */
+    RecipeKeep keep;
+} RecipeStage;
+
+typedef enum RecipeChannel { RECIPE_VIDEO, RECIPE_BEHAVIOR, RECIPE_PUPIL } RecipeChannel;
+typedef enum RecipePick { RECIPE_PICK_SESSIONS, RECIPE_PICK_TRIALS } RecipePick;
+typedef enum RecipeBlend { RECIPE_BLEND_UNIFORM, RECIPE_BLEND_RAMP } RecipeBlend;
+typedef enum RecipePrecision { RECIPE_F32, RECIPE_MIXED_F16, RECIPE_MIXED_BF16 } RecipePrecision;
+
+enum { RECIPE_MAX_STAGES = 32, RECIPE_MAX_CHANNELS = 8 };
+
+typedef struct Recipe {
+    const char *name;  /* NULL: the file has none, everything is the default */
+    const char *model; /* the model it is for */
+
+    /* data */
+    int n_channels;
+    RecipeChannel channels[RECIPE_MAX_CHANNELS];
+    int64_t clip_frames, clip_every;
+    int64_t pad_h, pad_w; /* size after padding; 0: none */
+    double pad_value;
+
+    int64_t folds;    /* number of folds; 0: the recordings' own train and validation tiers */
+    int64_t validate; /* the fold held out */
+
+    bool has_cutmix;
+    double cutmix_alpha, cutmix_chance;
+
+    int64_t batch;      /* clips of one step */
+    int64_t accumulate; /* equal chunks a batch is computed in */
+    int64_t epoch;      /* clips */
+    RecipePick pick;
+
+    double loss_eps;
+
+    double weight_decay, beta1, beta2, adam_eps;
+    double ema; /* decay of the weight average; 0: no average */
+    RecipePrecision precision;
+    uint64_t seed;
+
+    const char *teacher;  /* run folder whose weights teach; NULL: no distillation */
+    double teacher_ratio; /* share of the total weight that the teacher's targets get */
+
+    int n_stages;
+    RecipeStage stages[RECIPE_MAX_STAGES];
+
+    int64_t predict_frames, predict_every;
+    RecipeBlend predict_blend;
+    int64_t burn_in; /* frames at the start of a trial that scores leave out */
+
+    int64_t keep_last;                           /* checkpoints that stay */
+    int64_t checkpoint_epochs, checkpoint_steps; /* between checkpoints; one is not 0 */
+    int64_t validate_epochs, validate_steps;     /* between validations; one is not 0 */
+} Recipe;
+
+void recipe_default(Recipe *r);
+
+/* Applies the settings of a recipe's body, in order. A stage of a name that stands already is
+ * changed, another is appended. Mistakes are diagnostics: E0301 unknown setting, E0302 impossible
+ * value, E0304 wrong unit. */
+void recipe_read(Arena *arena, Names *names, Diags *diags, const Body *body, Recipe *r);
+/* Applies one override; `path` begins behind an optional "recipe." */
+void recipe_set(Arena *arena, Names *names, Diags *diags, const SetOption *set, int path_at,
+                Recipe *r);
+/* Is this the name of a setting (or "stage")? */
+bool recipe_has_setting(const char *name);
+/* Whether the finished recipe makes sense as a whole; false after a diagnostic. */
+bool recipe_check(Diags *diags, Span span, const Recipe *r);
+
+/* Optimizer steps of one epoch, of a stage, of all stages. */
+int64_t recipe_epoch_steps(const Recipe *r);
+int64_t recipe_stage_steps(const Recipe *r, int stage);
+int64_t recipe_steps(const Recipe *r);
+
+/* `recipe NAME for MODEL { .. }` with every setting; reading it gives the same recipe. */
+void recipe_print(Text *out, const Recipe *r);
+/* The settings with their arguments, units, defaults and a sentence each: the table of
+ * docs/language.md. */
+void recipe_print_settings(Text *out);
+
+#endif
