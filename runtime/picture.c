@@ -271,6 +271,8 @@ static Status draw_traces(Arena *a, const char *path, const PictureTraces *t, Er
             2,
             false,
             true,
+            0,
+            0,
             NAN,
             NULL};
     }
