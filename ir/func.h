@@ -115,6 +115,7 @@ struct Module {
     Names *names;
     Diags *diags;
     const char *model; /* name of the model */
+    const char *batch_axis; /* interned: the axis of samples, which recordings' ranges cut */
     VEC(Func *) funcs;
     VEC(Param) params; /* in order of creation */
     Map param_index;   /* name -> (void *)(index + 1) */

@@ -1,0 +1,429 @@
+/* Which values are stored, and which are computed together.
+ *
+ * A value is *materialised* when it stands in storage (or, for its own group, in a register);
+ * everything else is recomputed inside whatever reads it. Anchors (contractions, stencils) and
+ * reductions are always materialised. A pointwise value is, when
+ *   - a result needs it, or a library product, which takes no prologue; or
+ *   - several kernels would otherwise load its two or more large operands each; or
+ *   - it is much smaller than what reads it and costs a transcendental.
+ * So bn + SiLU behind a convolution is never stored (one large operand: recomputed from the
+ * convolution's output by the next kernel), while a residual sum or the gradient before a norm is.
+ *
+ * Groups then form in one walk in order of definition. An anchor begins a group. A pointwise value
+ * or a reduction joins the group that computes what it reads, when everything else it reads was
+ * there before that group (epilogue, reduction epilogue); or a later element-wise group over the
+ * same space that reads the same large tensor (one pass over the data); or begins its own.
+ *
+ * `--fuse none`: every op is stored and stands alone. `--fuse elementwise`: chains of pointwise ops
+ * join, nothing else does. */
+#include "passes/plan.h"
+
+enum { SMALL_FACTOR = 4, MAX_CHAIN = 40, MAX_MEMBERS = 12 };
+
+typedef struct Fuser {
+    Arena *arena;
+    const Func *f;
+    const Layouts *layouts;
+    FuseLevel level;
+    Groups *g;
+    bool *live;
+    VEC(Val) * users; /* per value */
+    bool *is_result;
+    int *chain;  /* pointwise ops that reading a value repeats */
+    bool *fixed; /* depends on parameters and states only */
+    const bool *forced;
+} Fuser;
+
+typedef VEC(Val) Vals;
+
+static bool is_inline_kind(Op op)
+{
+    Lowering l = op_lowering(op);
+    return l == LOWER_POINTWISE || l == LOWER_INDEX || l == LOWER_VIEW;
+}
+
+static bool is_anchor_kind(Op op)
+{
+    Lowering l = op_lowering(op);
+    return l == LOWER_CONTRACT || l == LOWER_STENCIL || l == LOWER_STENCIL_DW;
+}
+
+static void add_unique(Arena *arena, Vals *v, Val x)
+{
+    for (uint32_t i = 0; i < v->len; i++)
+        if (v->at[i].id == x.id)
+            return;
+    vec_push(arena, v, x);
+}
+
+/* The stored values (and leaves) that computing `v` reads. */
+static void add_sources(const Fuser *z, Val v, Vals *out)
+{
+    const Node *n = func_node(z->f, v);
+    for (int i = 0; i < n->n_in; i++) {
+        Val o = n->in[i];
+        const Node *p = func_node(z->f, o);
+        if (z->g->materialised[o.id] || op_lowering(p->op) == LOWER_LEAF)
+            add_unique(z->arena, out, o);
+        else
+            add_sources(z, o, out);
+    }
+}
+
+/* Does this user take the operand as code (prologue) rather than as a stored tensor? */
+static bool takes_code(const Fuser *z, const Node *user, int operand)
+{
+    Val o = user->in[operand];
+    switch (op_lowering(user->op)) {
+    case LOWER_POINTWISE:
+    case LOWER_INDEX:
+    case LOWER_REDUCE:
+    case LOWER_VIEW:
+        return true;
+    case LOWER_CONTRACT:
+        return z->layouts->is_volume[o.id];
+    case LOWER_STENCIL:
+        return operand == 0 && z->layouts->is_volume[o.id];
+    case LOWER_STENCIL_DW:
+        return z->layouts->is_volume[o.id];
+    default:
+        return false;
+    }
+}
+
+static bool has_transcendental(const Fuser *z, Val v)
+{
+    const Node *n = func_node(z->f, v);
+    const char *formula =
+        op_is_pointwise(n->op) ? (n->op == OP_MAP ? n->attrs.formula : op_formula(n->op)) : NULL;
+    if (formula &&
+        (strstr(formula, "exp") || strstr(formula, "log") || strstr(formula, "sqrt") ||
+         strstr(formula, "sin") || strstr(formula, "cos") || strstr(formula, "/") ||
+         strstr(formula, "tanh") || strstr(formula, "erf") || strstr(formula, "sigmoid")))
+        return true;
+    if (!is_inline_kind(n->op))
+        return false;
+    for (int i = 0; i < n->n_in; i++)
+        if (!z->g->materialised[n->in[i].id] && has_transcendental(z, n->in[i]))
+            return true;
+    return false;
+}
+
+static bool index_reads_zero(const Node *n)
+{
+    for (int64_t i = 0; i < n->attrs.table_len; i++)
+        if (n->attrs.table[i] < 0)
+            return true;
+    return false;
+}
+
+static bool must_store_for_users(Fuser *z, Val v)
+{
+    const Node *n = func_node(z->f, v);
+    int64_t elems = shape_elems(&n->shape);
+    for (uint32_t i = 0; i < z->users[v.id].len; i++) {
+        Val u = z->users[v.id].at[i];
+        const Node *user = func_node(z->f, u);
+        for (int k = 0; k < user->n_in; k++)
+            if (user->in[k].id == v.id && !takes_code(z, user, k))
+                return true;
+        /* f(0) is not 0: what an index reads beyond the table must be in storage */
+        if (user->op == OP_INDEX && op_lowering(n->op) != LOWER_VIEW && index_reads_zero(user))
+            return true;
+        if (user->session != n->session)
+            return true;
+        if (elems * SMALL_FACTOR <= shape_elems(&user->shape) && op_lowering(n->op) != LOWER_VIEW &&
+            elems > 1 && has_transcendental(z, v))
+            return true;
+    }
+    return false;
+}
+
+/* Users, counting those behind views. */
+static uint32_t count_readers(const Fuser *z, Val v)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < z->users[v.id].len; i++) {
+        Val u = z->users[v.id].at[i];
+        n += op_lowering(func_node(z->f, u)->op) == LOWER_VIEW ? count_readers(z, u) : 1;
+    }
+    return n;
+}
+
+static bool stores_pointwise(Fuser *z, Val v)
+{
+    const Node *n = func_node(z->f, v);
+    if (z->is_result[v.id] || must_store_for_users(z, v))
+        return true;
+    if (z->chain[v.id] > MAX_CHAIN)
+        return true;
+    if (z->level == FUSE_ELEMENTWISE) {
+        if (count_readers(z, v) > 1)
+            return true;
+        const Node *user = func_node(z->f, z->users[v.id].at[0]);
+        return !is_inline_kind(user->op);
+    }
+    if (count_readers(z, v) <= 1)
+        return false;
+    Vals sources = {0};
+    int n_large = 0;
+    add_sources(z, v, &sources);
+    for (uint32_t i = 0; i < sources.len; i++)
+        n_large += 2 * shape_elems(func_shape(z->f, sources.at[i])) >= shape_elems(&n->shape);
+    return n_large >= 2 && shape_elems(&n->shape) > 256;
+}
+
+/* A view can be inlined when its operand is computed in the reader or the same storage expresses
+ * it; tile_groups.c falls back on index tables for the rest. */
+static void choose_materialised(Fuser *z)
+{
+    for (uint32_t id = 1; id < z->f->nodes.len; id++) {
+        const Node *n = &z->f->nodes.at[id];
+        Lowering l = op_lowering(n->op);
+        bool *m = &z->g->materialised[id];
+        if (!z->live[id] || l == LOWER_LEAF || n->op == OP_FILL)
+            continue;
+        for (int i = 0; i < n->n_in; i++)
+            if (!z->g->materialised[n->in[i].id])
+                z->chain[id] += z->chain[n->in[i].id];
+        z->chain[id]++;
+        if (is_anchor_kind(n->op) || l == LOWER_REDUCE || (z->forced && z->forced[id]))
+            *m = true;
+        else if (l == LOWER_VIEW)
+            *m = false;
+        else
+            *m = z->level == FUSE_NONE || stores_pointwise(z, (Val){id});
+        if (*m)
+            z->chain[id] = 0;
+    }
+}
+
+/* ---- groups ---- */
+
+static const Shape *space_of(const Func *f, Val v)
+{
+    const Node *n = func_node(f, v);
+    return op_lowering(n->op) == LOWER_REDUCE ? func_shape(f, n->in[0]) : &n->shape;
+}
+
+static bool same_space(const Shape *a, const Shape *b)
+{
+    return a->rank == b->rank && shape_within(a, b);
+}
+
+/* Is `source` read by `v` at the point where it is computed (no index, no view in between)? */
+static bool reads_in_place(const Fuser *z, Val v, Val source)
+{
+    const Node *n = func_node(z->f, v);
+    for (int i = 0; i < n->n_in; i++) {
+        Val o = n->in[i];
+        const Node *p = func_node(z->f, o);
+        if (o.id == source.id) {
+            if (!same_space(func_shape(z->f, source), space_of(z->f, v)) || n->op == OP_INDEX ||
+                op_lowering(n->op) == LOWER_VIEW)
+                return false;
+            continue;
+        }
+        if (z->g->materialised[o.id] || op_lowering(p->op) == LOWER_LEAF)
+            continue;
+        Vals below = {0};
+        add_sources(z, o, &below);
+        bool inside = false;
+        for (uint32_t k = 0; k < below.len; k++)
+            inside |= below.at[k].id == source.id;
+        if (inside && (n->op == OP_INDEX || op_lowering(n->op) == LOWER_VIEW ||
+                       !reads_in_place(z, o, source)))
+            return false;
+    }
+    return true;
+}
+
+/* Anchors that the generators give an epilogue. */
+static bool takes_epilogue(const Fuser *z, const Group *g)
+{
+    return !g->anchor.id || (z->layouts->is_volume[g->anchor.id] &&
+                             op_lowering(func_node(z->f, g->anchor)->op) != LOWER_STENCIL_DW);
+}
+
+/* Reductions in an anchor's epilogue keep the channel axis, and at most one axis more. */
+static bool takes_reduction(const Fuser *z, const Group *g, const Node *n)
+{
+    if (!g->anchor.id)
+        return true;
+    const TileLayout *l = &z->layouts->of[g->anchor.id];
+    if (l->lane < 0 || shape_axis(&n->shape, l->shape.name[l->lane]) < 0)
+        return false;
+    return n->shape.rank == 1 ||
+           (n->shape.rank == 2 && shape_axis(&n->shape, l->shape.name[l->order[0]]) >= 0);
+}
+
+static bool may_join(const Fuser *z, const Group *g, Val v)
+{
+    const Node *n = func_node(z->f, v);
+    Val first = g->anchor.id ? g->anchor : g->members.at[0];
+    if (g->session != n->session || g->members.len >= MAX_MEMBERS || g->backward != n->backward)
+        return false;
+    if (z->fixed[first.id] != z->fixed[v.id]) /* what depends on parameters only is prepared once */
+        return false;
+    if (!same_space(&g->space, space_of(z->f, v)) || !takes_epilogue(z, g))
+        return false;
+    return op_lowering(n->op) != LOWER_REDUCE || takes_reduction(z, g, n);
+}
+
+static bool shares_large(const Fuser *z, const Group *g, const Vals *sources)
+{
+    for (uint32_t m = 0; m < g->members.len; m++) {
+        Vals other = {0};
+        add_sources(z, g->members.at[m], &other);
+        for (uint32_t i = 0; i < sources->len; i++)
+            for (uint32_t k = 0; k < other.len; k++)
+                if (sources->at[i].id == other.at[k].id &&
+                    2 * shape_elems(func_shape(z->f, other.at[k])) >= shape_elems(&g->space))
+                    return true;
+    }
+    return false;
+}
+
+static void join(Fuser *z, int group, Val v)
+{
+    vec_push(z->arena, &z->g->at.at[group].members, v);
+    z->g->group_of[v.id] = group;
+}
+
+static int begin(Fuser *z, Val v, bool is_anchor)
+{
+    const Node *n = func_node(z->f, v);
+    Group g = {.space = *space_of(z->f, v),
+               .session = n->session,
+               .part = n->part,
+               .backward = n->backward};
+    if (is_anchor)
+        g.anchor = v;
+    vec_push(z->arena, &z->g->at, g);
+    int index = (int)z->g->at.len - 1;
+    z->g->group_of[v.id] = index;
+    if (!is_anchor)
+        vec_push(z->arena, &z->g->at.at[index].members, v);
+    return index;
+}
+
+/* The latest group among the sources' groups. */
+static int latest(const Fuser *z, const Vals *sources)
+{
+    int last = -1;
+    for (uint32_t i = 0; i < sources->len; i++) {
+        int g = z->g->group_of[sources->at[i].id];
+        last = g > last ? g : last;
+    }
+    return last;
+}
+
+static void place(Fuser *z, Val v)
+{
+    Vals sources = {0};
+    add_sources(z, v, &sources);
+    int last = latest(z, &sources);
+
+    if (z->level == FUSE_FULL && last >= 0) {
+        Group *g = &z->g->at.at[last];
+        bool ok = may_join(z, g, v);
+        for (uint32_t i = 0; ok && i < sources.len; i++) {
+            Val s = sources.at[i];
+            if (z->g->group_of[s.id] != last)
+                continue;
+            ok = op_lowering(func_node(z->f, s)->op) != LOWER_REDUCE && reads_in_place(z, v, s);
+        }
+        if (ok) {
+            join(z, last, v);
+            return;
+        }
+    }
+    if (z->level == FUSE_FULL)
+        for (int i = last + 1; i < (int)z->g->at.len; i++) {
+            const Group *g = &z->g->at.at[i];
+            if (!g->anchor.id && may_join(z, g, v) && shares_large(z, g, &sources)) {
+                join(z, i, v);
+                return;
+            }
+        }
+    begin(z, v, false);
+}
+
+static void find_stored(Fuser *z)
+{
+    const Func *f = z->f;
+    for (uint32_t id = 1; id < f->nodes.len; id++) {
+        if (!z->g->materialised[id])
+            continue;
+        z->g->is_stored[id] |= z->is_result[id] || op_lowering(f->nodes.at[id].op) == LOWER_REDUCE;
+        Vals sources = {0};
+        add_sources(z, (Val){id}, &sources);
+        for (uint32_t i = 0; i < sources.len; i++)
+            if (z->g->group_of[sources.at[i].id] != z->g->group_of[id])
+                z->g->is_stored[sources.at[i].id] = true;
+    }
+    for (uint32_t i = 0; i < f->results.len; i++) { /* results that are views of a stored value */
+        Vals sources = {0};
+        Val v = f->results.at[i].val;
+        if (z->g->materialised[v.id])
+            continue;
+        add_sources(z, v, &sources);
+        for (uint32_t k = 0; k < sources.len; k++)
+            z->g->is_stored[sources.at[k].id] = true;
+    }
+}
+
+static void find_fixed(Fuser *z)
+{
+    for (uint32_t id = 1; id < z->f->nodes.len; id++) {
+        const Node *n = &z->f->nodes.at[id];
+        z->fixed[id] = op_lowering(n->op) != LOWER_LEAF || n->op == OP_PARAM || n->op == OP_STATE ||
+                       n->op == OP_IOTA;
+        for (int i = 0; i < n->n_in; i++)
+            z->fixed[id] &= z->fixed[n->in[i].id];
+    }
+}
+
+Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, FuseLevel level,
+                   const bool *forced)
+{
+    uint32_t n = f->nodes.len + 1;
+    Groups g = {.group_of = ARENA_ARRAY(arena, int, n),
+                .materialised = ARENA_ARRAY(arena, bool, n),
+                .is_stored = ARENA_ARRAY(arena, bool, n)};
+    Fuser z = {arena,
+               f,
+               layouts,
+               level,
+               &g,
+               func_live(arena, f),
+               arena_array(arena, n, sizeof *z.users),
+               ARENA_ARRAY(arena, bool, n),
+               ARENA_ARRAY(arena, int, n),
+               ARENA_ARRAY(arena, bool, n),
+               forced};
+    for (uint32_t id = 1; id < f->nodes.len; id++)
+        for (int i = 0; z.live[id] && i < f->nodes.at[id].n_in; i++)
+            vec_push(arena, &z.users[f->nodes.at[id].in[i].id], (Val){id});
+    for (uint32_t i = 0; i < f->results.len; i++) {
+        Val v = f->results.at[i].val; /* of a view, what it shows */
+        while (op_lowering(func_node(f, v)->op) == LOWER_VIEW)
+            v = func_node(f, v)->in[0];
+        z.is_result[v.id] = true;
+    }
+    find_fixed(&z);
+    for (uint32_t i = 0; i < n; i++)
+        g.group_of[i] = -1;
+
+    choose_materialised(&z);
+    for (uint32_t id = 1; id < f->nodes.len; id++) {
+        if (!g.materialised[id])
+            continue;
+        if (is_anchor_kind(f->nodes.at[id].op))
+            begin(&z, (Val){id}, true);
+        else
+            place(&z, (Val){id});
+    }
+    find_stored(&z);
+    return g;
+}

@@ -1,0 +1,253 @@
+/* Where values lie.
+ *
+ * Channel axes are those that some contraction sums over or brings in from its smaller operand, and
+ * those that a depthwise convolution shares with its kernel. A value is a volume when it has a
+ * channel axis and at least two axes that some convolution slides over: it is blocked over the
+ * channel axis, because expanded widths (hundreds to thousands) make rows of pixels too far apart
+ * when channels are innermost (specs/performance.md, 3.1). */
+#include "passes/plan.h"
+
+enum { MAX_NAMES = 64 };
+
+typedef struct NameSet {
+    const char *at[MAX_NAMES];
+    int n;
+} NameSet;
+
+static bool has(const NameSet *s, const char *name)
+{
+    for (int i = 0; i < s->n; i++)
+        if (s->at[i] == name)
+            return true;
+    return false;
+}
+
+static void add(NameSet *s, const char *name)
+{
+    if (!has(s, name) && s->n < MAX_NAMES)
+        s->at[s->n++] = name;
+}
+
+static void add_channels_of_contraction(const Func *f, const Node *n, NameSet *channels)
+{
+    const Shape *a = func_shape(f, n->in[0]), *b = func_shape(f, n->in[1]);
+    const Shape *small = shape_elems(a) < shape_elems(b) || a->rank < b->rank ? a : b;
+    for (int i = 0; i < n->attrs.over.n; i++)
+        if (shape_axis(a, n->attrs.over.name[i]) >= 0 && small->rank <= 3)
+            add(channels, n->attrs.over.name[i]);
+    const Shape *large = small == a ? b : a;
+    for (int i = 0; i < small->rank; i++)
+        if (small->rank <= 3 && shape_axis(large, small->name[i]) < 0)
+            add(channels, small->name[i]);
+}
+
+static bool slides_over(const Node *n, const char *name)
+{
+    for (int i = 0; i < n->attrs.n_stencil; i++)
+        if (n->attrs.stencil[i].axis == name || n->attrs.stencil[i].tap == name)
+            return true;
+    return false;
+}
+
+/* Axes of a forward convolution: depthwise ones are shared by input, kernel and output. */
+static void add_channels_of_convolution(const Func *f, const Node *n, NameSet *channels,
+                                        NameSet *space)
+{
+    const Shape *w = func_shape(f, n->in[1]);
+    for (int i = 0; i < n->attrs.n_stencil; i++)
+        add(space, n->attrs.stencil[i].axis);
+    for (int i = 0; i < w->rank; i++)
+        if (!slides_over(n, w->name[i]))
+            add(channels, w->name[i]);
+}
+
+/* One order of axes for all activations: batch-like first, in order of first appearance. */
+static void add_in_order(const Shape *s, NameSet *order)
+{
+    for (int i = 0; i < s->rank; i++)
+        add(order, s->name[i]);
+}
+
+static int position(const NameSet *order, const char *name)
+{
+    for (int i = 0; i < order->n; i++)
+        if (order->at[i] == name)
+            return i;
+    return MAX_NAMES;
+}
+
+/* Sorts l->order by the common order; `first` (a logical axis or -1) goes to place `at`. */
+static void arrange(TileLayout *l, const NameSet *order, const NameSet *channels, bool lead)
+{
+    for (int i = 1; i < l->shape.rank; i++)
+        for (int j = i; j > 0; j--) {
+            const char *a = l->shape.name[l->order[j - 1]], *b = l->shape.name[l->order[j]];
+            int pa = position(order, a), pb = position(order, b);
+            if (lead) { /* channels before everything else, keeping their logical order */
+                pa = has(channels, a) ? -MAX_RANK + l->order[j - 1] : pa;
+                pb = has(channels, b) ? -MAX_RANK + l->order[j] : pb;
+            }
+            if (pa <= pb)
+                break;
+            int t = l->order[j - 1];
+            l->order[j - 1] = l->order[j];
+            l->order[j] = t;
+        }
+}
+
+static TileLayout choose(const Func *f, Val v, int lanes, const NameSet *channels,
+                         const NameSet *space, const NameSet *order, bool *is_volume)
+{
+    const Node *n = func_node(f, v);
+    TileLayout l = tile_layout_plain(&n->shape);
+    if (op_lowering(n->op) == LOWER_LEAF)
+        return l;
+
+    int lane = -1, n_lane = 0, n_space = 0;
+    for (int i = 0; i < n->shape.rank; i++) {
+        n_space += has(space, n->shape.name[i]);
+        if (has(channels, n->shape.name[i])) {
+            lane = i;
+            n_lane++;
+        }
+    }
+    *is_volume = n_lane == 1 && n_space >= 2;
+    if (*is_volume || (n_lane == 1 && n->shape.rank == 1)) {
+        l.lane = lane;
+        l.lanes = lanes;
+        arrange(&l, order, channels, false);
+    } else if (n_lane >= 1 && n->shape.rank >= 3) {
+        arrange(&l, order, channels, true);
+    }
+    return l;
+}
+
+/* Axes that only a split makes (groups): they lead like channels do. */
+static void add_split_axes(const Func *f, NameSet *channels)
+{
+    for (uint32_t id = 1; id < f->nodes.len; id++) {
+        const Node *n = &f->nodes.at[id];
+        if (n->op == OP_SPLIT && has(channels, n->attrs.axis)) {
+            add(channels, n->attrs.axis2);
+            add(channels, n->attrs.axis3);
+        }
+        if (n->op == OP_MERGE && (has(channels, n->attrs.axis2) || has(channels, n->attrs.axis3))) {
+            add(channels, n->attrs.axis);
+            add(channels, n->attrs.axis2);
+            add(channels, n->attrs.axis3);
+        }
+    }
+}
+
+Layouts layouts_choose(Arena *arena, const Func *f, int lanes)
+{
+    Layouts r = {ARENA_ARRAY(arena, TileLayout, f->nodes.len + 1),
+                 ARENA_ARRAY(arena, bool, f->nodes.len + 1)};
+    NameSet channels = {0}, space = {0}, order = {0};
+
+    for (uint32_t id = 1; id < f->nodes.len; id++) {
+        const Node *n = &f->nodes.at[id];
+        if (n->op == OP_CONTRACT && !n->backward)
+            add_channels_of_contraction(f, n, &channels);
+        if (n->op == OP_CONV && !n->backward)
+            add_channels_of_convolution(f, n, &channels, &space);
+        if (n->op == OP_RENAME && has(&channels, n->attrs.axis2))
+            add(&channels, n->attrs.axis);
+        if (n->op == OP_INPUT || n->shape.rank >= 4)
+            add_in_order(&n->shape, &order);
+    }
+    add_split_axes(f, &channels);
+    for (uint32_t id = 1; id < f->nodes.len; id++)
+        add_in_order(&f->nodes.at[id].shape, &order);
+    for (uint32_t id = 1; id < f->nodes.len; id++)
+        r.of[id] = choose(f, (Val){id}, lanes, &channels, &space, &order, &r.is_volume[id]);
+    return r;
+}
+
+static bool rename_layout(TileLayout *l, const Node *view)
+{
+    int a = shape_axis(&l->shape, view->attrs.axis);
+    if (a < 0)
+        return false;
+    l->shape.name[a] = view->attrs.axis2;
+    return true;
+}
+
+static int place_of(const TileLayout *l, int axis)
+{
+    for (int i = 0; i < l->shape.rank; i++)
+        if (l->order[i] == axis)
+            return i;
+    return -1;
+}
+
+/* c -> (outer, inner): the inner part must hold whole blocks when c is the lane axis. */
+static bool split_layout(TileLayout *l, const Node *view)
+{
+    int a = shape_axis(&l->shape, view->attrs.axis);
+    int64_t inner = a < 0 ? 0 : l->shape.size[a] / view->attrs.size0;
+    if (a < 0 || l->shape.rank == MAX_RANK)
+        return false;
+    if (l->lane == a && inner % l->lanes)
+        return false;
+    TileLayout r = *l;
+    int p = place_of(l, a);
+    r.shape = view->shape;
+    for (int i = 0; i < r.shape.rank; i++) /* logical axes behind `a` move up by one */
+        if (i <= p)
+            r.order[i] = l->order[i] > a ? l->order[i] + 1 : l->order[i];
+        else
+            r.order[i] = i == p + 1            ? a + 1
+                         : l->order[i - 1] > a ? l->order[i - 1] + 1
+                                               : l->order[i - 1];
+    if (l->lane >= 0)
+        r.lane = l->lane >= a ? l->lane + 1 : l->lane;
+    *l = r;
+    return r.shape.name[a] == view->attrs.axis2 && r.shape.name[a + 1] == view->attrs.axis3;
+}
+
+/* (outer, inner) -> c: the two must be neighbours in storage. */
+static bool merge_layout(TileLayout *l, const Node *view)
+{
+    int o = shape_axis(&l->shape, view->attrs.axis2), in = shape_axis(&l->shape, view->attrs.axis3);
+    if (o < 0 || in < 0 || l->lane == o || l->lane == in || place_of(l, in) != place_of(l, o) + 1)
+        return false;
+    TileLayout r = *l;
+    int n = 0;
+    r.shape = view->shape;
+    int c = shape_axis(&r.shape, view->attrs.axis);
+    for (int i = 0; i < l->shape.rank; i++) {
+        int axis = l->order[i];
+        if (axis == in)
+            continue;
+        const char *name = axis == o ? view->attrs.axis : l->shape.name[axis];
+        r.order[n++] = axis == o ? c : shape_axis(&r.shape, name);
+    }
+    if (l->lane >= 0)
+        r.lane = shape_axis(&r.shape, l->shape.name[l->lane]);
+    *l = r;
+    return true;
+}
+
+bool layout_of_view(const TileLayout *stored, const Node *view, TileLayout *out)
+{
+    TileLayout l = *stored;
+    bool ok = view->op == OP_RENAME  ? rename_layout(&l, view)
+              : view->op == OP_SPLIT ? split_layout(&l, view)
+              : view->op == OP_MERGE ? merge_layout(&l, view)
+                                     : view->op == OP_REORDER;
+    if (!ok || l.shape.rank != view->shape.rank)
+        return false;
+    /* the same axes, perhaps in another logical order */
+    TileLayout r = l;
+    r.shape = view->shape;
+    for (int i = 0; i < r.shape.rank; i++) {
+        int axis = shape_axis(&view->shape, l.shape.name[l.order[i]]);
+        if (axis < 0 || view->shape.size[axis] != l.shape.size[l.order[i]])
+            return false;
+        r.order[i] = axis;
+    }
+    r.lane = l.lane < 0 ? -1 : shape_axis(&view->shape, l.shape.name[l.lane]);
+    *out = r;
+    return true;
+}

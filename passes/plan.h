@@ -1,0 +1,115 @@
+/* From a function to kernels and memory: layouts, groups, tile programs, buffers.
+ *
+ *   layout.c       where each value's elements lie, per target
+ *   fuse.c         which values are stored, and which are computed together in one kernel
+ *   tile_groups.c  each group as a tile program
+ *   plan_buffers.c order of launches, lifetimes, offsets, what happens in place
+ *
+ * The plan is static: every byte a program needs is known here, before anything runs. */
+#ifndef NPC_PASSES_PLAN_H
+#define NPC_PASSES_PLAN_H
+
+#include "ir/tile.h"
+#include "passes/pass.h"
+
+/* ---- layouts ---- */
+
+typedef struct Layouts {
+    TileLayout *of;  /* per value: how it lies if it is stored */
+    bool *is_volume; /* per value: channel-blocked activation with several axes of space and time */
+} Layouts;
+
+/* Volumes are blocked over their channel axis by `lanes`; other activations put their channel axis
+ * first, so that products over it are plain matrix products; parameters, states and inputs keep
+ * their logical order. */
+Layouts layouts_choose(Arena *arena, const Func *f, int lanes);
+/* The layout of a view of a stored value, when the same storage expresses it. */
+bool layout_of_view(const TileLayout *stored, const Node *view, TileLayout *out);
+
+/* ---- groups ---- */
+
+typedef struct Group {
+    Val anchor;       /* contraction or stencil; none: element-wise */
+    VEC(Val) members; /* stored pointwise values and reductions computed along with it */
+    Shape space;      /* iteration: all parallel axes */
+    int session, part;
+    bool backward;
+    uint32_t order; /* position among the launches */
+} Group;
+
+typedef struct Groups {
+    VEC(Group) at;
+    int *group_of;      /* per value: index of the group that computes it, -1 */
+    bool *materialised; /* per value: an anchor, a reduction, or a pointwise value that is stored or
+                           feeds others of its group from a register */
+    bool *is_stored;    /* per value: some other group or a result reads it */
+} Groups;
+
+/* `forced` (may be NULL): values that must be stored whatever the rules say. */
+Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, FuseLevel level,
+                   const bool *forced);
+
+/* ---- the plan ---- */
+
+typedef enum BufferKind {
+    BUFFER_INPUT,      /* filled by the runtime: inputs, random masks */
+    BUFFER_PERSISTENT, /* parameters and states, by name */
+    BUFFER_CONSTANT,   /* iota */
+    BUFFER_ARENA,      /* offset into the one allocation of a program */
+    BUFFER_PREPARED,   /* depends on parameters only: computed when they change, kept */
+} BufferKind;
+
+typedef struct PlanBuffer {
+    BufferKind kind;
+    const char *name; /* of inputs, random streams and persistent tensors; else NULL */
+    Val val;
+    TileLayout layout;
+    size_t bytes;     /* rounded up to 64 */
+    size_t offset;    /* ARENA, PREPARED */
+    int first, last;  /* launches that touch it */
+    int same_as;      /* shares another buffer's memory (in place), or -1 */
+    double drop_rate; /* random masks; NAN otherwise */
+} PlanBuffer;
+
+typedef struct Launch {
+    const TileProgram *tile;
+    int session; /* -1: always runs; else only with samples of that recording */
+    int part;    /* index into Module.parts, -1 */
+    bool backward;
+    bool is_prepare; /* run when parameters change, not at every call */
+    VEC(int)
+    clear; /* buffers to zero first: others read what samples of other recordings leave
+              unwritten */
+    size_t workspace_bytes, workspace_offset;
+    VEC(Val) values; /* what it computes */
+} Launch;
+
+typedef struct Plan {
+    const Func *f;
+    ProgramKind kind;
+    FuseLevel fuse;
+    VEC(PlanBuffer) buffers;
+    VEC(Launch) launches; /* prepare launches first */
+    int n_prepare;
+    int *buffer_of; /* per value, -1 */
+    size_t arena_bytes, prepared_bytes, input_bytes;
+    int n_ops;           /* ops of the function that do arithmetic: kernels before fusion */
+    double flops, bytes; /* of one full run, prepare launches left out */
+} Plan;
+
+typedef size_t (*WorkspaceOf)(void *context, const TileProgram *tile);
+
+/* Builds the plan of a function. `workspace` tells how much memory a kernel wants while it runs. */
+Plan *plan_build(Arena *arena, const Func *f, ProgramKind kind, const PassOptions *options,
+                 WorkspaceOf workspace, void *context);
+void plan_print(Text *t, const Plan *plan);
+/* All tile programs of a plan, one after the other. */
+void plan_print_tiles(Text *t, const Plan *plan);
+
+/* One group as a tile program; tensors' `buffer` is the id of the value stored there. NULL when
+ * some view in it cannot be expressed as an address: *blocked is the value that has to be stored.
+ */
+TileProgram *tile_from_group(Arena *arena, const Func *f, const Layouts *layouts,
+                             const Groups *groups, const Group *g, Val *blocked);
+
+#endif
