@@ -81,6 +81,35 @@ void text_double(Text *t, double x)
     text_add(t, buf);
 }
 
+const char *text_read_double(const char *s, double *out)
+{
+    char buf[400];
+    size_t n = 0, len = strspn(s, "+-");
+    if (len > 1)
+        return s;
+    if (!strncmp(s + len, "inf", 3) || !strncmp(s + len, "nan", 3)) {
+        *out = s[len] == 'i' ? (double)INFINITY : (double)NAN;
+        *out = copysign(*out, *s == '-' ? -1 : 1);
+        return s + len + 3;
+    }
+    len += strspn(s + len, "0123456789");
+    if (s[len] == '.')
+        len += 1 + strspn(s + len + 1, "0123456789");
+    if (s[len] == 'e' || s[len] == 'E') {
+        size_t sign = s[len + 1] == '+' || s[len + 1] == '-';
+        size_t digits = strspn(s + len + 1 + sign, "0123456789");
+        len += digits ? 1 + sign + digits : 0;
+    }
+    if (len >= sizeof buf)
+        return s;
+    for (; n < len; n++)
+        buf[n] = s[n] == '.' ? *localeconv()->decimal_point : s[n];
+    buf[n] = 0;
+    char *end;
+    *out = strtod(buf, &end);
+    return s + (end - buf);
+}
+
 const char *name_intern_n(Names *n, const char *s, size_t len)
 {
     MapEntry *e = map_find(&n->map, s, len);
