@@ -1,0 +1,270 @@
+/* The obviously right way to run a tile program: every point of the iteration space in turn,
+ * float64 arithmetic on float32 storage. Code generators are compared with it. */
+#include "ir/tile.h"
+#include <stdlib.h>
+
+typedef struct Run {
+    const TileProgram *p;
+    float *const *tensor;
+    TileRange range;
+    bool *in_anchor, *in_results; /* per instruction: needed there */
+    double *value;                /* per instruction */
+    int64_t at[TILE_MAX_AXES];
+} Run;
+
+static void need(const TileProgram *p, bool *flag, int inst)
+{
+    if (inst < 0 || flag[inst])
+        return;
+    flag[inst] = true;
+    if (p->insts.at[inst].kind == INST_PRIM)
+        for (int i = 0; i < prim_arity(p->insts.at[inst].prim); i++)
+            need(p, flag, p->insts.at[inst].arg[i]);
+}
+
+/* False where a table says that there is no element. */
+static bool locate(const Run *r, const TileLayout *l, const TileIndex *index, int64_t *offset)
+{
+    int64_t at[MAX_RANK];
+
+    for (int d = 0; d < l->shape.rank; d++) {
+        const TileIndex *x = &index[d];
+        at[d] = 0;
+        for (int i = 0; i < x->n_terms; i++)
+            at[d] += x->table ? x->table[r->at[x->axis[i]]] : x->coef[i] * r->at[x->axis[i]];
+        if (at[d] < 0)
+            return false;
+    }
+    *offset = tile_layout_offset(l, at);
+    return true;
+}
+
+static double load(const Run *r, const TileInst *in)
+{
+    int64_t offset;
+
+    if (!locate(r, &r->p->tensors.at[in->tensor].layout, in->index, &offset))
+        return 0;
+    return (double)r->tensor[in->tensor][offset];
+}
+
+static void compute(Run *r, const bool *flag, double acc)
+{
+    for (uint32_t i = 0; i < r->p->insts.len; i++) {
+        const TileInst *in = &r->p->insts.at[i];
+        if (!flag[i])
+            continue;
+        switch (in->kind) {
+        case INST_LOAD:
+            r->value[i] = load(r, in);
+            break;
+        case INST_CONST:
+            r->value[i] = in->number;
+            break;
+        case INST_ACC:
+            r->value[i] = acc;
+            break;
+        case INST_PRIM: {
+            double arg[3] = {0, 0, 0};
+            for (int k = 0; k < prim_arity(in->prim); k++)
+                arg[k] = r->value[in->arg[k]];
+            r->value[i] = prim_eval(in->prim, arg[0], arg[1], arg[2]);
+            break;
+        }
+        }
+    }
+}
+
+static void axis_range(const Run *r, int a, int64_t *lo, int64_t *hi)
+{
+    bool cut = a == r->p->batch_axis;
+
+    *lo = cut ? r->range.b0 : 0;
+    *hi = cut ? r->range.b1 : r->p->axes.at[a].size;
+}
+
+/* First point of the axes of a kind; false when a range is empty. */
+static bool first_point(Run *r, TileAxisKind kind)
+{
+    for (uint32_t a = 0; a < r->p->axes.len; a++) {
+        int64_t lo, hi;
+        if (r->p->axes.at[a].kind != kind)
+            continue;
+        axis_range(r, (int)a, &lo, &hi);
+        if (lo >= hi)
+            return false;
+        r->at[a] = lo;
+    }
+    return true;
+}
+
+static bool next_point(Run *r, TileAxisKind kind)
+{
+    for (int a = (int)r->p->axes.len - 1; a >= 0; a--) {
+        int64_t lo, hi;
+        if (r->p->axes.at[a].kind != kind)
+            continue;
+        axis_range(r, a, &lo, &hi);
+        if (++r->at[a] < hi)
+            return true;
+        r->at[a] = lo;
+    }
+    return false;
+}
+
+/* Input positions from output positions and taps; false where the input has no such element. */
+static bool derive_inputs(Run *r)
+{
+    for (uint32_t i = 0; i < r->p->stencils.len; i++) {
+        const TileStencil *s = &r->p->stencils.at[i];
+        int64_t out = r->at[s->out], tap = r->at[s->tap], in;
+        if (s->transposed) {
+            in = out + s->pad - tap * s->dilation;
+            if (in % s->stride)
+                return false;
+            in /= s->stride;
+        } else {
+            in = out * s->stride + tap * s->dilation - s->pad;
+        }
+        if (in < 0 || in >= r->p->axes.at[s->in].size)
+            return false;
+        r->at[s->in] = in;
+    }
+    return true;
+}
+
+static double anchor(Run *r)
+{
+    double acc = 0;
+
+    if (r->p->anchor == TILE_MAP || !first_point(r, TILE_REDUCE))
+        return 0;
+    do {
+        if (!derive_inputs(r))
+            continue;
+        compute(r, r->in_anchor, 0);
+        acc += r->value[r->p->lhs] * r->value[r->p->rhs];
+    } while (next_point(r, TILE_REDUCE));
+    return acc;
+}
+
+static int64_t result_offset(const Run *r, const TileReduction *red)
+{
+    const TileLayout *l = &r->p->tensors.at[red->tensor].layout;
+    int64_t at[MAX_RANK];
+
+    for (int d = 0; d < l->shape.rank; d++)
+        at[d] = r->at[red->axis[d]];
+    return tile_layout_offset(l, at);
+}
+
+/* Running sums of one reduction, in the layout of its result. */
+typedef struct Sums {
+    double *sum, *squares;
+    int64_t *count;
+} Sums;
+
+typedef void (*Visit)(Run *r, Sums *sums);
+
+static void each_point(Run *r, Visit visit, Sums *sums)
+{
+    if (!first_point(r, TILE_PARALLEL))
+        return;
+    do {
+        compute(r, r->in_results, anchor(r));
+        visit(r, sums);
+    } while (next_point(r, TILE_PARALLEL));
+}
+
+static void add_up(Run *r, Sums *sums)
+{
+    for (uint32_t i = 0; i < r->p->reductions.len; i++) {
+        int64_t o = result_offset(r, &r->p->reductions.at[i]);
+        sums[i].sum[o] += r->value[r->p->reductions.at[i].inst];
+        sums[i].count[o]++;
+    }
+}
+
+static void add_up_squares(Run *r, Sums *sums)
+{
+    for (uint32_t i = 0; i < r->p->reductions.len; i++) {
+        int64_t o = result_offset(r, &r->p->reductions.at[i]);
+        double d =
+            r->value[r->p->reductions.at[i].inst] - sums[i].sum[o] / (double)sums[i].count[o];
+        sums[i].squares[o] += d * d;
+    }
+}
+
+static void store_all(Run *r, Sums *sums)
+{
+    (void)sums;
+    for (uint32_t i = 0; i < r->p->stores.len; i++) {
+        const TileStore *s = &r->p->stores.at[i];
+        int64_t offset;
+        if (locate(r, &r->p->tensors.at[s->tensor].layout, s->index, &offset))
+            r->tensor[s->tensor][offset] = (float)r->value[s->inst];
+    }
+}
+
+/* A result whose points are all outside of the range is left alone when the batch is among its
+ * axes, else it is an empty sum. */
+static void write_reduction(Run *r, const TileReduction *red, const Sums *sums)
+{
+    const TileLayout *l = &r->p->tensors.at[red->tensor].layout;
+    int64_t n = shape_elems(&l->shape), at[MAX_RANK];
+
+    for (int64_t i = 0; i < n; i++) {
+        int64_t rest = i;
+        bool outside = false;
+        for (int d = l->shape.rank - 1; d >= 0; d--) {
+            at[d] = rest % l->shape.size[d];
+            rest /= l->shape.size[d];
+            outside |=
+                red->axis[d] == r->p->batch_axis && (at[d] < r->range.b0 || at[d] >= r->range.b1);
+        }
+        if (outside)
+            continue;
+        int64_t o = tile_layout_offset(l, at);
+        double v = sums->sum[o];
+        if (red->kind == TILE_VARIANCE)
+            v = sums->count[o] ? sums->squares[o] / (double)sums->count[o] : 0;
+        r->tensor[red->tensor][o] = (float)(red->factor * v);
+    }
+}
+
+void tile_eval(const TileProgram *p, float *const *tensor, TileRange range)
+{
+    Arena arena = {0};
+    uint32_t n = p->insts.len, n_red = p->reductions.len;
+    Run run = {.p = p,
+               .tensor = tensor,
+               .range = range,
+               .in_anchor = ARENA_ARRAY(&arena, bool, n),
+               .in_results = ARENA_ARRAY(&arena, bool, n),
+               .value = ARENA_ARRAY(&arena, double, n)};
+    Sums *sums = ARENA_ARRAY(&arena, Sums, n_red);
+    bool any_variance = false;
+
+    need(p, run.in_anchor, p->lhs);
+    need(p, run.in_anchor, p->rhs);
+    for (uint32_t i = 0; i < p->stores.len; i++)
+        need(p, run.in_results, p->stores.at[i].inst);
+    for (uint32_t i = 0; i < n_red; i++) {
+        const TileReduction *red = &p->reductions.at[i];
+        size_t elems = (size_t)tile_layout_elems(&p->tensors.at[red->tensor].layout);
+        need(p, run.in_results, red->inst);
+        sums[i].sum = ARENA_ARRAY(&arena, double, elems);
+        sums[i].squares = ARENA_ARRAY(&arena, double, elems);
+        sums[i].count = ARENA_ARRAY(&arena, int64_t, elems);
+        any_variance |= red->kind == TILE_VARIANCE;
+    }
+    /* sums before stores: an output may take the place of an input */
+    if (n_red > 0)
+        each_point(&run, add_up, sums);
+    if (any_variance)
+        each_point(&run, add_up_squares, sums);
+    each_point(&run, store_all, sums);
+    for (uint32_t i = 0; i < n_red; i++)
+        write_reduction(&run, &p->reductions.at[i], &sums[i]);
+    arena_free(&arena);
+}
