@@ -1,0 +1,1 @@
+npc_test(ops gradients npc_ir)
