@@ -41,7 +41,10 @@ typedef struct KernelSchedule {
 
 KernelSchedule kernel_schedule(const TileProgram *p, const Target *target);
 
+struct Kernel;
+
 typedef struct KernelCall {
+    const struct Kernel *kernel; /* the one being run: library products keep their sizes there */
     float *const *tensor; /* storage of the program's tensors */
     TileRange range;
     void *workspace; /* 64-byte aligned, as is scratch */

@@ -1,0 +1,80 @@
+/* Runs plans on the CPU.
+ *
+ * An engine owns the tensors that outlive a call (parameters, running statistics, optimizer
+ * moments, averages), the machine code of all its programs, one arena that the programs share (they
+ * never run at the same time), and the threads. Everything is allocated by engine_ready; nothing is
+ * afterwards.
+ *
+ *     engine_create -> engine_add (each plan) -> engine_ready
+ *     -> engine_input (fill) -> engine_run -> engine_read
+ *
+ * Results have the same bits for any number of threads. */
+#ifndef NPC_RUNTIME_ENGINE_H
+#define NPC_RUNTIME_ENGINE_H
+
+#include "codegen/kernel.h"
+#include "passes/plan.h"
+
+typedef struct Engine Engine;
+
+typedef struct EngineOptions {
+    Target target;
+    int threads;              /* 0: one per core */
+    const char *cache_folder; /* of machine code; NULL: none */
+    bool interpret;           /* tile programs run on the interpreter: slow, needs no LLVM */
+    Text *emit_llvm, *emit_asm;
+} EngineOptions;
+
+/* Samples of a recording in the batch: [first, first + count). */
+typedef struct SampleRange {
+    int64_t first, count;
+} SampleRange;
+
+/* Memory in bytes, all fixed by engine_ready. */
+typedef struct EngineMemory {
+    size_t persistent, arena, prepared, inputs, scratch;
+} EngineMemory;
+
+/* The module is the caller's and outlives the engine. */
+Status engine_create(Engine **out, const Module *module, const EngineOptions *options, Err *err);
+void engine_free(Engine *e);
+
+/* Workspace of a kernel for plan_build: the context is the engine's target. */
+size_t engine_workspace(void *target, const TileProgram *tile);
+
+/* Returns the program's number. */
+int engine_add(Engine *e, const Plan *plan);
+/* Compiles and allocates. NPC_ERR_MEMORY names what the plan needs. */
+Status engine_ready(Engine *e, Err *err);
+
+/* Storage of a parameter or state in logical row-major order; NULL when there is none of that
+ * name. */
+float *engine_tensor(Engine *e, const char *name);
+/* Tell the engine that parameters or states were written from outside. */
+void engine_tensors_changed(Engine *e);
+
+/* Storage of an input, logical row-major; NULL when the program has none of that name. */
+float *engine_input(Engine *e, int program, const char *name);
+/* Draws every random mask of the program: 0 or 1 / (1 - rate), a function of seed, step, the
+ * mask's name and the element. */
+void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step);
+
+/* Runs a program. ranges: per session of the module; NULL: every sample counts for everyone. */
+void engine_run(Engine *e, int program, const SampleRange *ranges);
+
+/* Copies a result out in logical order (shape of the result's value). False when the program has
+ * no such result, or it was not stored. */
+bool engine_read(Engine *e, int program, ResultRole role, const char *name, float *out);
+
+/* Seconds that each launch took, added up over the runs since engine_time_launches(true). */
+void engine_time_launches(Engine *e, int program, bool on);
+const double *engine_launch_seconds(const Engine *e, int program);
+
+const Plan *engine_plan(const Engine *e, int program);
+const Module *engine_module(const Engine *e);
+EngineMemory engine_memory(const Engine *e);
+int engine_n_kernels(const Engine *e); /* distinct */
+bool engine_from_cache(const Engine *e);
+int engine_threads(const Engine *e);
+
+#endif
