@@ -130,13 +130,23 @@ static void take_input(void *cx)
         take_planes(t, VAR_PUPIL, x);
 }
 
+enum { AHEAD = 16 /* rows */, LINE = 64 /* bytes */ };
+
 static void take_target(void *cx)
 {
     const Take *t = cx;
     const Npy *a = &t->map->var[VAR_RESPONSE];
     const NpyHeader *h = &a->head;
+    bool has_rows = h->stride[1] == 1; /* C order */
+    uint64_t row_bytes = h->stride[0] * h->item_bytes;
+    uint64_t window_bytes = (uint64_t)(t->n - 1) * t->step * h->stride[1] * h->item_bytes;
+    const unsigned char *window = a->data + t->first * h->stride[1] * h->item_bytes;
     for (uint64_t neuron = 0; neuron < h->shape[0]; neuron++) {
         float *y = t->out + neuron * t->n;
+        if (has_rows &&
+            neuron + AHEAD < h->shape[0]) /* rows are far apart: no hardware prefetcher follows */
+            for (uint64_t b = 0; b <= window_bytes; b += LINE)
+                __builtin_prefetch(window + (neuron + AHEAD) * row_bytes + b);
         npy_floats(a, neuron * h->stride[0] + t->first * h->stride[1], t->step * h->stride[1], t->n,
                    y);
         for (uint32_t i = 0; i < t->n; i++)
