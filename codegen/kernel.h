@@ -48,6 +48,7 @@ typedef struct KernelCall {
     float *const *tensor; /* storage of the program's tensors */
     TileRange range;
     void *workspace; /* 64-byte aligned, as is scratch */
+    const TileProgram *program; /* the kernel's; read by the interpreter only */
 } KernelCall;
 
 typedef void (*KernelPhase)(const KernelCall *call, int64_t task, void *scratch);
@@ -55,6 +56,7 @@ typedef void (*KernelPhase)(const KernelCall *call, int64_t task, void *scratch)
 typedef struct Kernel {
     KernelSchedule schedule;
     KernelPhase phase[KERNEL_MAX_PHASES];
+    const TileProgram *program; /* goes into the call; lives as long as the programs given */
 } Kernel;
 
 typedef struct KernelSet KernelSet;
@@ -69,7 +71,9 @@ typedef struct KernelSetOptions {
     Text *emit_llvm, *emit_asm; /* not NULL: receive the texts */
 } KernelSetOptions;
 
-/* Compiles the programs; equal ones share code. kernel_set_get(set, i) is programs[i]'s. */
+/* Compiles the programs; equal ones share code. kernel_set_get(set, i) is programs[i]'s. The
+ * programs must outlive the set when they are interpreted. A cache that cannot be written is no
+ * error. */
 Status kernel_set_compile(KernelSet **out, const TileProgram *const *programs, int n,
                           const KernelSetOptions *options, Err *err);
 const Kernel *kernel_set_get(const KernelSet *set, int i);
