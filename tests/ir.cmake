@@ -1,1 +1,6 @@
 npc_test(ops gradients npc_ir)
+
+# Random programs: for the tests of passes and code generators
+add_library(npc_random_graph STATIC ops/random_graph.c)
+target_link_libraries(npc_random_graph PUBLIC npc_ir)
+npc_test(ops random_graph npc_random_graph)

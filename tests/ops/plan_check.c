@@ -1,0 +1,201 @@
+#include "tests/ops/plan_check.h"
+
+#include "tests/ops/random_graph.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Values of all leaves, the same for the reference and the plan. */
+static bool leaf_value(void *context, const Node *leaf, double *at)
+{
+    int64_t n = shape_elems(&leaf->shape);
+    if (leaf->op == OP_IOTA) {
+        for (int64_t i = 0; i < n; i++)
+            at[i] = (double)i;
+        return true;
+    }
+    const char *name = leaf->attrs.name;
+    if (leaf->op == OP_INPUT && (!strncmp(name, "bias", 4) || !strcmp(name, "rate"))) {
+        at[0] = 0.1; /* of the optimizer */
+        return true;
+    }
+    if (!random_graph_leaf(context, leaf, at))
+        return false;
+    for (int64_t i = 0; i < n; i++) {
+        if (!strncmp(name, "adam_v/", 7))
+            at[i] = fabs(at[i]) + 0.1;
+        at[i] = (float)at[i];
+    }
+    return true;
+}
+
+static void store(float *to, const TileLayout *l, const double *from)
+{
+    int64_t n = shape_elems(&l->shape), index[MAX_RANK] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        to[tile_layout_offset(l, index)] = (float)from[i];
+        for (int k = l->shape.rank - 1; k >= 0; k--) {
+            if (++index[k] < l->shape.size[k])
+                break;
+            index[k] = 0;
+        }
+    }
+}
+
+typedef struct Storage {
+    char *arena, *inputs, *prepared;
+    Map persistent;
+    float **at;
+} Storage;
+
+static void fill_garbage(char *at, size_t bytes)
+{
+    float nan = NAN; /* whoever reads what was never written is found out */
+    for (size_t i = 0; i + 4 <= bytes; i += 4)
+        memcpy(at + i, &nan, 4);
+}
+
+static char *allocate(Arena *a, size_t bytes)
+{
+    uintptr_t p = (uintptr_t)arena_alloc(a, bytes + 192);
+    char *at = (char *)((p + 63) & ~(uintptr_t)63);
+    fill_garbage(at, bytes + 64);
+    return at;
+}
+
+static void place_storage(Module *m, const Plan *plan, Storage *s, const PlanCheck *c)
+{
+    Arena *a = m->arena;
+    s->arena = allocate(a, plan->arena_bytes);
+    s->inputs = allocate(a, plan->input_bytes);
+    s->prepared = allocate(a, plan->prepared_bytes);
+    s->at = ARENA_ARRAY(a, float *, plan->buffers.len + 1);
+    for (uint32_t i = 0; i < plan->buffers.len; i++) {
+        const PlanBuffer *b = &plan->buffers.at[i];
+        const Node *n = func_node(plan->f, b->val);
+        bool is_leaf = op_lowering(n->op) == LOWER_LEAF;
+        switch (b->kind) {
+        case BUFFER_ARENA:
+            s->at[i] = (float *)(s->arena + b->offset);
+            continue;
+        case BUFFER_PREPARED:
+            s->at[i] = (float *)(s->prepared + b->offset);
+            continue;
+        case BUFFER_PERSISTENT:
+            s->at[i] = map_get(&s->persistent, b->name);
+            if (!s->at[i]) {
+                s->at[i] = (float *)allocate(a, b->bytes);
+                map_put(a, &s->persistent, b->name, s->at[i]);
+            }
+            break;
+        default:
+            s->at[i] = (float *)(s->inputs + b->offset);
+        }
+        if (is_leaf) {
+            double *v = ARENA_ARRAY(a, double, shape_elems(&n->shape));
+            uint64_t seed = c->seed;
+            leaf_value(&seed, n, v);
+            store(s->at[i], &b->layout, v);
+        }
+    }
+}
+
+static void run_plan(Module *m, const Plan *plan, const Storage *s, const PlanCheck *c)
+{
+    for (uint32_t i = 0; i < plan->launches.len; i++) {
+        const Launch *l = &plan->launches.at[i];
+        const TileProgram *t = l->tile;
+        float **tensor = ARENA_ARRAY(m->arena, float *, t->tensors.len + 1);
+        for (uint32_t k = 0; k < t->tensors.len; k++)
+            tensor[k] = s->at[t->tensors.at[k].buffer];
+        int axis = t->batch_axis;
+        if (c->run)
+            c->run(c->context, plan, (int)i, tensor, s->arena + l->workspace_offset);
+        else
+            tile_eval(t, tensor, (TileRange){0, axis >= 0 ? t->axes.at[axis].size : 0});
+    }
+}
+
+/* Where a result lies: the stored value or a view of one. */
+static bool find(const Plan *plan, const Storage *s, Val v, const float **at, TileLayout *layout)
+{
+    int b = plan->buffer_of[v.id];
+    const Node *n = func_node(plan->f, v);
+    if (b >= 0) {
+        *at = s->at[b];
+        *layout = plan->buffers.at[b].layout;
+        return true;
+    }
+    TileLayout below;
+    return op_lowering(n->op) == LOWER_VIEW && find(plan, s, n->in[0], at, &below) &&
+           layout_of_view(&below, n, layout);
+}
+
+static const char *compare(Module *m, const Plan *plan, const Storage *s, const Result *r,
+                           const EvalTensor *ref, double tolerance)
+{
+    const float *at;
+    TileLayout l;
+    if (!find(plan, s, r->val, &at, &l))
+        return arena_printf(m->arena, "result '%s' is not stored", r->name);
+    int64_t n = shape_elems(&l.shape), index[MAX_RANK] = {0}, where = 0;
+    double largest = 1e-3, worst = 0, got_worst = 0;
+    for (int64_t i = 0; i < n; i++)
+        largest = fmax(largest, fabs(ref->at[i]));
+    for (int64_t i = 0; i < n; i++) {
+        double got = at[tile_layout_offset(&l, index)], d = fabs(got - ref->at[i]);
+        if (!(d <= worst)) {
+            worst = isnan(d) ? INFINITY : d;
+            where = i;
+            got_worst = got;
+        }
+        for (int k = l.shape.rank - 1; k >= 0; k--) {
+            if (++index[k] < l.shape.size[k])
+                break;
+            index[k] = 0;
+        }
+    }
+    if (worst <= tolerance * largest)
+        return NULL;
+    return arena_printf(
+        m->arena,
+        "result '%s' (%%%u, role %d): element %lld is %.9g, reference %.9g (largest "
+        "%.3g)",
+        r->name, r->val.id, r->role, (long long)where, got_worst, ref->at[where], largest);
+}
+
+const char *plan_check(Module *m, const PlanCheck *c)
+{
+    PassOptions o = {.fuse = c->fuse,
+                     .lanes = c->lanes,
+                     .recompute = c->recompute,
+                     .optimizer = {0.9, 0.999, 1e-8, 0.05, 0.999},
+                     .gradient_factor = 1,
+                     .verify = true};
+    Err err = {0};
+    Func *f = passes_run(m, c->kind, &o);
+    if (!f || m->diags->n_errors)
+        return m->diags->messages.len ? m->diags->messages.at[0].text : "passes failed";
+    Plan *plan = plan_build(m->arena, f, c->kind, &o, c->workspace_of, c->context);
+    for (uint32_t i = 0; i < plan->launches.len; i++) {
+        const char *bad = tile_verify(plan->launches.at[i].tile, m->arena);
+        if (bad)
+            return arena_printf(m->arena, "launch %u: %s", i, bad);
+    }
+    uint64_t seed = c->seed;
+    EvalTensor *values;
+    if (eval_func(m->arena, f, leaf_value, &seed, &values, &err) != NPC_OK)
+        return arena_strdup(m->arena, err.text);
+    Storage s = {0};
+    place_storage(m, plan, &s, c);
+    if (c->prepare && c->prepare(c->context, plan, &err) != NPC_OK)
+        return arena_strdup(m->arena, err.text);
+    run_plan(m, plan, &s, c);
+    for (uint32_t i = 0; i < f->results.len; i++) {
+        const Result *r = &f->results.at[i];
+        const char *bad = compare(m, plan, &s, r, &values[r->val.id], c->tolerance);
+        if (bad)
+            return bad;
+    }
+    return NULL;
+}

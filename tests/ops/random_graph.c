@@ -1,0 +1,674 @@
+#include "tests/ops/random_graph.h"
+
+#include <assert.h>
+#include <math.h>
+
+typedef struct Gen {
+    Module *m;
+    Func *f;
+    Arena *arena;
+    uint64_t seed, state;
+    int64_t max_elems;
+    int n_params, n_inputs, n_masks;
+    VEC(EvalTensor) values; /* of all nodes so far */
+    VEC(Val) pool;          /* what later steps may use */
+} Gen;
+
+/* ---- numbers: splitmix64 (Steele, Lea, Flood 2014) ---- */
+
+static uint64_t next_word(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+static double next_uniform(uint64_t *state)
+{
+    return (double)(next_word(state) >> 11) * 0x1p-53;
+}
+
+/* low .. high, both included. */
+static int64_t between(Gen *g, int64_t low, int64_t high)
+{
+    return low + (int64_t)(next_word(&g->state) % (uint64_t)(high - low + 1));
+}
+
+static bool chance(Gen *g, double p)
+{
+    return next_uniform(&g->state) < p;
+}
+
+bool random_graph_leaf(void *context, const Node *leaf, double *at)
+{
+    uint64_t state = *(uint64_t *)context;
+    for (const char *s = leaf->attrs.name; *s; s++)
+        state = (state ^ (unsigned char)*s) * 0x100000001B3u;
+    int64_t n = shape_elems(&leaf->shape);
+    double rate = leaf->attrs.k[0];
+    for (int64_t i = 0; i < n; i++) {
+        double u = next_uniform(&state), sum = -2;
+        for (int k = 0; k < 4; k++)
+            sum += next_uniform(&state); /* variance 1/3: near normal, bounded */
+        at[i] =
+            leaf->op == OP_RANDOM ? (u < rate ? 0 : 1 / (1 - rate)) : (double)(float)(sum * 1.7);
+    }
+    return true;
+}
+
+/* ---- adding nodes ---- */
+
+/* Evaluates what was emitted since the last call. */
+static void catch_up(Gen *g)
+{
+    if (!g->values.len)
+        vec_push(g->arena, &g->values, (EvalTensor){0});
+    while (g->values.len < g->f->nodes.len) {
+        Val v = {g->values.len};
+        const Node *n = func_node(g->f, v);
+        const EvalTensor *in[MAX_OPERANDS] = {0};
+        EvalTensor out;
+        for (int i = 0; i < n->n_in; i++)
+            in[i] = &g->values.at[n->in[i].id];
+        eval_node(g->arena, g->f, v, in, &out);
+        if (n->op == OP_PARAM || n->op == OP_INPUT || n->op == OP_RANDOM)
+            random_graph_leaf(&g->seed, n, out.at);
+        vec_push(g->arena, &g->values, out);
+    }
+}
+
+static double largest(Gen *g, Val v)
+{
+    double max = 0;
+    catch_up(g);
+    const EvalTensor *t = &g->values.at[v.id];
+    for (int64_t i = 0; i < shape_elems(&t->shape); i++)
+        max = fmax(max, fabs(t->at[i]));
+    return max;
+}
+
+/* Offers a value to later steps, scaled into +-8; a power of two keeps it exact. */
+static Val offer(Gen *g, Val v)
+{
+    assert(v.id);
+    double max = largest(g, v);
+    assert(isfinite(max));
+    if (max > 8)
+        v = func_scale(g->f, v, exp2(-ceil(log2(max / 4))));
+    vec_push(g->arena, &g->pool, v);
+    return v;
+}
+
+static const Shape *shape_of(Gen *g, Val v)
+{
+    return func_shape(g->f, v);
+}
+
+static Val new_param(Gen *g, const Shape *shape)
+{
+    Param p = {.name = arena_printf(g->arena, "p%d", g->n_params++),
+               .shape = *shape,
+               .init = {.kind = INIT_NORMAL, .b = 1},
+               .session = -1};
+    module_add_param(g->m, p);
+    return func_param(g->f, p.name);
+}
+
+static Val new_input(Gen *g, const Shape *shape)
+{
+    return func_input(g->f, arena_printf(g->arena, "x%d", g->n_inputs++), shape);
+}
+
+static const char *axis_name(Gen *g, const char *s)
+{
+    return name_intern(g->m->names, s);
+}
+
+/* Recent values are preferred, so that graphs become deep. */
+static Val pick(Gen *g)
+{
+    int64_t n = g->pool.len, a = between(g, 0, n - 1), b = between(g, 0, n - 1);
+    return g->pool.at[a > b ? a : b];
+}
+
+static bool has(Gen *g, Val v, const char *axis)
+{
+    return shape_axis(shape_of(g, v), axis) >= 0;
+}
+
+static int64_t size_of(Gen *g, Val v, const char *axis)
+{
+    const Shape *s = shape_of(g, v);
+    return s->size[shape_axis(s, axis)];
+}
+
+/* Some value that has the axis, or none. */
+static Val pick_with(Gen *g, const char *axis)
+{
+    for (int tries = 0; tries < 12; tries++) {
+        Val v = pick(g);
+        if (has(g, v, axis))
+            return v;
+    }
+    return VAL_NONE;
+}
+
+/* A random part of the axes of `s`; all of them with chance `all`. */
+static Shape some_axes(Gen *g, const Shape *s, double all)
+{
+    Shape part = {0};
+    bool every = chance(g, all);
+    for (int i = 0; i < s->rank; i++)
+        if (every || chance(g, 0.5))
+            shape_add(&part, s->name[i], s->size[i]);
+    return part;
+}
+
+/* Axes agree in size, and the result is neither too big nor of too high rank. */
+static bool fits(Gen *g, Val a, Val b)
+{
+    Shape all = *shape_of(g, a);
+    const Shape *s = shape_of(g, b);
+    for (int i = 0; i < s->rank; i++) {
+        int p = shape_axis(&all, s->name[i]);
+        if (p >= 0 ? all.size[p] != s->size[i] : !shape_add(&all, s->name[i], s->size[i]))
+            return false;
+    }
+    return all.rank <= 6 && shape_elems(&all) <= g->max_elems;
+}
+
+/* A partner for a pointwise op: a value, a parameter over some axes, or a constant. */
+static Val partner(Gen *g, Val a)
+{
+    for (int tries = 0; tries < 4 && chance(g, 0.8); tries++) {
+        Val b = pick(g);
+        if (fits(g, a, b))
+            return b;
+    }
+    Shape part = some_axes(g, shape_of(g, a), 0.2);
+    return chance(g, 0.9) ? new_param(g, &part)
+                          : func_fill(g->f, (double)between(g, -3, 3) / 2, &part);
+}
+
+/* ---- steps: VAL_NONE when nothing in the pool suits ---- */
+
+/* At least 0.5. */
+static Val make_positive(Gen *g, Val v)
+{
+    Val s = func_emit(g->f, OP_SOFTPLUS, &(Attrs){.k = {1}}, &v, 1);
+    return func_offset(g->f, s, 0.5);
+}
+
+/* What an operand of a pointwise row must be. */
+static Val into_domain(Gen *g, Op op, int i, Val v)
+{
+    bool positive = op == OP_LOG || op == OP_SQRT || op == OP_RSQRT || op == OP_POISSON ||
+                    (op == OP_DIV && i == 1);
+    if (positive)
+        return make_positive(g, v);
+    return op == OP_EXP ? func_scale(g->f, v, 0.25) : v;
+}
+
+static bool is_forward_row(Op op)
+{
+    return op_formula(op) && op_derivative(op, 0);
+}
+
+static Val step_pointwise_row(Gen *g, Op op)
+{
+    Val in[MAX_OPERANDS], lead = pick(g);
+    for (int i = 0; i < op_arity(op); i++)
+        in[i] = into_domain(g, op, i, i ? partner(g, lead) : lead);
+    if (op_arity(op) == 2 && op != OP_DIV && op != OP_POISSON && chance(g, 0.3)) {
+        Val first = in[0];
+        in[0] = in[1];
+        in[1] = first;
+    }
+    Attrs at = {.k = {0.25 * (double)between(g, 1, 6), 0.25 * (double)between(g, 1, 6)}};
+    if (op == OP_POISSON)
+        at.k[0] = 1e-3;
+    return func_emit(g->f, op, &at, in, op_arity(op));
+}
+
+static Val step_pointwise(Gen *g)
+{
+    int op;
+    do
+        op = (int)between(g, OP_NONE + 1, OP_COUNT - 1);
+    while (!is_forward_row((Op)op));
+    return step_pointwise_row(g, (Op)op);
+}
+
+static Val step_activation(Gen *g)
+{
+    static const Op often[] = {OP_SILU, OP_SOFTPLUS, OP_SIGMOID, OP_MUL, OP_ADD, OP_RELU};
+    return step_pointwise_row(g, often[between(g, 0, 5)]);
+}
+
+static Val step_batchnorm(Gen *g)
+{
+    Val x = pick_with(g, "c");
+    if (!x.id)
+        return VAL_NONE;
+    Shape c = {0};
+    shape_add(&c, axis_name(g, "c"), size_of(g, x, "c"));
+    if (shape_elems(shape_of(g, x)) < 4 * shape_elems(&c))
+        return VAL_NONE;
+    AxisList over = {0};
+    const Shape *s = shape_of(g, x);
+    for (int i = 0; i < s->rank; i++)
+        if (strcmp(s->name[i], "c"))
+            over.name[over.n++] = s->name[i];
+    Val mean = func_mean(g->f, x, &over), var = func_variance(g->f, x, &over, 1);
+    Val scale = new_param(g, &c), shift = new_param(g, &c);
+    return func_emit(g->f, OP_BATCHNORM, &(Attrs){.k = {1e-3}}, (Val[]){x, mean, var, scale, shift},
+                     5);
+}
+
+static AxisList list_of(const Shape *s)
+{
+    AxisList list = {.n = s->rank};
+    for (int i = 0; i < s->rank; i++)
+        list.name[i] = s->name[i];
+    return list;
+}
+
+static void replace(AxisList *list, const char *axis, const char *with)
+{
+    for (int i = 0; i < list->n; i++)
+        if (!strcmp(list->name[i], axis))
+            list->name[i] = with;
+}
+
+/* New channels that keep the value small enough. */
+static int64_t new_channels(Gen *g, Val x)
+{
+    int64_t rest = shape_elems(shape_of(g, x)) / size_of(g, x, "c"), most = g->max_elems / rest;
+    return between(g, 1, most > 40 ? 40 : most < 1 ? 1 : most);
+}
+
+static AxisList one(Gen *g, const char *axis)
+{
+    return (AxisList){1, {axis_name(g, axis)}};
+}
+
+/* [.. c ..] x [m, c] -> [.. m ..], called c again */
+static Val step_dense(Gen *g)
+{
+    Val x = pick_with(g, "c");
+    if (!x.id)
+        return VAL_NONE;
+    Shape w = {0};
+    shape_add(&w, axis_name(g, "m"), new_channels(g, x));
+    shape_add(&w, axis_name(g, "c"), size_of(g, x, "c"));
+    AxisList over = one(g, "c"), out = list_of(shape_of(g, x));
+    replace(&out, "c", axis_name(g, "m"));
+    Val p = new_param(g, &w);
+    Val y = chance(g, 0.5) ? func_contract(g->f, x, p, &over, &out)
+                           : func_contract(g->f, p, x, &over, &out);
+    return func_rename(g->f, y, "m", "c");
+}
+
+static int64_t some_divisor(Gen *g, int64_t n)
+{
+    int64_t d = between(g, 1, n);
+    while (n % d)
+        d--;
+    return d;
+}
+
+/* c = (g, c); [.. g, c ..] x [g, m, c] -> [.. g, m ..]; (g, m) = c */
+static Val step_grouped(Gen *g)
+{
+    Val x = pick_with(g, "c");
+    if (!x.id || shape_of(g, x)->rank > 5)
+        return VAL_NONE;
+    int64_t c = size_of(g, x, "c"), groups = some_divisor(g, c), m = between(g, 1, 6);
+    if (groups * m > 40 || shape_elems(shape_of(g, x)) / c * groups * m > g->max_elems)
+        m = 1;
+    Val parts = func_split(g->f, x, "c", "g", "c", groups);
+    Shape w = {0};
+    shape_add(&w, axis_name(g, "g"), groups);
+    shape_add(&w, axis_name(g, "m"), m);
+    shape_add(&w, axis_name(g, "c"), c / groups);
+    AxisList over = one(g, "c"), out = list_of(shape_of(g, parts));
+    replace(&out, "c", axis_name(g, "m"));
+    Val y = func_contract(g->f, parts, new_param(g, &w), &over, &out);
+    return func_merge(g->f, y, "g", "m", "c");
+}
+
+/* Products of activations with batch axes: [b c t] -> attention over t, [b t s] -> [b c t] */
+static Val step_attention(Gen *g)
+{
+    Val x = pick_with(g, "c");
+    if (!x.id || !has(g, x, "t") || !has(g, x, "b"))
+        return VAL_NONE;
+    AxisList over = {0};
+    const Shape *s = shape_of(g, x);
+    for (int i = 0; i < s->rank; i++)
+        if (strcmp(s->name[i], "b") && strcmp(s->name[i], "c") && strcmp(s->name[i], "t"))
+            over.name[over.n++] = s->name[i];
+    Val q = over.n ? func_mean(g->f, x, &over) : x;
+    Val k = func_rename(g->f, q, "t", "s");
+    AxisList sum = one(g, "c"),
+             scores = {3, {axis_name(g, "b"), axis_name(g, "t"), axis_name(g, "s")}};
+    Val a = func_emit1(g->f, OP_TANH, func_contract(g->f, q, k, &sum, &scores));
+    AxisList over_s = one(g, "s"),
+             out = {3, {axis_name(g, "t"), axis_name(g, "c"), axis_name(g, "b")}};
+    return func_contract(g->f, a, k, &over_s, &out);
+}
+
+/* A stencil over the axis of x with at least one output. */
+static Stencil some_stencil(Gen *g, Val x, const char *axis)
+{
+    Stencil s = {.axis = axis_name(g, axis)};
+    int64_t n = size_of(g, x, axis);
+    s.tap = axis_name(g, arena_printf(g->arena, "k%s", axis));
+    s.taps = between(g, 1, 5);
+    s.stride = chance(g, 0.6) ? 1 : between(g, 2, 3);
+    s.dilation = chance(g, 0.8) ? 1 : 2;
+    s.pad = between(g, 0, s.dilation * (s.taps - 1) / 2 + 1);
+    while (n + 2 * s.pad < s.dilation * (s.taps - 1) + 1)
+        s.pad++;
+    return s;
+}
+
+/* Dense (c to m channels), depthwise (a kernel for each c), or one kernel for all channels. */
+static Val step_conv(Gen *g)
+{
+    static const char *const axes[] = {"t", "h", "w"};
+    Val x = pick_with(g, "c");
+    if (!x.id)
+        return VAL_NONE;
+    Attrs at = {.out = list_of(shape_of(g, x))};
+    Shape w = {0};
+    bool dense = chance(g, 0.3), shared = !dense && chance(g, 0.1);
+    int64_t m = dense ? between(g, 1, 6) : 1;
+    if (dense && m > new_channels(g, x))
+        m = 1;
+    if (dense)
+        shape_add(&w, axis_name(g, "m"), m);
+    if (!shared)
+        shape_add(&w, axis_name(g, "c"), size_of(g, x, "c"));
+    for (int i = 0; i < 3; i++)
+        if (has(g, x, axes[i]) && chance(g, 0.6)) {
+            Stencil s = some_stencil(g, x, axes[i]);
+            shape_add(&w, s.tap, s.taps);
+            at.stencil[at.n_stencil++] = s;
+        }
+    if (!at.n_stencil)
+        return VAL_NONE;
+    if (dense) {
+        at.over = one(g, "c");
+        replace(&at.out, "c", axis_name(g, "m"));
+    }
+    Val y = func_emit(g->f, OP_CONV, &at, (Val[]){x, new_param(g, &w)}, 2);
+    if (shape_elems(shape_of(g, y)) > 2 * g->max_elems)
+        return VAL_NONE;
+    return dense ? func_rename(g->f, y, "m", "c") : y;
+}
+
+/* Resizing, shifts with zeros, repetition, shuffling, or anything: tables over an axis of n. */
+static int64_t fill_table(Gen *g, int32_t *table, int64_t n, int64_t most)
+{
+    int64_t kind = between(g, 0, 4), len = kind == 2 || kind == 3 ? n : between(g, 1, most);
+    int64_t groups = some_divisor(g, n), shift = between(g, -2, 2);
+    for (int64_t i = 0; i < len; i++) {
+        int64_t from = kind == 0   ? i * n / len
+                       : kind == 1 ? i % n
+                       : kind == 2 ? i + shift
+                       : kind == 3 ? i % groups * (n / groups) + i / groups
+                                   : between(g, -1, n - 1);
+        table[i] = (int32_t)(from < 0 || from >= n ? -1 : from);
+    }
+    return len;
+}
+
+static Val step_index(Gen *g)
+{
+    static const char *const axes[] = {"c", "c", "t", "h", "w"};
+    const char *axis = axes[between(g, 0, 4)];
+    Val x = pick_with(g, axis);
+    if (!x.id)
+        return VAL_NONE;
+    int64_t n = size_of(g, x, axis), rest = shape_elems(shape_of(g, x)) / n;
+    int64_t most = g->max_elems / rest, limit = *axis == 'c' ? 40 : 9;
+    int32_t table[64];
+    int64_t len = fill_table(g, table, n, most > limit ? limit : most < 1 ? 1 : most);
+    return func_index(g->f, x, axis, axis, table, len);
+}
+
+/* The moments of a value over some axes; often used at once, broadcast back. */
+static Val step_reduce(Gen *g)
+{
+    Val x = pick(g);
+    Shape part = some_axes(g, shape_of(g, x), 0.05);
+    if (!part.rank)
+        return VAL_NONE;
+    AxisList over = list_of(&part);
+    double n = (double)shape_elems(&part);
+    Val r = chance(g, 0.2)   ? func_variance(g->f, x, &over, 0.5 * (double)between(g, 1, 3))
+            : chance(g, 0.5) ? func_mean(g->f, x, &over)
+                             : func_sum(g->f, x, &over, 2 / sqrt(n));
+    if (chance(g, 0.3))
+        return r;
+    r = offer(g, r);
+    return func_emit2(g->f, chance(g, 0.5) ? OP_SUB : OP_MUL, x, r);
+}
+
+static Val step_mask(Gen *g)
+{
+    Val x = pick(g);
+    Shape part = some_axes(g, shape_of(g, x), 0.5);
+    const char *name = arena_printf(g->arena, "drop%d", g->n_masks++);
+    Val mask = func_random(g->f, name, 0.125 * (double)between(g, 0, 5), &part);
+    return func_emit2(g->f, OP_MUL, x, mask);
+}
+
+/* A wave along time: the position as a value. */
+static Val step_position(Gen *g)
+{
+    Val x = pick_with(g, "t");
+    if (!x.id)
+        return VAL_NONE;
+    Shape t = {0};
+    shape_add(&t, axis_name(g, "t"), size_of(g, x, "t"));
+    Val at = func_scale(g->f, func_emit_leaf(g->f, OP_IOTA, NULL, &t), 0.37);
+    return func_emit2(g->f, OP_ADD, x, func_emit1(g->f, chance(g, 0.5) ? OP_SIN : OP_COS, at));
+}
+
+/* Other views of the same elements, always back to the usual names. */
+static Val step_view(Gen *g)
+{
+    Val x = pick(g);
+    const Shape s = *shape_of(g, x);
+    if (chance(g, 0.5) && s.rank > 1) {
+        AxisList order = list_of(&s);
+        for (int i = s.rank - 1; i > 0; i--) {
+            int64_t j = between(g, 0, i);
+            const char *keep = order.name[i];
+            order.name[i] = order.name[j];
+            order.name[j] = keep;
+        }
+        return func_reorder(g->f, x, &order);
+    }
+    if (shape_axis(&s, "c") < 0 || s.rank == MAX_RANK)
+        return VAL_NONE;
+    Val parts = func_split(g->f, x, "c", "g", "q", some_divisor(g, size_of(g, x, "c")));
+    return chance(g, 0.5) ? func_merge(g->f, parts, "q", "g", "c")
+                          : func_merge(g->f, parts, "g", "q", "c");
+}
+
+/* A volume of odd sizes; channels up to 40. */
+static Val step_input(Gen *g)
+{
+    Shape s = {0};
+    int64_t rest;
+    shape_add(&s, axis_name(g, "b"), between(g, 1, 3));
+    shape_add(&s, axis_name(g, "c"), chance(g, 0.5) ? between(g, 1, 8) : between(g, 9, 40));
+    rest = g->max_elems / shape_elems(&s);
+    static const char *const axes[] = {"t", "h", "w"};
+    for (int i = 0; i < 3; i++) {
+        int64_t n = between(g, 1, 7);
+        n = n > rest ? 1 : n;
+        if (i && chance(g, 0.1))
+            continue;
+        shape_add(&s, axis_name(g, axes[i]), n);
+        rest /= n;
+    }
+    return new_input(g, &s);
+}
+
+typedef Val (*Step)(Gen *g);
+static const struct {
+    Step step;
+    int weight;
+} STEPS[] = {
+    {step_pointwise, 8}, {step_activation, 5}, {step_batchnorm, 5}, {step_dense, 5},
+    {step_grouped, 3},   {step_attention, 1},  {step_conv, 6},      {step_index, 4},
+    {step_reduce, 4},    {step_mask, 2},       {step_position, 1},  {step_view, 3},
+    {step_input, 1},
+};
+enum { N_STEPS = sizeof STEPS / sizeof *STEPS };
+
+static Val some_step(Gen *g)
+{
+    int total = 0, i = 0;
+    for (int k = 0; k < N_STEPS; k++)
+        total += STEPS[k].weight;
+    for (int64_t r = between(g, 0, total - 1); r >= STEPS[i].weight; i++)
+        r -= STEPS[i].weight;
+    return STEPS[i].step(g);
+}
+
+/* ---- results ---- */
+
+static Val mean_square(Func *f, Val v)
+{
+    const Shape s = *func_shape(f, v);
+    AxisList all = list_of(&s);
+    return func_mean(f, func_emit1(f, OP_SQUARE, v), &all);
+}
+
+static bool is_used(const Func *f, Val v)
+{
+    for (uint32_t i = v.id + 1; i < f->nodes.len; i++)
+        for (int k = 0; k < f->nodes.at[i].n_in; k++)
+            if (f->nodes.at[i].in[k].id == v.id)
+                return true;
+    return false;
+}
+
+/* Every value that nothing uses becomes an output and a term of the loss. */
+static void add_results(Gen *g)
+{
+    Func *f = g->f;
+    uint32_t n = f->nodes.len;
+    int n_outputs = 0;
+    Val loss = VAL_NONE;
+    for (uint32_t i = 1; i < n; i++) {
+        Val v = {i};
+        if (is_used(f, v))
+            continue;
+        func_result(f, RESULT_OUTPUT, arena_printf(g->arena, "y%d", n_outputs++), v);
+        Val term = mean_square(f, v);
+        loss = loss.id ? func_emit2(f, OP_ADD, loss, term) : term;
+    }
+    func_result(f, RESULT_LOSS, "loss", loss);
+}
+
+Func *random_graph(Module *m, uint64_t seed, const RandomGraphOptions *o)
+{
+    int min = o && o->max_ops ? o->min_ops : 5, max = o && o->max_ops ? o->max_ops : 40;
+    Arena arena = {0};
+    Gen g = {.m = m, .arena = &arena, .seed = seed, .state = seed};
+    g.max_elems = o && o->max_elems ? o->max_elems : 6000;
+    g.f = module_add_func(m, "forward");
+    offer(&g, step_input(&g));
+    int64_t n = between(&g, min, max);
+    for (int64_t i = 0; i < n; i++) {
+        Val v = some_step(&g);
+        if (v.id)
+            offer(&g, v);
+    }
+    add_results(&g);
+    arena_free(&arena);
+    return g.f;
+}
+
+/* ---- shrinking ---- */
+
+/* Copies `f` into a new module, with an input in place of every value marked in `cut`, and only
+ * what the results need. */
+static Func *copy_needed(Func *f, const bool *cut)
+{
+    Module *m = module_new(f->module->arena, f->module->names, f->module->diags);
+    uint32_t n = f->nodes.len;
+    bool *needed = ARENA_ARRAY(m->arena, bool, n);
+    Val *map = ARENA_ARRAY(m->arena, Val, n);
+    for (uint32_t i = 0; i < f->results.len; i++)
+        needed[f->results.at[i].val.id] = true;
+    for (uint32_t i = n; i-- > 1;)
+        for (int k = 0; needed[i] && !(cut && cut[i]) && k < f->nodes.at[i].n_in; k++)
+            needed[f->nodes.at[i].in[k].id] = true;
+    m->model = f->module->model;
+    m->sessions = f->module->sessions;
+    m->parts = f->module->parts;
+    Func *out = module_add_func(m, f->name);
+    for (uint32_t i = 1; i < n; i++) {
+        const Node *node = &f->nodes.at[i];
+        Val in[MAX_OPERANDS];
+        if (!needed[i])
+            continue;
+        for (int k = 0; k < node->n_in; k++)
+            in[k] = map[node->in[k].id];
+        if ((node->op == OP_PARAM || node->op == OP_STATE) && !module_param(m, node->attrs.name))
+            module_add_param(m, *module_param(f->module, node->attrs.name));
+        map[i] = cut && cut[i] ? func_input(out, arena_printf(m->arena, "cut%u", i), &node->shape)
+                               : func_copy(out, node, in);
+    }
+    for (uint32_t i = 0; i < f->results.len; i++)
+        func_result(out, f->results.at[i].role, f->results.at[i].name,
+                    map[f->results.at[i].val.id]);
+    return out;
+}
+
+/* The function with value v as its only output. */
+static Func *end_at(Func *f, Val v)
+{
+    Func part = *f;
+    memset(&part.results, 0, sizeof part.results);
+    func_result(&part, RESULT_OUTPUT, "y0", v);
+    Func *out = copy_needed(&part, NULL);
+    func_result(out, RESULT_LOSS, "loss",
+                mean_square(out, func_find_result(out, RESULT_OUTPUT, "y0")->val));
+    return out;
+}
+
+static Func *shorten(Func *f, GraphFails fails, void *context)
+{
+    for (uint32_t i = 1; i < f->nodes.len; i++) {
+        if (!f->nodes.at[i].n_in)
+            continue;
+        Func *candidate = end_at(f, (Val){i});
+        if (fails(context, candidate))
+            return candidate;
+    }
+    return copy_needed(f, NULL);
+}
+
+Func *random_graph_shrink(Func *f, GraphFails fails, void *context)
+{
+    Func *best = shorten(f, fails, context);
+    for (uint32_t i = best->nodes.len; i-- > 1;) {
+        if (i >= best->nodes.len || !best->nodes.at[i].n_in)
+            continue;
+        bool *cut = ARENA_ARRAY(best->module->arena, bool, best->nodes.len);
+        cut[i] = true;
+        Func *candidate = copy_needed(best, cut);
+        if (fails(context, candidate))
+            best = candidate;
+    }
+    return best;
+}
