@@ -57,7 +57,7 @@ uint32_t span_end(const ClipShape *s, uint32_t span); /* last frame of the clip 
 Status sampler_validation(const SamplerSession *sessions, uint32_t n_sessions, const ClipShape *s,
                           Arena *arena, Clip **out, uint32_t *n, Err *err);
 
-/* Beta(alpha, alpha), alpha > 0, from the counter-based generator at (seed, stream, index). */
+/* Beta(alpha, alpha), alpha > 0, as a pure function of (seed, index). */
 double beta_draw(double alpha, uint64_t seed, uint64_t index);
 
 #endif

@@ -273,6 +273,36 @@ static void an_error_arrives_with_its_batch_and_stays(void **state)
     tiny_remove(path);
 }
 
+static void the_lowest_bad_sample_of_a_batch_is_reported(void **state)
+{
+    (void)state;
+    const char *path = arena_printf(&arena, "%s-two", folder);
+    tiny_write(path, TRIALS, N_TRIALS);
+    Recording *r;
+    assert_int_equal(recording_open(&r, &arena, path, NULL), NPC_OK);
+    assert_int_equal(unlink(arena_printf(&arena, "%s/data/videos/1.npy", path)), 0);
+    assert_int_equal(unlink(arena_printf(&arena, "%s/data/videos/4.npy", path)), 0);
+    SamplerSession one = {r, NULL, 0};
+    Sampler s = sampler();
+    s.sessions = &one;
+    s.n_sessions = 1;
+    Clip clips[BATCH] = {{.trial = 0, .end = 12}, {.trial = 4, .end = 12}, {.trial = 1, .end = 12},
+                         {.trial = 0, .end = 13}, {.trial = 1, .end = 14}, {.trial = 0, .end = 12},
+                         {.trial = 1, .end = 15}};
+    for (uint32_t i = 0; i < 40; i++) {
+        LoaderConfig c = {
+            .sampler = &s, .clips = clips, .n_clips = BATCH, .threads = 1 + i % 4, .depth = 2};
+        Loader *l;
+        Batch *b;
+        Err err = {0};
+        assert_int_equal(loader_open(&l, &c, NULL), NPC_OK);
+        assert_int_equal(loader_next(l, &b, &err), NPC_ERR_INPUT);
+        assert_says(err, "videos/4.npy: cannot open");
+        loader_close(l);
+    }
+    tiny_remove(path);
+}
+
 static void impossible_settings_are_named(void **state)
 {
     (void)state;
@@ -352,6 +382,7 @@ int main(void)
         cmocka_unit_test(closing_works_at_any_moment),
         cmocka_unit_test(holding_every_batch_is_an_error_not_a_deadlock),
         cmocka_unit_test(an_error_arrives_with_its_batch_and_stays),
+        cmocka_unit_test(the_lowest_bad_sample_of_a_batch_is_reported),
         cmocka_unit_test(impossible_settings_are_named),
         cmocka_unit_test(the_cache_keeps_to_its_budget),
     };
