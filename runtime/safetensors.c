@@ -218,9 +218,11 @@ static Status read_header(Reader *r, const json_t *root)
     return NPC_OK;
 }
 
-/* Does the JSON library's message say that a key occurs twice? Its own wording is misleading. */
+/* The JSON library's wording for keys that occur twice is misleading. */
 static Status refuse_json(Reader *r, const json_error_t *e)
 {
+    if (!e->text[0] || json_error_code(e) == json_error_out_of_memory)
+        return err_set(r->err, NPC_ERR_MEMORY, "%s: not enough memory for the header", r->st->path);
     if (json_error_code(e) == json_error_duplicate_key)
         return refuse(r, "a name occurs twice in the header (near byte %d)", e->position);
     if (json_error_code(e) == json_error_invalid_utf8)
@@ -257,7 +259,7 @@ static Status parse(Safetensors *st, Err *err)
     Reader r = {st, err, 0};
     size_t header_bytes = 0;
     NPC_TRY(find_header(&r, &header_bytes));
-    json_error_t e;
+    json_error_t e = {0}; /* stays without text when memory ends */
     json_t *root = json_loadb((const char *)st->file + 8, header_bytes, JSON_REJECT_DUPLICATES, &e);
     if (!root)
         return refuse_json(&r, &e);

@@ -107,6 +107,14 @@ static void open_standard_streams(void)
         close(fd);
 }
 
+/* nohup and shells ignore these on behalf of their children; that stays so. */
+static void unless_ignored(int number, const struct sigaction *action)
+{
+    struct sigaction now;
+    if (sigaction(number, NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+        sigaction(number, action, NULL);
+}
+
 void signals_install(void)
 {
     open_standard_streams();
@@ -116,8 +124,10 @@ void signals_install(void)
     sigemptyset(&stop.sa_mask);
     sigemptyset(&bus.sa_mask);
     sigemptyset(&ignore.sa_mask);
-    sigaction(SIGINT, &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGUSR1, &stop, NULL);
+    unless_ignored(SIGINT, &stop);
+    unless_ignored(SIGHUP, &stop);
     sigaction(SIGBUS, &bus, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
     sigaction(SIGXFSZ, &ignore, NULL);

@@ -13,7 +13,7 @@
  * file of ours takes their number and receives messages. */
 void signals_install(void);
 bool signals_stop_requested(void);
-/* The exit status after an orderly stop: 130 or 143, 0 when none was asked for. */
+/* The exit status after an orderly stop: 128 + its number, 0 when none was asked for. */
 int signals_exit_code(void);
 /* As if SIGTERM had come; for tests and for embedding programs. */
 void signals_request_stop(void);

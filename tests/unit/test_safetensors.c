@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "runtime/safetensors.h"
 #include "tests/unit/scratch.h"
@@ -481,6 +482,35 @@ static void a_file_truncated_at_any_byte_is_refused(void **state)
     }
 }
 
+static long allocations_left;
+
+static void *failing_malloc(size_t n)
+{
+    return allocations_left-- > 0 ? malloc(n) : NULL;
+}
+
+/* The JSON library reports some of them as syntax errors; each must end in a clean error. */
+static void every_failing_allocation_of_the_header_is_an_error(void **state)
+{
+    (void)state;
+    Status s = NPC_ERR_MEMORY;
+    long k = 0;
+    for (; s != NPC_OK && k < 1000; k++) {
+        Safetensors st;
+        Err err;
+        json_set_alloc_funcs(failing_malloc, free);
+        allocations_left = k;
+        s = parse("{\"__metadata__\":{\"k\":\"v\"},"
+                  "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}",
+                  8, &st, &err);
+        json_set_alloc_funcs(malloc, free);
+        assert_true(s == NPC_OK || err.text[0]);
+        if (s == NPC_OK)
+            safetensors_close(&st);
+    }
+    assert_in_range(k, 10, 999);
+}
+
 static void the_golden_files_open(void **state)
 {
     (void)state;
@@ -549,6 +579,7 @@ int main(void)
         cmocka_unit_test(a_name_that_is_not_utf8_is_not_written),
         cmocka_unit_test(a_missing_file_is_an_error_with_its_name),
         cmocka_unit_test(a_file_truncated_at_any_byte_is_refused),
+        cmocka_unit_test(every_failing_allocation_of_the_header_is_an_error),
         cmocka_unit_test(the_golden_files_open),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

@@ -64,6 +64,18 @@ static void terminate_twice(void)
     raise(SIGTERM);
 }
 
+static void hang_up_under_nohup(void)
+{
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGUSR1, SIG_DFL);
+    signals_install();
+    raise(SIGHUP);
+    if (signals_stop_requested())
+        _exit(1);
+    raise(SIGUSR1);
+    _exit(signals_exit_code());
+}
+
 static void write_to_a_closed_pipe(void)
 {
     int ends[2];
@@ -109,6 +121,12 @@ static void the_second_signal_quits(void **state)
     assert_exit(in_child(terminate_twice), 143);
 }
 
+static void nohup_is_respected_and_a_scheduler_can_ask(void **state)
+{
+    (void)state;
+    assert_exit(in_child(hang_up_under_nohup), 128 + SIGUSR1);
+}
+
 static void a_closed_pipe_is_a_failing_write(void **state)
 {
     (void)state;
@@ -152,6 +170,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_signal_asks_to_stop),
         cmocka_unit_test(the_second_signal_quits),
+        cmocka_unit_test(nohup_is_respected_and_a_scheduler_can_ask),
         cmocka_unit_test(a_closed_pipe_is_a_failing_write),
         cmocka_unit_test(a_file_that_shrinks_under_us_is_named),
         cmocka_unit_test(files_never_take_the_place_of_closed_streams),
