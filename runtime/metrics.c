@@ -357,7 +357,7 @@ Status metrics_to_average(const ScoreSet *s, size_t min_repeats, double *out, Er
 Status metrics_to_average_per_video(const ScoreSet *s, size_t min_repeats, double *out, Err *err)
 {
     NPC_TRY(check_predictions(s, err));
-    return score(s, min_repeats, to_average_per_video, false, out, err);
+    return score(s, min_repeats, to_average_per_video, true, out, err);
 }
 
 Status metrics_normalised(const ScoreSet *s, double *out, Err *err)

@@ -48,7 +48,8 @@ Status metrics_single_trial(const ScoreSet *s, double *out, Err *err);
 /* Both sides averaged over the repeats of each clip with at least `min_repeats`, cut to the
  * shortest repeat; then one correlation over all clips laid end to end. NaN becomes 0. */
 Status metrics_to_average(const ScoreSet *s, size_t min_repeats, double *out, Err *err);
-/* The other reading in circulation: a correlation per clip, then the mean over clips; NaN stays. */
+/* The other reading in circulation: a correlation per clip, then the mean over clips. NaN becomes
+ * 0. */
 Status metrics_to_average_per_video(const ScoreSet *s, size_t min_repeats, double *out, Err *err);
 /* CC_norm: per clip covariance over predicted and signal power, then the mean over the clips whose
  * signal power exceeds 1e-4 (NaN if none does). Clips with at least two repeats. */
