@@ -12,13 +12,19 @@ Module *module_new(Arena *arena, Names *names, Diags *diags)
     return m;
 }
 
-Func *module_add_func(Module *m, const char *name)
+Func *func_new(Module *m, const char *name)
 {
     Func *f = ARENA_NEW(m->arena, Func);
     f->module = m;
     f->name = name_intern(m->names, name);
     f->session = f->part = -1;
     vec_push(m->arena, &f->nodes, (Node){.session = -1, .part = -1});
+    return f;
+}
+
+Func *module_add_func(Module *m, const char *name)
+{
+    Func *f = func_new(m, name);
     vec_push(m->arena, &m->funcs, f);
     return f;
 }

@@ -125,6 +125,8 @@ struct Module {
 
 Module *module_new(Arena *arena, Names *names, Diags *diags);
 Func *module_add_func(Module *m, const char *name);
+/* Of the module, but not among its functions: what passes make. */
+Func *func_new(Module *m, const char *name);
 Func *module_func(const Module *m, const char *name); /* NULL when absent */
 /* NULL when absent. */
 Param *module_param(const Module *m, const char *name);

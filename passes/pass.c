@@ -72,7 +72,20 @@ static Func *start(Module *m, ProgramKind kind)
     Func *f = module_func(m, kind == PROGRAM_EVAL ? "eval" : "train");
     if (kind != PROGRAM_AVERAGE && kind != PROGRAM_UPDATE)
         return f;
-    return ARENA_NEW(m->arena, Func); /* these begin with nothing */
+    return func_new(m, program_kind_text(kind)); /* these begin with nothing */
+}
+
+/* Verifies one function that the module does not list. */
+static const char *verify_alone(Module *m, Func *f)
+{
+    Module listed = *m;
+    memset(&m->funcs, 0, sizeof m->funcs);
+    vec_push(m->arena, &m->funcs, f);
+    const char *bad = module_verify(m, m->arena);
+    m->funcs.at = listed.funcs.at;
+    m->funcs.len = listed.funcs.len;
+    m->funcs.cap = listed.funcs.cap;
+    return bad;
 }
 
 Func *passes_run(Module *m, ProgramKind kind, const PassOptions *options)
@@ -81,7 +94,6 @@ Func *passes_run(Module *m, ProgramKind kind, const PassOptions *options)
     Func *f = start(m, kind);
     if (!f)
         return NULL;
-    f->module = m;
     emit(options, kind, "elaborate", f);
     for (int i = 0; i < N_PASSES; i++) {
         if (!(PASSES[i].kinds & kind) || options->disabled >> i & 1)
@@ -92,10 +104,7 @@ Func *passes_run(Module *m, ProgramKind kind, const PassOptions *options)
         if (m->diags->n_errors)
             return NULL;
         if (options->verify) {
-            Module one = *m;
-            memset(&one.funcs, 0, sizeof one.funcs);
-            vec_push(m->arena, &one.funcs, f);
-            const char *bad = module_verify(&one, m->arena);
+            const char *bad = verify_alone(m, f);
             if (bad) {
                 diag_error(m->diags, DIAG_E0290, SPAN_NONE, "after pass %s (%s): %s",
                            PASSES[i].name, program_kind_text(kind), bad);

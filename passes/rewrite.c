@@ -28,9 +28,7 @@ uint32_t *func_count_uses(Arena *arena, const Func *f)
 
 Func *func_rewrite(PassCx *cx, const Func *in, RewriteRule rule, void *state)
 {
-    Func *out = ARENA_NEW(cx->arena, Func);
-    out->module = in->module;
-    out->name = in->name;
+    Func *out = func_new(in->module, in->name);
     Rewrite r = {cx,
                  in,
                  out,

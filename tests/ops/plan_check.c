@@ -191,6 +191,8 @@ const char *plan_check(Module *m, const PlanCheck *c)
     if (c->prepare && c->prepare(c->context, plan, &err) != NPC_OK)
         return arena_strdup(m->arena, err.text);
     run_plan(m, plan, &s, c);
+    if (!f->results.len)
+        return "the passes left no result";
     for (uint32_t i = 0; i < f->results.len; i++) {
         const Result *r = &f->results.at[i];
         const char *bad = compare(m, plan, &s, r, &values[r->val.id], c->tolerance);
