@@ -42,7 +42,7 @@ static void the_input_is_assembled_as_published(void **state)
 static TrialMap mapped(uint32_t trial)
 {
     Recording *r;
-    TrialMap m;
+    TrialMap m = {0};
     Err err = {0};
     if (recording_open(&r, &arena, folder, &err) != NPC_OK ||
         trial_map(&m, r, trial, &err) != NPC_OK)

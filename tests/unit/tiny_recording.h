@@ -32,8 +32,9 @@ typedef struct TinyTrial {
 /* A folder of its own for a test program; removed by tiny_remove. */
 static inline char *tiny_folder(void)
 {
-    static char path[64];
-    snprintf(path, sizeof path, "/tmp/npc-test-XXXXXX");
+    static char path[512];
+    const char *base = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/npc-test-XXXXXX", base && *base ? base : P_tmpdir);
     assert_non_null(mkdtemp(path));
     return path;
 }
