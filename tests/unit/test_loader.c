@@ -164,6 +164,33 @@ static void samples_hold_what_their_clips_say(void **state)
     assert_true(n_mixed > 10);
 }
 
+static void absent_sessions_have_no_targets(void **state)
+{
+    (void)state;
+    SamplerSession many[64];
+    for (int m = 0; m < 64; m++)
+        many[m] = sessions[m % 3];
+    Sampler s = sampler();
+    s.sessions = many;
+    s.n_sessions = 64;
+    s.clips_per_epoch = 64 * 7;
+    uint32_t seen[64] = {0};
+    Loader *l = opened(&s, 2, 2, 64); /* one epoch */
+    for (Batch *b; (b = next(l)); loader_give_back(l, b)) {
+        uint32_t n = 0;
+        for (int m = 0; m < 64; m++) {
+            assert_true((b->target[m] == NULL) == (b->count[m] == 0));
+            assert_int_equal(b->first[m], n);
+            n += b->count[m];
+            seen[m] += b->count[m];
+        }
+        assert_int_equal(n, BATCH);
+    }
+    loader_close(l);
+    for (int m = 0; m < 64; m++)
+        assert_int_equal(seen[m], 7);
+}
+
 static void a_list_of_clips_ends_with_a_short_batch(void **state)
 {
     (void)state;
@@ -377,6 +404,7 @@ int main(void)
         cmocka_unit_test(batches_do_not_depend_on_threads_or_depth),
         cmocka_unit_test(a_resumed_loader_goes_on_with_the_same_batches),
         cmocka_unit_test(samples_hold_what_their_clips_say),
+        cmocka_unit_test(absent_sessions_have_no_targets),
         cmocka_unit_test(a_list_of_clips_ends_with_a_short_batch),
         cmocka_unit_test(an_empty_list_ends_at_once),
         cmocka_unit_test(closing_works_at_any_moment),
