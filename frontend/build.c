@@ -115,20 +115,13 @@ Expr *build_bracket(Parser *p, Items *items, Span all)
     return with_items(p, EXPR_BRACKET, items, all);
 }
 
-Expr *build_tuple(Parser *p, Items *items, Span all)
+Expr *build_tuple(Parser *p, Expr *first, Items *rest, Span all)
 {
-    return with_items(p, EXPR_TUPLE, items, all);
-}
-
-Expr *build_tuple_add(Parser *p, Expr *tuple, Expr *value, Span all)
-{
-    if (!tuple)
-        tuple = leaf(p, EXPR_TUPLE, all);
-    if (tuple->kind == EXPR_ERROR)
-        return tuple;
-    vec_push(p->arena, &tuple->items, (Item){.value = value});
-    tuple->span = all;
-    return closed(p, tuple);
+    Items items = {0};
+    vec_push(p->arena, &items, (Item){.value = first});
+    for (uint32_t i = 0; i < rest->len; i++)
+        vec_push(p->arena, &items, rest->at[i]);
+    return with_items(p, EXPR_TUPLE, &items, all);
 }
 
 Expr *build_unary(Parser *p, Operator op, Expr *operand, Span at, Span all)

@@ -16,6 +16,7 @@ typedef struct Parser {
     const char *text; /* of the source */
     Tokens tokens;
     Layout layout;
+    bool has_ended;       /* the newline in front of TOKEN_END was handed out */
     int start;            /* TOKEN_START_FILE or TOKEN_START_EXPR, handed out first; then 0 */
     AstFile *ast;         /* START_FILE: where declarations go */
     Expr *expression;     /* START_EXPR: the result */
@@ -37,9 +38,7 @@ Expr *build_member(Parser *p, Expr *left, Span name, Span all);
 Expr *build_index(Parser *p, Expr *left, Expr *index, Span all);
 Expr *build_range(Parser *p, Expr *from, Expr *to, Span all);
 Expr *build_bracket(Parser *p, Items *items, Span all);
-Expr *build_tuple(Parser *p, Items *items, Span all);
-/* Adds to `tuple`, or begins one. */
-Expr *build_tuple_add(Parser *p, Expr *tuple, Expr *value, Span all);
+Expr *build_tuple(Parser *p, Expr *first, Items *rest, Span all);
 Expr *build_unary(Parser *p, Operator op, Expr *operand, Span at, Span all);
 Expr *build_binary(Parser *p, Operator op, Expr *left, Expr *right, Span at, Span all);
 Expr *build_choice(Parser *p, Expr *then, Expr *cond, Expr *otherwise, Span all);

@@ -32,26 +32,7 @@ Stmt *build_statement(Parser *p, Expr *value)
 {
     Stmt *s = stmt_new(p, STMT_EXPR, value->span);
     s->value = value;
-    if (value->kind == EXPR_CALL)
-        return s;
-    s->kind = STMT_ERROR;
-    if (value->kind == EXPR_ERROR)
-        return s;
-    diag_error(p->diags, DIAG_E0002, value->span, "the value of this expression is not used");
-    diag_help(p->diags, "give it a name (y = ..) or return it");
     return s;
-}
-
-static bool is_target(const Expr *e)
-{
-    if (e->kind == EXPR_NAME)
-        return true;
-    if (e->kind != EXPR_TUPLE)
-        return false;
-    for (uint32_t i = 0; i < e->items.len; i++)
-        if (e->items.at[i].value->kind != EXPR_NAME)
-            return false;
-    return true;
 }
 
 Stmt *build_assign(Parser *p, Expr *target, Expr *value, Span all)
@@ -59,13 +40,6 @@ Stmt *build_assign(Parser *p, Expr *target, Expr *value, Span all)
     Stmt *s = stmt_new(p, STMT_ASSIGN, all);
     s->target = target;
     s->value = value;
-    if (is_target(target))
-        return s;
-    s->kind = STMT_ERROR;
-    if (target->kind == EXPR_ERROR)
-        return s;
-    diag_error(p->diags, DIAG_E0002, target->span,
-               "only a name, or names in parentheses, can stand left of '='");
     return s;
 }
 

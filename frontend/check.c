@@ -26,18 +26,55 @@ static const char *STMT_WORD[] = {
     [STMT_STAGE] = "'stage'",
 };
 
+static bool is_target(const Expr *e)
+{
+    if (e->kind != EXPR_TUPLE)
+        return e->kind == EXPR_NAME;
+    for (uint32_t i = 0; i < e->items.len; i++)
+        if (e->items.at[i].value->kind != EXPR_NAME)
+            return false;
+    return true;
+}
+
+static bool check_assign(Diags *diags, const Stmt *s, CheckPlace place)
+{
+    if (s->target->kind == EXPR_ERROR)
+        return false;
+    if (!is_target(s->target))
+        diag_error(diags, DIAG_E0002, s->target->span,
+                   "only a name, or names in parentheses, can stand left of '='");
+    else if (place != CHECK_BLOCK && s->target->kind != EXPR_NAME)
+        diag_error(diags, DIAG_E0002, s->target->span, "a setting has one name");
+    else
+        return true;
+    return false;
+}
+
+/* Only a call does something by itself: init(..). */
+static bool check_used(Diags *diags, const Stmt *s)
+{
+    if (s->value->kind == EXPR_CALL || s->value->kind == EXPR_ERROR)
+        return s->value->kind == EXPR_CALL;
+    diag_error(diags, DIAG_E0002, s->span, "the value of this expression is not used");
+    diag_help(diags, "give it a name (y = ..) or return it");
+    return false;
+}
+
+static bool check_place(Diags *diags, const Stmt *s, CheckPlace place)
+{
+    if (PLACE[place].allowed & 1u << s->kind)
+        return true;
+    diag_error(diags, DIAG_E0002, s->span, "%s cannot stand here", STMT_WORD[s->kind]);
+    diag_help(diags, "%s", PLACE[place].sentence);
+    return false;
+}
+
 static void check_stmt(Diags *diags, Stmt *s, CheckPlace place)
 {
     if (s->kind == STMT_ERROR)
         return;
-    if (!(PLACE[place].allowed & 1u << s->kind)) {
-        diag_error(diags, DIAG_E0002, s->span, "%s cannot stand here", STMT_WORD[s->kind]);
-        diag_help(diags, "%s", PLACE[place].sentence);
-        s->kind = STMT_ERROR;
-        return;
-    }
-    if (place != CHECK_BLOCK && s->kind == STMT_ASSIGN && s->target->kind != EXPR_NAME) {
-        diag_error(diags, DIAG_E0002, s->target->span, "a setting has one name");
+    if ((s->kind == STMT_EXPR && !check_used(diags, s)) || !check_place(diags, s, place) ||
+        (s->kind == STMT_ASSIGN && !check_assign(diags, s, place))) {
         s->kind = STMT_ERROR;
         return;
     }

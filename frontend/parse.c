@@ -3,11 +3,16 @@
 #include "frontend/build.h"
 #include "frontend/parser.h"
 
+/* The last line of a file may lack its newline. */
 int parser_next(Parser *p, Span *span)
 {
     int start = p->start;
-    if (start == 0)
-        return layout_next(&p->layout, span);
+    if (start == 0) {
+        int kind = layout_next(&p->layout, span);
+        bool is_first_end = kind == TOKEN_END && !p->has_ended && !p->expression_only;
+        p->has_ended |= is_first_end;
+        return is_first_end ? TOKEN_NEWLINE : kind;
+    }
     p->start = 0;
     *span = (Span){p->file, 0, 0};
     return start;
@@ -55,36 +60,56 @@ static void collect_comments(Parser *p)
     }
 }
 
-static bool token_is(const Parser *p, uint32_t i, int kind, const char *text)
+/* Reads `nm N` at the beginning of the text: N, or 0 when there is no such line. */
+static long header_version(const char *text, size_t len, Span *span)
 {
-    const Token *t = &p->tokens.at[i < p->tokens.len ? i : p->tokens.len - 1];
-    return t->kind == kind && t->end - t->begin == strlen(text) &&
-           !memcmp(p->text + t->begin, text, strlen(text));
+    size_t i = 2;
+    long version = 0;
+
+    if (len < 4 || memcmp(text, "nm", 2) != 0)
+        return 0;
+    while (i < len && (text[i] == ' ' || text[i] == '\t'))
+        i++;
+    if (i == 2)
+        return 0;
+    span->begin = (uint32_t)i;
+    for (; i < len && text[i] >= '0' && text[i] <= '9' && version < 1000000; i++)
+        version = 10 * version + (text[i] - '0');
+    span->end = (uint32_t)i;
+    return i == len || strchr(" \t\r\n#;", text[i]) ? version : 0;
 }
 
-/* `nm 1`. A newer version is refused as a whole: what follows may mean something else. */
-static bool read_header(Parser *p)
+/* Sets ast->version. False if the text is not to be read at all: in a newer version what follows
+ * may mean something else. */
+static bool check_header(Parser *p, size_t len)
 {
-    const Token *version = &p->tokens.at[p->tokens.len > 1 ? 1 : 0];
-    Span span = {p->file, version->begin, version->end};
+    Span span = {p->file, 0, 0};
+    long version = header_version(p->text, len, &span);
 
-    if (token_is(p, 0, TOKEN_NAME, "nm") && token_is(p, 1, TOKEN_NUMBER, "1")) {
+    if (version == PARSE_LANGUAGE_VERSION) {
         p->ast->version = PARSE_LANGUAGE_VERSION;
-        p->layout.next = 2;
-        return true;
-    }
-    if (token_is(p, 0, TOKEN_NAME, "nm") && version->kind == TOKEN_NUMBER) {
+    } else if (version > 0) {
         diag_error(p->diags, DIAG_E0003, span,
-                   "this file is written in version %s of the language; version %d is understood",
-                   parser_text(p, span), PARSE_LANGUAGE_VERSION);
+                   "this file is written in version %ld of the language; version %d is understood",
+                   version, PARSE_LANGUAGE_VERSION);
         return false;
+    } else {
+        diag_error(p->diags, DIAG_E0003, (Span){p->file, 0, 0}, "the first line must be 'nm %d'",
+                   PARSE_LANGUAGE_VERSION);
     }
-    diag_error(p->diags, DIAG_E0003,
-               (Span){p->file, 0, p->tokens.at[0].begin == 0 ? p->tokens.at[0].end : 0},
-               "the first line must be 'nm %d'", PARSE_LANGUAGE_VERSION);
-    if (token_is(p, 0, TOKEN_NAME, "nm"))
-        p->layout.next = 1;
     return true;
+}
+
+/* The tokens of the header, or of what looks like one, are not the grammar's. */
+static void skip_header(Parser *p)
+{
+    const Token *t = p->tokens.at;
+    if (p->ast->version)
+        p->layout.next = 2;
+    else if (t->kind == TOKEN_NAME && t->end - t->begin == 2 &&
+             !memcmp(p->text + t->begin, "nm", 2))
+        while (t[p->layout.next].kind != TOKEN_NEWLINE && t[p->layout.next].kind != TOKEN_END)
+            p->layout.next++;
 }
 
 AstFile *parse_file(Arena *arena, Names *names, Diags *diags, const char *path, const char *text,
@@ -96,13 +121,12 @@ AstFile *parse_file(Arena *arena, Names *names, Diags *diags, const char *path, 
     p.ast = ARENA_NEW(arena, AstFile);
     p.ast->path = path;
     p.ast->file = file;
-    if (!check_limits(diags, file, text, len))
+    if (!check_limits(diags, file, text, len) || !check_header(&p, len))
         return p.ast;
     lex(arena, diags, file, 0, len, &p.tokens);
     collect_comments(&p);
     layout_init(&p.layout, diags, file, &p.tokens);
-    if (!read_header(&p))
-        return p.ast;
+    skip_header(&p);
     p.start = TOKEN_START_FILE;
     nm_parse(&p);
     return p.ast;

@@ -66,6 +66,7 @@ static void nm_error(const Span *span, Parser *p, const char *text)
 %token PART "'part'" PARAM "'param'" REPLACE "'replace'" STAGE "'stage'" RETURN "'return'"
 %token FOR "'for'" PER "'per'" IN "'in'" IF "'if'" ELSE "'else'" YES "'yes'" NO "'no'"
 %token ARROW "'->'" PIPE "'|>'" AND "'and'" OR "'or'" NOT "'not'" RANGE "'..'"
+%token ':' '=' ',' ')' ']' '{' '}' ';' '(' '[' '.'
 %token EQ "'=='" NE "'!='" LE "'<='" GE "'>='"
 
 %precedence PIPE
@@ -80,9 +81,9 @@ static void nm_error(const Span *span, Parser *p, const char *text)
 %precedence UNARY
 %right '^'
 
-%type <expr> expr primary bracket index over pattern patterns targets stage
+%type <expr> expr primary bracket index over pattern targets stage
 %type <item> item axis arg
-%type <items> items args arg_list exprs attributes
+%type <items> items args arg_list exprs patterns attributes
 %type <type> type types result
 %type <formal> formal
 %type <formals> formals formal_list
@@ -97,7 +98,6 @@ static void nm_error(const Span *span, Parser *p, const char *text)
 %%
 
 start: START_FILE decls
-     | START_FILE decls decl            { build_add_decl(p, $3); }
      | START_EXPR expr                  { p->expression = $2; }
      ;
 
@@ -202,15 +202,15 @@ attributes: %empty                      { $$ = NULL; }
           ;
 
 targets: pattern
-       | patterns ',' pattern           { $$ = build_tuple_add(p, $1, $3, @$); }
+       | pattern ',' patterns           { $$ = build_tuple(p, $1, $3, @$); }
        ;
 
-patterns: pattern                       { $$ = build_tuple_add(p, NULL, $1, @$); }
-        | patterns ',' pattern          { $$ = build_tuple_add(p, $1, $3, @$); }
+patterns: pattern                       { $$ = build_value(p, NULL, $1); }
+        | patterns ',' pattern          { $$ = build_value(p, $1, $3); }
         ;
 
 pattern: NAME                           { $$ = build_name(p, @1); }
-       | '(' patterns ',' pattern ')'   { $$ = build_tuple_add(p, $2, $4, @$); }
+       | '(' pattern ',' patterns ')'   { $$ = build_tuple(p, $2, $4, @$); }
        ;
 
 name_lines: %empty                      { $$ = ARENA_NEW(p->arena, NameLines); p->lines = $$; }
@@ -258,7 +258,7 @@ primary: NAME                           { $$ = build_name(p, @1); }
        | primary args                   { $$ = build_call(p, $1, $2, @$); }
        | bracket
        | '(' expr ')'                   { $$ = $2; }
-       | '(' exprs ',' expr ')'         { $$ = build_tuple(p, build_value(p, $2, $4), @$); }
+       | '(' expr ',' exprs ')'         { $$ = build_tuple(p, $2, $4, @$); }
        ;
 
 exprs: expr                             { $$ = build_value(p, NULL, $1); }

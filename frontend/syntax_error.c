@@ -51,6 +51,8 @@ static bool is_covered(const Expected *e, const char *word)
     bool in_stmt = expects(e, "'return'"), in_decl = expects(e, "'block'");
     if (in_decl && (is_any(word, BEGINS_DECL) || !strcmp(word, "a name")))
         return true;
+    if ((in_decl || in_stmt) && !strcmp(word, "the end of the line"))
+        return true;
     if (in_stmt && is_any(word, BEGINS_STMT))
         return true;
     if (expects(e, "a number") && is_any(word, BEGINS_EXPR))
@@ -79,8 +81,7 @@ static const char *expected_text(Parser *p, const Expected *e)
     else if (expects(e, "a number"))
         add_word(list, &n, "an expression");
     for (int i = 0; i < e->n; i++)
-        if (!is_covered(e, e->words[i]) &&
-            !(expects(e, "'block'") && !strcmp(e->words[i], "the end of the line")))
+        if (!is_covered(e, e->words[i]))
             add_word(list, &n, e->words[i]);
     for (int i = 0; i < n; i++)
         text_printf(&t, "%s%s", i == 0 ? "" : i + 1 == n ? " or " : ", ", list[i]);
@@ -109,13 +110,16 @@ static Span span_of(const Mistake *m, Token t)
     return (Span){m->p->file, t.begin, t.end};
 }
 
-/* Where something is missing at the end of a line, the place is right behind what stands there. */
+/* Where something is missing at the end of a line or of the file, the place is right behind the
+ * last token. */
 static Span found_span(const Mistake *m)
 {
-    bool is_end = m->found.kind == TOKEN_END || m->found.kind == TOKEN_NEWLINE;
-    if (is_end && m->before.kind != TOKEN_NEWLINE)
-        return (Span){m->p->file, m->before.end, m->before.end};
-    return span_of(m, m->found);
+    Token t = m->found;
+    if (t.kind != TOKEN_END && t.kind != TOKEN_NEWLINE)
+        return span_of(m, t);
+    for (uint32_t back = 1; back < 1000 && (t.kind == TOKEN_END || t.kind == TOKEN_NEWLINE); back++)
+        t = layout_before(&m->p->layout, back);
+    return (Span){m->p->file, t.end, t.end};
 }
 
 static const char *token_text(const Mistake *m, Token t)
@@ -198,10 +202,10 @@ static void add_help(const Mistake *m)
         diag_help(d, "write 'else if'");
     else if (is_keyword(found) && expects(e, "a name") && !expects(e, "'return'") &&
              !expects(e, "'block'"))
-        diag_help(d, "%s is a keyword and cannot be a name", word);
+        diag_help(d, "'%s' is a keyword and cannot be a name", word);
     else if (found == '}' && m->open == 0)
         diag_help(d, "there is no '{' that it would close");
-    else if (found == TOKEN_UNIT || (found == TOKEN_NAME && before == TOKEN_UNIT))
+    else if (found == TOKEN_NAME && before == TOKEN_NAME && m->before2.kind == TOKEN_NUMBER)
         diag_help(d, "one word after a number is its unit; a second one cannot follow");
 }
 
@@ -216,7 +220,7 @@ static void add_note(const Mistake *m)
         return;
     diag_place(m->p->diags, span_of(m, m->found), &line, &column);
     diag_place(m->p->diags, m->open_span, &open_line, &column);
-    if (line != open_line)
+    if (line != open_line || m->found.kind == TOKEN_NEWLINE || m->found.kind == TOKEN_END)
         diag_note(m->p->diags, m->open_span, "this '%c' is not closed", m->open);
 }
 

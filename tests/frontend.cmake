@@ -1,2 +1,6 @@
-npc_test(fuzz fuzz_nm npc_frontend)
+npc_test(unit lexer npc_frontend)
+npc_test(unit parser npc_frontend)
+npc_test(unit format npc_frontend)
+npc_test(unit suggest npc_frontend)
 npc_test(diag diag npc_frontend)
+npc_test(fuzz fuzz_nm npc_frontend)

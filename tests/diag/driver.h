@@ -68,9 +68,9 @@ static inline void diag_expectations(Arena *arena, const char *text, Expectation
         end = end ? end : at + strlen(at);
         const char *mark = strstr(at, "# error");
         while (mark && mark < end) {
+            mark = strstr(mark, "error") + strlen("error");
             const char *next = strstr(mark, ";; error");
             const char *stop = next && next < end ? next : end;
-            mark = strstr(mark, "error") + strlen("error");
             vec_push(arena, out, diag_expectation(arena, mark, stop, line));
             mark = stop == next ? next : NULL;
         }

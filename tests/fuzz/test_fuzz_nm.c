@@ -111,12 +111,34 @@ static const char *const SPLINTER[] = {
     ".",       "[b c:5 t]", "init(a: 1)", "\t",     "&&",
 };
 
+static size_t insert(uint8_t *out, size_t n, size_t cap, size_t at, const char *s)
+{
+    size_t m = strlen(s);
+    if (n + m > cap)
+        return n;
+    memmove(out + at + m, out + at, n - at);
+    memcpy(out + at, s, m);
+    return n + m;
+}
+
+/* Only where a blank is, so that the file has a chance to stay right and reach the formatter. */
+static size_t mutate_blanks(uint8_t *out, size_t n, size_t cap)
+{
+    static const char *const BLANK[] = {"\n", "  ", " # c\n", "\n\n\n", ";", "\t", "\r\n", "#"};
+    for (uint32_t k = random_below(4) + 1; k > 0; k--) {
+        size_t at = random_below((uint32_t)n + 1);
+        while (at < n && !strchr(" \n(,", out[at]))
+            at++;
+        n = insert(out, n, cap, at, BLANK[random_below(sizeof BLANK / sizeof *BLANK)]);
+    }
+    return n;
+}
+
 static size_t mutate(uint8_t *out, size_t n, size_t cap)
 {
     for (uint32_t k = random_below(6) + 1; k > 0; k--) {
         size_t at = random_below((uint32_t)n + 1), len = random_below(20);
         const char *s = SPLINTER[random_below(sizeof SPLINTER / sizeof *SPLINTER)];
-        size_t m = strlen(s);
         switch (random_below(4)) {
         case 0: /* cut */
             len = len < n - at ? len : n - at;
@@ -128,11 +150,7 @@ static size_t mutate(uint8_t *out, size_t n, size_t cap)
                 out[at] = (uint8_t)random_below(256);
             break;
         case 2: /* insert a splinter */
-            if (n + m > cap)
-                break;
-            memmove(out + at + m, out + at, n - at);
-            memcpy(out + at, s, m);
-            n += m;
+            n = insert(out, n, cap, at, s);
             break;
         default: /* copy a stretch to somewhere else */
             if (at + len <= n && n > 0)
@@ -178,7 +196,7 @@ static void mutated_inputs_do_no_harm(void **state)
         size_t i = random_below((uint32_t)c->n), cap = c->len[i] + 1000;
         uint8_t *data = malloc(cap);
         memcpy(data, c->text[i], c->len[i]);
-        size_t n = mutate(data, c->len[i], cap);
+        size_t n = (k % 2 ? mutate : mutate_blanks)(data, c->len[i], cap);
         data = realloc(data, n + 1); /* so that the sanitizer sees a read beyond the end */
         LLVMFuzzerTestOneInput(data, n);
         free(data);
