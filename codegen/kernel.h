@@ -45,9 +45,9 @@ struct Kernel;
 
 typedef struct KernelCall {
     const struct Kernel *kernel; /* the one being run: library products keep their sizes there */
-    float *const *tensor; /* storage of the program's tensors */
+    float *const *tensor;        /* storage of the program's tensors */
     TileRange range;
-    void *workspace; /* 64-byte aligned, as is scratch */
+    void *workspace;            /* 64-byte aligned, as is scratch */
     const TileProgram *program; /* the kernel's; read by the interpreter only */
 } KernelCall;
 
