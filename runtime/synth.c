@@ -576,6 +576,8 @@ static Status make_recording(Recording *rec, const char *out, SynthSummary *summ
 /* The folder may exist, but with nothing in it: recordings of two runs shall not mix. */
 static Status check_folder(const char *out, Err *err)
 {
+    if (!out[0])
+        return err_set(err, NPC_ERR_INPUT, "the name of the folder to write to is empty");
     if (strlen(out) > 2000)
         return err_set(err, NPC_ERR_INPUT, "%.100s...: path too long", out);
     if (!file_exists(out))
