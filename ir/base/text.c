@@ -110,6 +110,20 @@ const char *text_read_double(const char *s, double *out)
     return s + (end - buf);
 }
 
+/* RFC 3629, section 4. */
+int utf8_length(const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    int n = *s < 0x80 ? 1 : *s < 0xc2 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : *s < 0xf5 ? 4 : 0;
+    for (int i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    if ((*s == 0xe0 && s[1] < 0xa0) || (*s == 0xed && s[1] > 0x9f) || (*s == 0xf0 && s[1] < 0x90) ||
+        (*s == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return n;
+}
+
 const char *name_intern_n(Names *n, const char *s, size_t len)
 {
     MapEntry *e = map_find(&n->map, s, len);

@@ -24,6 +24,8 @@ void text_double(Text *t, double x);
 /* The same without an arena; `out` holds at least DOUBLE_TEXT bytes. */
 enum { DOUBLE_TEXT = 40 };
 void double_text(char *out, double x);
+/* Bytes of the UTF-8 character at s (before the closing 0), 0 when it is not well-formed. */
+int utf8_length(const char *s);
 /* Reads such a number (also "inf" and "nan", with a sign); C locale always. Returns the first byte
  * after it, or `s` itself when no number stands there. */
 const char *text_read_double(const char *s, double *out);
