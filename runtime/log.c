@@ -121,17 +121,21 @@ __attribute__((format(printf, 2, 3))) static void add(Log *log, const char *fmt,
         log->len += (uint32_t)n;
 }
 
+/* Bytes that are not UTF-8 (file names may hold any) become question marks. */
 static void add_string(Log *log, const char *s)
 {
     add(log, "\"");
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\')
-            add(log, "\\%c", c);
-        else if (c < 0x20)
-            add(log, "\\u%04x", c);
+    while (*s) {
+        int n = utf8_length(s);
+        if (!n)
+            add(log, "?");
+        else if (*s == '"' || *s == '\\')
+            add(log, "\\%c", *s);
+        else if ((unsigned char)*s < 0x20)
+            add(log, "\\u%04x", *s);
         else
-            add(log, "%c", c);
+            add(log, "%.*s", n, s);
+        s += n ? n : 1;
     }
     add(log, "\"");
 }

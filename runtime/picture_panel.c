@@ -30,10 +30,24 @@ static const double grey = 0.72;
 
 /* ---- text ---- */
 
-double picture_draw_text(cairo_t *cr, const char *text, double x, double y, double size, bool bold,
+/* Bytes that are not UTF-8, which cairo refuses, become question marks. */
+static void clean(char *out, size_t size, const char *text)
+{
+    size_t at = 0;
+    for (int n; *text && at + 5 < size; text += n ? n : 1) {
+        n = utf8_length(text);
+        memcpy(out + at, n ? text : "?", (size_t)(n ? n : 1));
+        at += (size_t)(n ? n : 1);
+    }
+    out[at] = 0;
+}
+
+double picture_draw_text(cairo_t *cr, const char *raw, double x, double y, double size, bool bold,
                          PictureAlign align)
 {
     cairo_text_extents_t e;
+    char text[256];
+    clean(text, sizeof text, raw);
     cairo_select_font_face(cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL,
                            bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
     cairo_set_font_size(cr, size);

@@ -131,8 +131,10 @@ static double fraction(const Progress *p)
 
 static void add_memory(Line *l, const char *where, uint64_t bytes)
 {
+    bool large = bytes >= 1u << 30;
+    double unit = large ? 1 << 30 : 1 << 20;
     if (bytes)
-        add(l, 7, "%.1f GiB%s", (double)bytes / (1 << 30), where);
+        add(l, 7, "%.*f %s%s", large, (double)bytes / unit, large ? "GiB" : "MiB", where);
 }
 
 static Line make_line(const Progress *p, const ProgressState *s)

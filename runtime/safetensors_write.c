@@ -8,32 +8,19 @@
 
 enum { ALIGNMENT = 64 };
 
-/* Length of the UTF-8 sequence at s, 0 when it is not well-formed (RFC 3629, section 4). */
-static int utf8_length(const unsigned char *s)
-{
-    int n = *s < 0x80 ? 1 : *s < 0xc2 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : *s < 0xf5 ? 4 : 0;
-    for (int i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    if ((*s == 0xe0 && s[1] < 0xa0) || (*s == 0xed && s[1] > 0x9f) || (*s == 0xf0 && s[1] < 0x90) ||
-        (*s == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 static bool add_json_string(Text *t, const char *text)
 {
     text_char(t, '"');
-    for (const unsigned char *s = (const unsigned char *)text; *s;) {
+    for (const char *s = text; *s;) {
         int n = utf8_length(s);
         if (!n)
             return false;
         if (*s == '"' || *s == '\\')
             text_printf(t, "\\%c", *s);
-        else if (*s < 0x20)
+        else if ((unsigned char)*s < 0x20)
             text_printf(t, "\\u%04x", *s);
         else
-            text_add_n(t, (const char *)s, (size_t)n);
+            text_add_n(t, s, (size_t)n);
         s += n;
     }
     text_char(t, '"');

@@ -118,7 +118,7 @@ static void traces_are_drawn(void **state)
         recorded[i] = i == 7 ? NAN : (float)(i % 5);
         predicted[i] = i < 30 ? 1 : (float)(i % 7);
     }
-    PictureTraces t = {"trial", 2, 30, predicted, recorded, NULL, 30, 1.5};
+    PictureTraces t = {"trial \xff 12", 2, 30, predicted, recorded, NULL, 30, 1.5};
     assert_int_equal(picture_traces(scratch_path("traces.svg"), &t, &err), NPC_OK);
 }
 

@@ -281,7 +281,7 @@ static void rows_are_json_lines(void **state)
     put_row(&log, 1, 0.1);
     put_row(&log, 2, 0.0 / 0.0);
     log_begin(&log, "note", 2);
-    log_text(&log, "text", "a \"b\"\n\\");
+    log_text(&log, "text", "a \"b\"\n\\\xff\xc3\xa9");
     log_count(&log, "n", 7);
     assert_int_equal(log_end(&log, &err), NPC_OK);
     log_close(&log);
@@ -289,7 +289,7 @@ static void rows_are_json_lines(void **state)
         text_of("rows"),
         "{\"kind\":\"train\",\"step\":1,\"loss\":0.1}\n"
         "{\"kind\":\"train\",\"step\":2,\"loss\":\"NaN\"}\n"
-        "{\"kind\":\"note\",\"step\":2,\"text\":\"a \\\"b\\\"\\u000a\\\\\",\"n\":7}\n");
+        "{\"kind\":\"note\",\"step\":2,\"text\":\"a \\\"b\\\"\\u000a\\\\?\xc3\xa9\",\"n\":7}\n");
 }
 
 static void a_resumed_log_has_no_row_twice(void **state)
