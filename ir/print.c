@@ -2,6 +2,8 @@
  * logical order, constants in the shortest decimal that reads back the same. */
 #include "ir/func.h"
 
+#include <stdlib.h>
+
 /* Names of axes and functions stand bare when they look like names, else quoted. */
 static bool is_bare(const char *s)
 {
@@ -228,6 +230,20 @@ void func_print(Text *t, const Func *f)
     text_add(t, "}\n");
 }
 
+/* The shortest decimal that reads back as the same float32. */
+static void print_float(Text *t, float x)
+{
+    char buf[40];
+    double y = (double)x;
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(buf, sizeof buf, "%.*g", digits, (double)x);
+        y = strtod(buf, NULL);
+        if ((float)y == x || x != x)
+            break;
+    }
+    text_double(t, y);
+}
+
 static void print_init(Text *t, const Param *p)
 {
     static const char *const kind[] = {" constant(", " normal(", " uniform(", " data("};
@@ -237,7 +253,7 @@ static void print_init(Text *t, const Param *p)
         int64_t n = shape_elems(&p->shape);
         for (int64_t i = 0; i < n; i++) {
             text_add(t, i ? ", " : "");
-            text_double(t, (double)init->data[i]);
+            print_float(t, init->data[i]);
         }
     } else {
         text_double(t, init->a);
