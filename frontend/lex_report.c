@@ -73,30 +73,21 @@ int lex_number(Lexer *lx)
     return TOKEN_NUMBER;
 }
 
-/* Length of the UTF-8 character at p with n bytes left; 0 when malformed (overlong forms,
- * surrogates and values beyond U+10FFFF included). */
-static uint32_t utf8_length(const unsigned char *p, size_t n)
+/* Bytes of the UTF-8 character at p, of which n bytes are left; 0 when malformed. */
+static uint32_t character_length(const char *p, size_t n)
 {
-    if (p[0] < 0x80)
-        return 1;
-    uint32_t len = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
-    if (p[0] < 0xC2 || p[0] > 0xF4 || len > n)
-        return 0;
-    for (uint32_t i = 1; i < len; i++)
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    bool is_overlong = (p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xF0 && p[1] < 0x90);
-    bool is_outside = (p[0] == 0xED && p[1] > 0x9F) || (p[0] == 0xF4 && p[1] > 0x8F);
-    return is_overlong || is_outside ? 0 : len;
+    char copy[5] = {0}; /* the source itself need not be terminated */
+    memcpy(copy, p, n < 4 ? n : 4);
+    return (uint32_t)utf8_length(copy);
 }
 
 uint32_t lex_illegal_byte(const char *text, uint32_t begin, uint32_t end, uint32_t *n_bytes)
 {
-    const unsigned char *p = (const unsigned char *)text;
     *n_bytes = 1;
     for (uint32_t i = begin; i < end;) {
-        uint32_t len = utf8_length(p + i, end - i);
-        if (len == 0 || (p[i] < 32 && p[i] != '\t') || p[i] == 127)
+        uint32_t len = character_length(text + i, end - i);
+        bool is_control = (unsigned char)text[i] < 32 && text[i] != '\t';
+        if (len == 0 || is_control || text[i] == 127)
             return i;
         i += len;
     }
@@ -160,10 +151,10 @@ int lex_foreign(Lexer *lx)
                    "the byte 0x%02x is not valid UTF-8", (unsigned char)lx->text[at]);
         return TOKEN_BAD;
     }
-    const unsigned char *first = (const unsigned char *)lx->text + lx->begin;
+    const char *first = lx->text + lx->begin;
     diag_error(lx->diags, DIAG_E0001, token_span(lx),
                "'%.*s' cannot stand here: outside of strings and comments all is plain ASCII",
-               (int)utf8_length(first, lx->end - lx->begin), lx->text + lx->begin);
+               (int)character_length(first, lx->end - lx->begin), first);
     help_with_habit(lx);
     return TOKEN_BAD;
 }

@@ -1,28 +1,8 @@
 #include "frontend/literal.h"
+#include "ir/base/text.h"
 
-#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
-
-/* strtod under whatever decimal point the locale has. Digits beyond the buffer (more than the
- * lexer lets pass without an error) are dropped. */
-static double read_double(const char *digits)
-{
-    char buf[512];
-    const char *point = localeconv()->decimal_point;
-    size_t n = 0, n_point = strlen(point);
-    for (const char *c = digits; *c && n + n_point + 1 < sizeof buf; c++) {
-        if (*c == '.') {
-            memcpy(buf + n, point, n_point);
-            n += n_point;
-        } else {
-            buf[n++] = *c;
-        }
-    }
-    buf[n] = 0;
-    return strtod(buf, NULL);
-}
 
 /* Mantissa without its point, and the power of ten that belongs to it. */
 static bool read_decimal(const char *digits, int64_t *mantissa, int64_t *exponent)
@@ -67,7 +47,8 @@ bool literal_number(const char *digits, double *number, int64_t *num, int64_t *d
 {
     int64_t exponent;
 
-    *number = read_double(digits);
+    *number = 0; /* of digits too long to be read, which the lexer has reported */
+    text_read_double(digits, number);
     *den = 1;
     if (!read_decimal(digits, num, &exponent)) {
         *den = 0;
