@@ -75,7 +75,7 @@ static const char *expected_text(Parser *p, const Expected *e)
     int n = 0;
 
     if (expects(e, "'block'"))
-        add_word(list, &n, "use, block, model, recipe, names or 'name = value'");
+        add_word(list, &n, "use, block, model, recipe, names, 'name = value'");
     else if (expects(e, "'return'"))
         add_word(list, &n, "a statement");
     else if (expects(e, "a number"))
