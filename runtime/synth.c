@@ -1,5 +1,6 @@
 #include "runtime/synth.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -584,15 +585,18 @@ static Status check_folder(const char *out, Err *err)
         return file_make_folder(out, err);
     if (!file_is_folder(out))
         return err_set(err, NPC_ERR_INPUT, "%s: exists and is not a folder", out);
-    Arena arena = {0};
-    const char **entry;
-    size_t n = 0;
-    Status status = file_list(&arena, out, &entry, &n, err);
-    if (status == NPC_OK && n > 0)
+    DIR *d = opendir(out);
+    if (!d)
+        return err_set(err, NPC_ERR_IO, "%s: cannot open the folder: %s", out, strerror(errno));
+    const struct dirent *e = readdir(d);
+    while (e && (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0))
+        e = readdir(d);
+    Status status = NPC_OK;
+    if (e)
         status = err_set(err, NPC_ERR_INPUT,
                          "%s: not empty (it holds %s); synthetic recordings go to a new folder",
-                         out, entry[0]);
-    arena_free(&arena);
+                         out, e->d_name);
+    closedir(d);
     return status;
 }
 

@@ -52,40 +52,40 @@ static Status of_tier(const SynthTruth *t, SynthTier tier, ScoreTrial *pick, dou
     return NPC_OK;
 }
 
-static void add_number(Text *text, const char *name, double value, const char *end)
+/* One line of the summary: {"leave_one_out": .., "single_trial": .., "to_average": ..} */
+static int ceiling_text(char *out, size_t room, const SynthCeiling *c)
 {
-    text_printf(text, "\"%s\": ", name);
-    text_double(text, value);
-    text_add(text, end);
+    const double value[N_CEILINGS] = {c->leave_one_out, c->single_trial, c->to_average};
+    char number[N_CEILINGS][DOUBLE_TEXT];
+
+    for (int k = 0; k < N_CEILINGS; k++)
+        double_text(number[k], round(value[k] * 1e4) / 1e4);
+    return snprintf(out, room, "\n  \"%s\": {\"%s\": %s, \"%s\": %s, \"%s\": %s}", c->tier,
+                    ceiling_name[0], number[0], ceiling_name[1], number[1], ceiling_name[2],
+                    number[2]);
 }
 
 static Status write_summary(const SynthTruth *t, const SynthSummary *s, Err *err)
 {
-    Arena arena = {0};
-    Text text = {.arena = &arena};
     const SynthOptions *o = t->o;
-    char path[4096];
+    char path[4096], signal[DOUBLE_TEXT], text[4096];
 
-    text_printf(&text,
-                "{\n \"options\": {\"mice\": %" PRIu32 ", \"neurons\": %" PRIu32
-                ", \"trials\": %" PRIu32 ", \"frames\": %" PRIu32 ", \"height\": %" PRIu32
-                ", \"width\": %" PRIu32 ", \"clips\": %" PRIu32 ", \"repeats\": %" PRIu32
-                ", \"types\": %" PRIu32 ", \"seed\": %" PRIu64 ", ",
-                o->mice, o->neurons, o->trials, o->frames, o->height, o->width, o->clips,
-                o->repeats, o->types, o->seed);
-    add_number(&text, "signal", o->signal, "},\n \"ceilings\": {");
+    double_text(signal, o->signal);
+    int n = snprintf(text, sizeof text,
+                     "{\n \"options\": {\"mice\": %" PRIu32 ", \"neurons\": %" PRIu32
+                     ", \"trials\": %" PRIu32 ", \"frames\": %" PRIu32 ", \"height\": %" PRIu32
+                     ", \"width\": %" PRIu32 ", \"clips\": %" PRIu32 ", \"repeats\": %" PRIu32
+                     ", \"types\": %" PRIu32 ", \"seed\": %" PRIu64
+                     ", \"signal\": %s},\n \"ceilings\": {",
+                     o->mice, o->neurons, o->trials, o->frames, o->height, o->width, o->clips,
+                     o->repeats, o->types, o->seed, signal);
     for (int k = 0; k < SYNTH_TEST_TIERS; k++) {
-        const SynthCeiling *c = &s->tier[k];
-        text_printf(&text, "%s\n  \"%s\": {", k ? "," : "", c->tier);
-        add_number(&text, ceiling_name[0], round(c->leave_one_out * 1e4) / 1e4, ", ");
-        add_number(&text, ceiling_name[1], round(c->single_trial * 1e4) / 1e4, ", ");
-        add_number(&text, ceiling_name[2], round(c->to_average * 1e4) / 1e4, "}");
+        n += ceiling_text(text + n, sizeof text - (size_t)n, &s->tier[k]);
+        text[n++] = k + 1 < SYNTH_TEST_TIERS ? ',' : '\n';
     }
-    text_add(&text, "\n }\n}\n");
+    n += snprintf(text + n, sizeof text - (size_t)n, " }\n}\n");
     snprintf(path, sizeof path, "%s/summary.json", t->folder);
-    Status status = file_write(path, text_str(&text), text.len, err);
-    arena_free(&arena);
-    return status;
+    return file_write(path, text, (size_t)n, err);
 }
 
 Status synth_truth_write(const SynthTruth *t, SynthSummary *summary, Err *err)

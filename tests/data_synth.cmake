@@ -2,3 +2,6 @@
 foreach(name philox metrics video_hash synth)
     npc_test(unit ${name} npc_runtime)
 endforeach()
+# lets the test refuse the N-th request for memory
+target_link_options(test_synth PRIVATE
+    -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc)

@@ -394,6 +394,59 @@ static void a_failing_write_leaves_a_partial_folder_and_a_message(void **state)
     assert_true(file_is_folder(scratch_path(path)));
 }
 
+/* The linker sends every request of the program through these (tests/data_synth.cmake). */
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t n, size_t bytes);
+void *__real_aligned_alloc(size_t alignment, size_t bytes);
+
+static long requests_left = -1; /* until one fails; negative: none does */
+
+static bool refused(void)
+{
+    return requests_left >= 0 && requests_left-- == 0;
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+    return refused() ? NULL : __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t n, size_t bytes)
+{
+    return refused() ? NULL : __real_calloc(n, bytes);
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes)
+{
+    return refused() ? NULL : __real_aligned_alloc(alignment, bytes);
+}
+
+static void every_refused_request_for_memory_ends_in_a_message(void **state)
+{
+    (void)state;
+    SynthOptions o = tiny();
+    char folder[32];
+    bool fired = true;
+    int n = 0;
+    o.mice = o.clips = 1;
+    o.neurons = o.trials = 2;
+    o.frames = 81;
+    o.height = o.width = 8;
+    o.repeats = 2;
+    for (; fired; n++) {
+        Err err = {0};
+        snprintf(folder, sizeof folder, "memory%d", n);
+        const char *out = scratch_path(folder);
+        requests_left = n;
+        Status status = synth_write(out, &o, NULL, NULL, NULL, &err);
+        fired = requests_left < 0;
+        requests_left = -1;
+        assert_int_equal(status != NPC_OK, fired);
+        assert_int_equal(err.text[0] != 0, fired);
+    }
+    assert_true(n > 80);
+}
+
 /* -------------------------------------------------------------------------------------- stimuli */
 
 static void every_kind_of_film_stays_within_grey_levels_and_moves(void **state)
@@ -510,6 +563,7 @@ int main(void)
         cmocka_unit_test(a_folder_that_holds_something_is_refused),
         cmocka_unit_test(a_file_in_the_way_is_refused),
         cmocka_unit_test(a_failing_write_leaves_a_partial_folder_and_a_message),
+        cmocka_unit_test(every_refused_request_for_memory_ends_in_a_message),
         cmocka_unit_test(every_kind_of_film_stays_within_grey_levels_and_moves),
         cmocka_unit_test(the_power_of_textures_falls_with_the_square_of_frequency),
         cmocka_unit_test(oriented_textures_vary_along_their_angle),
