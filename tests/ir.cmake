@@ -4,6 +4,7 @@ npc_test(unit func npc_ir)
 npc_test(unit eval npc_ir)
 npc_test(unit verify npc_ir)
 npc_test(unit ir_text npc_ir)
+npc_test(faults ir_memory npc_ir)
 npc_test(ops gradients npc_ir)
 
 # Random programs: for the tests of passes and code generators

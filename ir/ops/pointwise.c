@@ -27,7 +27,7 @@ bool shape_map(const RuleCx *cx, Shape *out)
         diag_error(cx->diags, DIAG_E0250, n->span, "%s", error);
         return false;
     }
-    if (n->n_in < 1 || f->vars >> n->n_in) {
+    if (n->n_in < 1 || n->n_in > FORMULA_DY || f->vars >> n->n_in) {
         diag_error(cx->diags, DIAG_E0202, n->span, "map: \"%s\" does not fit %d operands", f->text,
                    n->n_in);
         return false;

@@ -164,6 +164,8 @@ static void wrong_views_and_reductions_are_explained(void **state)
     assert_wrong(func_index(f, x, "c", "c", (int32_t[]){0}, 0), "E0220");
     assert_wrong(func_map(f, "a +", NULL, 0, &x, 1), "E0250 formula \"a +\"");
     assert_wrong(func_map(f, "a + b", NULL, 0, &x, 1), "E0202 map: \"a + b\" does not fit 1");
+    Val many[MAX_OPERANDS] = {x, x, x, x, x, x, x, x};
+    assert_wrong(func_map(f, "a + b", NULL, 0, many, 8), "E0202 map: \"a + b\" does not fit 8");
     assert_wrong(func_random(f, "drop", 1, func_shape(f, x)), "E0250 random: the drop rate is 1");
     test_done(t);
 }
