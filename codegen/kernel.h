@@ -44,11 +44,10 @@ KernelSchedule kernel_schedule(const TileProgram *p, const Target *target);
 struct Kernel;
 
 typedef struct KernelCall {
-    const struct Kernel *kernel; /* the one being run: library products keep their sizes there */
+    const struct Kernel *kernel; /* the one being run: the interpreter reads its program */
     float *const *tensor;        /* storage of the program's tensors */
     TileRange range;
-    void *workspace;            /* 64-byte aligned, as is scratch */
-    const TileProgram *program; /* the kernel's; read by the interpreter only */
+    void *workspace;             /* 64-byte aligned, as is scratch */
 } KernelCall;
 
 typedef void (*KernelPhase)(const KernelCall *call, int64_t task, void *scratch);
@@ -56,7 +55,7 @@ typedef void (*KernelPhase)(const KernelCall *call, int64_t task, void *scratch)
 typedef struct Kernel {
     KernelSchedule schedule;
     KernelPhase phase[KERNEL_MAX_PHASES];
-    const TileProgram *program; /* goes into the call; lives as long as the programs given */
+    const TileProgram *program; /* lives as long as the programs given */
 } Kernel;
 
 typedef struct KernelSet KernelSet;
