@@ -378,7 +378,7 @@ static Value partial_at(Emitter *e, const Nest *nest, const Sum *s, Value row, V
 static void enter_element(Code *c, const Nest *nest, const Sum *s, Value element, Value low)
 {
     Value round[TILE_MAX_AXES];
-    int64_t size[TILE_MAX_AXES];
+    int64_t size[TILE_MAX_AXES] = {0};
     int loop[TILE_MAX_AXES], n = 0;
 
     for (int k = nest->n_outer; k < nest->n_loops; k++)

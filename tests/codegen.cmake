@@ -1,0 +1,1 @@
+npc_test(ops tile_codegen npc_codegen)

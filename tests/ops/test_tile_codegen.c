@@ -1,0 +1,312 @@
+/* Generated code against the interpreter: random programs over random shapes and layouts, on every
+ * vector unit of this machine. */
+#include "tests/ops/tile_run.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+/* Sums of up to some thousand terms of size about 1, float32 inside of short runs. */
+#define TOLERANCE 2e-5
+
+static const char *const axis_names[] = {"b", "c", "t", "h", "w", "n"};
+
+/* ---- random programs ---- */
+
+typedef struct Maker {
+    Arena *arena;
+    Dice *dice;
+    TileProgram *p;
+    int lanes;
+    uint32_t from; /* instructions that new ones may use */
+} Maker;
+
+static TileIndex along(int axis)
+{
+    return (TileIndex){.n_terms = 1, .axis = {axis}, .coef = {1}};
+}
+
+static void shuffle(Maker *m, int *order, int n)
+{
+    for (int i = n - 1; i > 0; i--) {
+        int k = (int)dice(m->dice, (uint64_t)i + 1), t = order[i];
+        order[i] = order[k];
+        order[k] = t;
+    }
+}
+
+static void random_layout(Maker *m, TileLayout *l)
+{
+    if (dice(m->dice, 3) == 0)
+        shuffle(m, l->order, l->shape.rank);
+    if (l->shape.rank > 0 && dice(m->dice, 2)) {
+        l->lane = (int)dice(m->dice, (uint64_t)l->shape.rank);
+        l->lanes = dice(m->dice, 8) ? m->lanes : 4 << dice(m->dice, 3);
+    }
+}
+
+/* Index of one dimension and its size: the axis itself, a table, a stretched axis, or a pair. */
+static TileIndex random_index(Maker *m, int axis, int64_t *size, bool load)
+{
+    int64_t n = m->p->axes.at[axis].size;
+    TileIndex x = along(axis);
+
+    *size = n;
+    switch (dice(m->dice, 10)) {
+    case 0: { /* table: a shift into a larger axis, or blocks exchanged, or anything */
+        int kind = (int)dice(m->dice, 3);
+        int64_t at = kind ? (int64_t)dice(m->dice, 3) * m->lanes : (int64_t)dice(m->dice, 5);
+        int32_t *table = ARENA_ARRAY(m->arena, int32_t, (size_t)n);
+        *size = n + at + (int64_t)dice(m->dice, 9);
+        for (int64_t i = 0; i < n; i++) {
+            table[i] = (int32_t)(i + at);
+            if (load && kind == 2)
+                table[i] = (int32_t)dice(m->dice, (uint64_t)*size + 1) - 1;
+        }
+        x.table = table;
+        x.table_len = n;
+        break;
+    }
+    case 1:
+        x.coef[0] = 2;
+        *size = 2 * n;
+        break;
+    default:
+        break;
+    }
+    return x;
+}
+
+static int random_tensor(Maker *m, TileIndex index[MAX_RANK], bool output)
+{
+    TileTensor t = {.buffer = -1, .is_output = output};
+    Shape *s = &t.layout.shape;
+    int axis[TILE_MAX_AXES], n = (int)m->p->axes.len;
+
+    for (int a = 0; a < n; a++)
+        axis[a] = a;
+    if (dice(m->dice, 3) == 0)
+        shuffle(m, axis, n);
+    for (int i = 0; i < n; i++) {
+        int64_t size;
+        bool first = i + 1 < n && dice(m->dice, 8) == 0;
+        if (!output && dice(m->dice, 4) == 0)
+            continue;
+        TileIndex x = random_index(m, axis[i], &size, !output);
+        if (first && !x.table && x.coef[0] == 1) { /* two axes merged in the tensor */
+            x.n_terms = 2;
+            x.coef[0] = m->p->axes.at[axis[i + 1]].size;
+            x.axis[1] = axis[i + 1];
+            x.coef[1] = 1;
+            size *= x.coef[0];
+            i++;
+        }
+        index[s->rank] = x;
+        shape_add(s, axis_names[s->rank], size);
+    }
+    t.layout = tile_layout_plain(s);
+    random_layout(m, &t.layout);
+    vec_push(m->arena, &m->p->tensors, t);
+    return (int)m->p->tensors.len - 1;
+}
+
+static int add_inst(Maker *m, TileInst in)
+{
+    vec_push(m->arena, &m->p->insts, in);
+    return (int)m->p->insts.len - 1;
+}
+
+static int add_prim(Maker *m, Prim prim, int a, int b)
+{
+    return add_inst(m, (TileInst){.kind = INST_PRIM, .prim = prim, .arg = {a, b, a}});
+}
+
+static void random_code(Maker *m, bool acc)
+{
+    static const Prim prims[] = {PRIM_ADD, PRIM_SUB,     PRIM_MUL,  PRIM_MAX, PRIM_MIN,
+                                 PRIM_ABS, PRIM_SIGMOID, PRIM_TANH, PRIM_NEG, PRIM_ADD};
+    int n = 1 + (int)dice(m->dice, 3);
+
+    for (int i = 0; i < n; i++) {
+        TileInst in = {.kind = INST_LOAD};
+        in.tensor = random_tensor(m, in.index, false);
+        add_inst(m, in);
+    }
+    add_inst(m, (TileInst){.kind = INST_CONST, .number = 0.75});
+    if (acc) {
+        int sum = add_inst(m, (TileInst){.kind = INST_ACC});
+        add_prim(m, PRIM_SUB, sum, sum - 2);
+    }
+    for (int i = (int)dice(m->dice, 6); i > 0; i--) {
+        uint64_t have = m->p->insts.len - m->from;
+        int a = (int)(m->from + dice(m->dice, have)), b = (int)(m->from + dice(m->dice, have));
+        add_prim(m, prims[dice(m->dice, 10)], a, b);
+    }
+}
+
+static void random_reduction(Maker *m)
+{
+    TileReduction r = {.kind = dice(m->dice, 2) ? TILE_SUM : TILE_VARIANCE,
+                       .inst = (int)m->p->insts.len - 1 - (int)dice(m->dice, 2),
+                       .factor = 0.5};
+    TileTensor t = {.buffer = -1, .is_output = true};
+    uint64_t mode = dice(m->dice, 4);
+
+    r.factor = r.kind == TILE_SUM ? 0.02 : 0.5;
+    for (int a = 0; a < (int)m->p->axes.len; a++) {
+        bool keep = mode == 0 ? false : mode == 1 ? a == 1 : dice(m->dice, 2);
+        if (!keep)
+            continue;
+        r.axis[t.layout.shape.rank] = a;
+        shape_add(&t.layout.shape, axis_names[t.layout.shape.rank], m->p->axes.at[a].size);
+    }
+    t.layout = tile_layout_plain(&t.layout.shape);
+    random_layout(m, &t.layout);
+    vec_push(m->arena, &m->p->tensors, t);
+    r.tensor = (int)m->p->tensors.len - 1;
+    vec_push(m->arena, &m->p->reductions, r);
+}
+
+static void random_results(Maker *m)
+{
+    int stores = (int)dice(m->dice, 3), reductions = (int)dice(m->dice, 3);
+
+    if (stores + reductions == 0)
+        stores = 1;
+    for (int i = 0; i < stores; i++) {
+        TileStore s = {.inst = (int)m->p->insts.len - 1 - (int)dice(m->dice, 2)};
+        s.tensor = random_tensor(m, s.index, true);
+        vec_push(m->arena, &m->p->stores, s);
+    }
+    for (int i = 0; i < reductions; i++)
+        random_reduction(m);
+}
+
+static TileProgram *new_program(Maker *m, int n_axes, int64_t points)
+{
+    TileProgram *p = ARENA_NEW(m->arena, TileProgram);
+
+    m->p = p;
+    *p = (TileProgram){.name = "random", .session = -1, .batch_axis = -1, .lhs = -1, .rhs = -1};
+    for (int a = 0; a < n_axes; a++) {
+        int64_t size = 1 + (int64_t)dice(m->dice, dice(m->dice, 3) ? 11 : 37);
+        size = size > points ? points : size;
+        points /= size;
+        vec_push(m->arena, &p->axes, (TileAxis){axis_names[a], size, TILE_PARALLEL});
+    }
+    if (dice(m->dice, 2)) {
+        p->session = 0;
+        p->batch_axis = 0;
+    }
+    return p;
+}
+
+static TileProgram *random_map(Arena *arena, Dice *d, int lanes)
+{
+    Maker m = {.arena = arena, .dice = d, .lanes = lanes};
+    int64_t points = dice(d, 8) ? 4000 : 60000;
+
+    new_program(&m, 1 + (int)dice(d, 5), points);
+    random_code(&m, false);
+    random_results(&m);
+    return m.p;
+}
+
+/* Several axes summed by the anchor; operands are products of loads. */
+static TileProgram *random_contraction(Arena *arena, Dice *d, int lanes)
+{
+    Maker m = {.arena = arena, .dice = d, .lanes = lanes};
+    TileProgram *p = new_program(&m, 2 + (int)dice(d, 3), 2000);
+    uint32_t n = p->axes.len;
+
+    p->anchor = TILE_CONTRACT;
+    p->axes.at[n - 1].kind = TILE_REDUCE;
+    random_code(&m, false);
+    p->lhs = (int)p->insts.len - 1;
+    TileInst rhs = {.kind = INST_LOAD};
+    rhs.tensor = random_tensor(&m, rhs.index, false);
+    p->rhs = add_inst(&m, rhs);
+    m.from = p->insts.len;
+    p->axes.len = n - 1; /* the epilogue sees parallel axes only */
+    random_code(&m, true);
+    random_results(&m);
+    p->axes.len = n;
+    return p;
+}
+
+/* ---- running them ---- */
+
+static void check_programs(const Target *target, TileProgram *const *programs, int n, Dice *d)
+{
+    Err err = {0};
+    KernelSet *set;
+    int wrong = 0;
+    KernelSetOptions options = {.target = target, .n_threads = 2};
+
+    if (kernel_set_compile(&set, (const TileProgram *const *)programs, n, &options, &err))
+        fail_msg("%s", err.text);
+    for (int i = 0; i < n; i++) {
+        const TileProgram *p = programs[i];
+        TileRange range = {0, 0};
+        if (p->batch_axis >= 0) {
+            range.b1 = p->axes.at[p->batch_axis].size;
+            range.b0 = (int64_t)dice(d, (uint64_t)range.b1 + 1);
+            range.b1 -= (int64_t)dice(d, (uint64_t)(range.b1 - range.b0) + 1);
+            if (p->session < 0)
+                range = (TileRange){0, p->axes.at[p->batch_axis].size};
+        }
+        wrong += tile_check(p, kernel_set_get(set, i), range, d, TOLERANCE) > TOLERANCE;
+        if (wrong == 3)
+            break;
+    }
+    kernel_set_free(set);
+    assert_int_equal(wrong, 0);
+}
+
+typedef TileProgram *(*Make)(Arena *arena, Dice *d, int lanes);
+
+static void check_random(Make make, int n)
+{
+    for (int level = 0; level <= (int)target_host(); level++) {
+        static const char *const names[] = {"generic", "avx2", "avx512"};
+        Arena arena = {0};
+        Dice d = {(uint64_t)level + 17};
+        Target target;
+        Err err = {0};
+        const char *seed = getenv("NPC_TEST_SEED");
+        if (seed)
+            d.state += strtoull(seed, NULL, 10) * 1000;
+        assert_true(target_find(names[level], &target, &err));
+        TileProgram **programs = ARENA_ARRAY(&arena, TileProgram *, (size_t)n);
+        for (int i = 0; i < n; i++) {
+            programs[i] = make(&arena, &d, target.lanes);
+            const char *problem = tile_verify(programs[i], &arena);
+            if (problem)
+                fail_msg("%s", problem);
+        }
+        check_programs(&target, programs, n, &d);
+        arena_free(&arena);
+    }
+}
+
+static void random_maps_compute_what_the_interpreter_computes(void **state)
+{
+    (void)state;
+    check_random(random_map, 150);
+}
+
+static void random_contractions_compute_what_the_interpreter_computes(void **state)
+{
+    (void)state;
+    check_random(random_contraction, 60);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_maps_compute_what_the_interpreter_computes),
+        cmocka_unit_test(random_contractions_compute_what_the_interpreter_computes),
+    };
+    if (!kernel_have_llvm())
+        return 77;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
