@@ -99,6 +99,25 @@ static inline const char *test_log(TestFunc *t)
     return text_str(&text);
 }
 
+/* Gradients of all values of f that y depends on, given dy; an array indexed by Val.id. */
+static inline Val *test_backprop(TestFunc *t, Func *f, Val y, Val dy)
+{
+    uint32_t n = f->nodes.len;
+    Val *grad = ARENA_ARRAY(&t->arena, Val, n), din[MAX_OPERANDS];
+    grad[y.id] = dy;
+    for (uint32_t i = y.id + 1; i-- > 1;) {
+        Node node = f->nodes.at[i];
+        if (grad[i].id)
+            op_gradient(f, (Val){i}, grad[i], din);
+        for (int k = 0; grad[i].id && k < node.n_in; k++) {
+            Val *sum = &grad[node.in[k].id];
+            if (din[k].id)
+                *sum = sum->id ? func_emit2(f, OP_ADD, *sum, din[k]) : din[k];
+        }
+    }
+    return grad;
+}
+
 #define assert_contains(text, part)                                                                \
     do {                                                                                           \
         if (!strstr(text, part))                                                                   \

@@ -20,7 +20,7 @@ static void check(ProgramKind kind, FuseLevel fuse, int lanes, RecomputeMode rec
                        .lanes = lanes,
                        .recompute = recompute,
                        .seed = seed,
-                       .tolerance = 2e-4};
+                       .tolerance = 1e-4};
         const char *bad = plan_check(m, &c);
         if (bad)
             fail_msg("seed %llu, %s, fuse %s, %d lanes: %s", (unsigned long long)seed,

@@ -97,21 +97,9 @@ static void every_node_of_a_random_graph_has_legal_gradients(void **state)
         TestFunc *t = test_func();
         Func *f = random_graph(t->m, seed, &(RandomGraphOptions){5, 40, 500});
         uint32_t n = f->nodes.len;
-        Val *grad = ARENA_ARRAY(&t->arena, Val, n);
-        Val loss = func_find_result(f, RESULT_LOSS, "loss")->val, din[MAX_OPERANDS];
+        Val loss = func_find_result(f, RESULT_LOSS, "loss")->val;
         Shape scalar = {0};
-        grad[loss.id] = func_fill(f, 1, &scalar);
-        for (uint32_t i = n; i-- > 1;) {
-            if (!grad[i].id)
-                continue;
-            Node node = f->nodes.at[i];
-            op_gradient(f, (Val){i}, grad[i], din);
-            for (int k = 0; k < node.n_in; k++) {
-                Val *sum = &grad[node.in[k].id];
-                if (din[k].id)
-                    *sum = sum->id ? func_emit2(f, OP_ADD, *sum, din[k]) : din[k];
-            }
-        }
+        Val *grad = test_backprop(t, f, loss, func_fill(f, 1, &scalar));
         for (uint32_t i = 1; i < n; i++)
             if (f->nodes.at[i].op == OP_PARAM && grad[i].id)
                 func_result(f, RESULT_GRAD, f->nodes.at[i].attrs.name, grad[i]);
