@@ -117,6 +117,20 @@ static bool index_reads_zero(const Node *n)
     return false;
 }
 
+/* Is the value read through views and tables with places that give 0? f(0) is not 0, so such a value
+ * must be in storage. */
+static bool is_read_as_zero(const Fuser *z, Val v)
+{
+    for (uint32_t i = 0; i < z->users[v.id].len; i++) {
+        Val u = z->users[v.id].at[i];
+        const Node *user = func_node(z->f, u);
+        bool moves = user->op == OP_INDEX || op_lowering(user->op) == LOWER_VIEW;
+        if ((user->op == OP_INDEX && index_reads_zero(user)) || (moves && is_read_as_zero(z, u)))
+            return true;
+    }
+    return false;
+}
+
 static bool must_store_for_users(Fuser *z, Val v)
 {
     const Node *n = func_node(z->f, v);
@@ -127,9 +141,6 @@ static bool must_store_for_users(Fuser *z, Val v)
         for (int k = 0; k < user->n_in; k++)
             if (user->in[k].id == v.id && !takes_code(z, user, k))
                 return true;
-        /* f(0) is not 0: what an index reads beyond the table must be in storage */
-        if (user->op == OP_INDEX && op_lowering(n->op) != LOWER_VIEW && index_reads_zero(user))
-            return true;
         if (user->session != n->session)
             return true;
         if (elems * SMALL_FACTOR <= shape_elems(&user->shape) && op_lowering(n->op) != LOWER_VIEW &&
@@ -153,7 +164,8 @@ static uint32_t count_readers(const Fuser *z, Val v)
 static bool stores_pointwise(Fuser *z, Val v)
 {
     const Node *n = func_node(z->f, v);
-    if (z->is_result[v.id] || must_store_for_users(z, v))
+    if (z->is_result[v.id] || must_store_for_users(z, v) ||
+        (n->op != OP_INDEX && is_read_as_zero(z, v)))
         return true;
     if (z->chain[v.id] > MAX_CHAIN)
         return true;
@@ -181,8 +193,12 @@ static void choose_materialised(Fuser *z)
         const Node *n = &z->f->nodes.at[id];
         Lowering l = op_lowering(n->op);
         bool *m = &z->g->materialised[id];
-        if (!z->live[id] || l == LOWER_LEAF || n->op == OP_FILL)
+        if (!z->live[id] || l == LOWER_LEAF)
             continue;
+        if (n->op == OP_FILL) { /* a constant in whatever reads it */
+            *m = z->is_result[id] || is_read_as_zero(z, (Val){id});
+            continue;
+        }
         for (int i = 0; i < n->n_in; i++)
             if (!z->g->materialised[n->in[i].id])
                 z->chain[id] += z->chain[n->in[i].id];
@@ -407,7 +423,7 @@ Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, FuseLeve
             vec_push(arena, &z.users[f->nodes.at[id].in[i].id], (Val){id});
     for (uint32_t i = 0; i < f->results.len; i++) {
         Val v = f->results.at[i].val; /* of a view, what it shows */
-        while (op_lowering(func_node(f, v)->op) == LOWER_VIEW)
+        while (!(forced && forced[v.id]) && op_lowering(func_node(f, v)->op) == LOWER_VIEW)
             v = func_node(f, v)->in[0];
         z.is_result[v.id] = true;
     }

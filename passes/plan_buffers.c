@@ -43,10 +43,36 @@ static void find_results(Planner *z)
             z->layouts.of[v.id] = tile_layout_plain(func_shape(z->f, v));
             continue;
         }
-        while (op_lowering(func_node(z->f, v)->op) == LOWER_VIEW)
+        z->is_output[v.id] = true; /* and, of a view, everything below */
+        while (op_lowering(func_node(z->f, v)->op) == LOWER_VIEW) {
             v = func_node(z->f, v)->in[0];
-        z->is_output[v.id] = true;
+            z->is_output[v.id] = true;
+        }
     }
+}
+
+/* Can the value be read where it is stored, perhaps as a view of something stored? */
+static bool is_readable(const Planner *z, Val v, TileLayout *layout)
+{
+    const Node *n = func_node(z->f, v);
+    if (op_lowering(n->op) != LOWER_VIEW || z->groups.materialised[v.id]) {
+        *layout = z->layouts.of[v.id];
+        return true;
+    }
+    TileLayout below;
+    return is_readable(z, n->in[0], &below) && layout_of_view(&below, n, layout);
+}
+
+static bool force_results(const Planner *z, bool *forced)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < z->f->results.len; i++) {
+        TileLayout layout;
+        Val v = z->f->results.at[i].val;
+        if (!forced[v.id] && !is_readable(z, v, &layout))
+            any = forced[v.id] = true;
+    }
+    return any;
 }
 
 /* Forms groups until every view in them can be expressed; each turn stores one value more. */
@@ -67,6 +93,7 @@ static void make_tiles(Planner *z, FuseLevel level)
             else if (z->tile[i] && !z->tile[i]->stores.len && !z->tile[i]->reductions.len)
                 z->tile[i] = NULL;
         }
+        again |= force_results(z, forced);
     }
 }
 
@@ -264,6 +291,15 @@ static bool same_places(const TileProgram *p, const TileStore *s, int tensor)
     return true;
 }
 
+/* Is the buffer read through one tensor only? */
+static bool is_read_once(const TileProgram *p, uint32_t tensor)
+{
+    for (uint32_t i = 0; i < p->tensors.len; i++)
+        if (i != tensor && p->tensors.at[i].buffer == p->tensors.at[tensor].buffer)
+            return false;
+    return true;
+}
+
 static void find_in_place(Planner *z, int index)
 {
     Plan *plan = z->plan;
@@ -281,7 +317,7 @@ static void find_in_place(Planner *z, int index)
             int b = p->tensors.at[t].buffer;
             const PlanBuffer *in = &plan->buffers.at[b];
             if (taken[t] || p->tensors.at[t].is_output || in->kind != BUFFER_ARENA ||
-                in->last != index || z->is_output[in->val.id] ||
+                in->last != index || z->is_output[in->val.id] || !is_read_once(p, t) ||
                 !tile_layout_equal(&p->tensors.at[t].layout, &p->tensors.at[s->tensor].layout) ||
                 !same_places(p, s, (int)t))
                 continue;
@@ -393,7 +429,7 @@ static void lay_out(Planner *z)
 static void add_untouched(Planner *z)
 {
     for (uint32_t id = 1; id < z->f->nodes.len; id++)
-        if (z->is_output[id])
+        if (z->is_output[id] && op_lowering(func_node(z->f, (Val){id})->op) == LOWER_LEAF)
             buffer_for(z, (Val){id}, &z->layouts.of[id]);
 }
 

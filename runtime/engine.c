@@ -314,7 +314,7 @@ static void run_launch(Engine *e, Runnable *r, uint32_t i, const SampleRange *ra
             range = (TileRange){s->first, s->first + s->count};
     }
     KernelCall call = {
-        .tensor = r->tensor[i], .range = range, .workspace = e->shared.at + l->workspace_offset};
+        .kernel = k, .tensor = r->tensor[i], .range = range, .workspace = e->shared.at + l->workspace_offset};
     for (int p = 0; p < k->schedule.n_phases; p++) {
         int64_t per = k->schedule.tasks_per_sample[p];
         PhaseCall pc = {k->phase[p], &call};
@@ -387,6 +387,11 @@ int engine_n_kernels(const Engine *e)
 bool engine_from_cache(const Engine *e)
 {
     return kernel_set_from_cache(e->kernels);
+}
+
+Workers *engine_workers(Engine *e)
+{
+    return e->workers;
 }
 
 int engine_threads(const Engine *e)

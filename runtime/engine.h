@@ -14,6 +14,7 @@
 
 #include "codegen/kernel.h"
 #include "passes/plan.h"
+#include "runtime/workers.h"
 
 typedef struct Engine Engine;
 
@@ -76,5 +77,6 @@ EngineMemory engine_memory(const Engine *e);
 int engine_n_kernels(const Engine *e); /* distinct */
 bool engine_from_cache(const Engine *e);
 int engine_threads(const Engine *e);
+Workers *engine_workers(Engine *e);
 
 #endif

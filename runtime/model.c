@@ -1,0 +1,263 @@
+#include "runtime/model.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "ir/base/file.h"
+#include "runtime/philox.h"
+#include "runtime/workers.h"
+
+/* Runs `body` with the arena's exhaustion caught. */
+#define WITH_MEMORY(m, err, body)                                                                  \
+    do {                                                                                           \
+        jmp_buf exhausted;                                                                         \
+        (m)->arena.exhausted = &exhausted;                                                         \
+        if (setjmp(exhausted)) {                                                                   \
+            (m)->arena.exhausted = NULL;                                                           \
+            return err_set(err, NPC_ERR_MEMORY, "not enough memory to compile %s",                 \
+                           (m)->options.path);                                                     \
+        }                                                                                          \
+        body;                                                                                      \
+        (m)->arena.exhausted = NULL;                                                               \
+    } while (0)
+
+static Status report(Model *m, Err *err)
+{
+    FILE *out = m->options.messages ? m->options.messages : stderr;
+    if (m->options.json_messages)
+        diags_print_json(&m->diags, out);
+    else
+        diags_print(&m->diags, out);
+    return err_set(err, NPC_ERR_INPUT, "%s: %u error%s", m->options.path, m->diags.n_errors,
+                   m->diags.n_errors == 1 ? "" : "s");
+}
+
+static Status cache_folder(Model *m, const char **out, Err *err)
+{
+    *out = NULL;
+    if (m->options.no_cache)
+        return NPC_OK;
+    const char *folder = m->options.cache_folder, *home = getenv("HOME");
+    const char *xdg = getenv("XDG_CACHE_HOME");
+    if (!folder && xdg && *xdg)
+        folder = arena_printf(&m->arena, "%s/npc", xdg);
+    else if (!folder && home && *home)
+        folder = arena_printf(&m->arena, "%s/.cache/npc", home);
+    if (!folder)
+        return NPC_OK;
+    Err ignored = {0}; /* a cache that cannot be written is no cache, not a failure */
+    if (file_make_folder(folder, &ignored) == NPC_OK || m->options.cache_folder)
+        *out = folder;
+    return m->options.cache_folder && ignored.status
+               ? err_set(err, ignored.status, "%s", ignored.text)
+               : NPC_OK;
+}
+
+static Status disabled_passes(Model *m, Err *err)
+{
+    const char *p = m->options.disabled;
+    while (p && *p) {
+        size_t n = strcspn(p, ",");
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", (int)(n < 63 ? n : 63), p);
+        int i = pass_find(name);
+        if (i < 0)
+            return err_set(err, NPC_ERR_USAGE, "there is no pass '%s'", name);
+        m->passes.disabled |= (uint64_t)1 << i;
+        p += n + (p[n] == ',');
+    }
+    return NPC_OK;
+}
+
+static Status build(Model *m, Err *err)
+{
+    const ModelOptions *o = &m->options;
+    SetOption *sets = ARENA_ARRAY(&m->arena, SetOption, o->n_sets + 1);
+    bool ok = true;
+    for (int i = 0; i < o->n_sets; i++)
+        ok &= parse_set(&m->arena, &m->names, &m->diags, o->sets[i], &sets[i]);
+    if (!ok)
+        return report(m, err);
+    ElaborateOptions e = {.model = o->model,
+                          .recipe = o->recipe,
+                          .sets = sets,
+                          .n_sets = o->n_sets,
+                          .sessions = o->sessions,
+                          .n_sessions = o->n_sessions,
+                          .batch = o->batch,
+                          .bind = o->bind,
+                          .n_bind = o->n_bind,
+                          .probes = o->probes,
+                          .no_dropping = o->no_dropping};
+    m->module = elaborate(&m->arena, &m->names, &m->diags, o->path, &e, &m->info);
+    if (!m->module || m->diags.n_errors)
+        return report(m, err);
+    if (m->diags.messages.len) /* warnings */
+        diags_print(&m->diags, o->messages ? o->messages : stderr);
+    const Recipe *r = &m->info.recipe;
+    m->batch = o->batch ? o->batch : r->batch;
+    m->passes =
+        (PassOptions){.fuse = o->fuse,
+                      .lanes = m->target.lanes,
+                      .recompute = o->recompute,
+                      .optimizer = {r->beta1, r->beta2, r->adam_eps, r->weight_decay, r->ema},
+                      .gradient_factor = 1.0 / (double)(r->accumulate > 0 ? r->accumulate : 1),
+                      .verify = o->verify_passes,
+                      .emit_after = o->emit_after,
+                      .emit = o->emit};
+    NPC_TRY(disabled_passes(m, err));
+    if (o->emit_after && (!strcmp(o->emit_after, "elaborate")) && o->emit)
+        module_print(o->emit, m->module);
+    EngineOptions eo = {.target = m->target,
+                        .threads = o->threads,
+                        .interpret = o->interpret,
+                        .emit_llvm = o->emit_llvm,
+                        .emit_asm = o->emit_asm};
+    NPC_TRY(cache_folder(m, &eo.cache_folder, err));
+    return engine_create(&m->engine, m->module, &eo, err);
+}
+
+Status model_open(Model **out, const ModelOptions *options, Err *err)
+{
+    Model *m = calloc(1, sizeof *m);
+    *out = m;
+    if (!m)
+        return err_set(err, NPC_ERR_MEMORY, "not enough memory");
+    m->options = *options;
+    m->names.arena = &m->arena;
+    m->arena.fail_at = options->fail_at;
+    NPC_TRY(target_find(options->cpu, &m->target, err) ? NPC_OK : err->status);
+    Status s = NPC_OK;
+    WITH_MEMORY(m, err, {
+        diags_init(&m->diags, &m->arena);
+        s = build(m, err);
+    });
+    return s;
+}
+
+static Status add(Model *m, ProgramKind kind, int *program, Err *err)
+{
+    PassOptions o = m->passes;
+    if (kind != PROGRAM_ACCUMULATE)
+        o.gradient_factor = 1;
+    Func *f = passes_run(m->module, kind, &o);
+    if (!f || m->diags.n_errors)
+        return report(m, err);
+    Plan *plan = plan_build(&m->arena, f, kind, &o, engine_workspace, &m->target);
+    *program = engine_add(m->engine, plan);
+    return NPC_OK;
+}
+
+Status model_add(Model *m, ProgramKind kind, int *program, Err *err)
+{
+    Status s = NPC_OK;
+    WITH_MEMORY(m, err, s = add(m, kind, program, err));
+    return s;
+}
+
+Status model_ready(Model *m, Err *err)
+{
+    Status s = NPC_OK;
+    WITH_MEMORY(m, err, s = engine_ready(m->engine, err));
+    return s;
+}
+
+void model_close(Model *m)
+{
+    if (!m)
+        return;
+    engine_free(m->engine);
+    arena_free(&m->arena);
+    free(m);
+}
+
+static bool is_companion(const Param *p)
+{
+    return strchr(p->name, '/') != NULL;
+}
+
+int model_n_parameters(const Model *m, int64_t *elems)
+{
+    int n = 0;
+    *elems = 0;
+    for (uint32_t i = 0; i < m->module->params.len; i++) {
+        const Param *p = &m->module->params.at[i];
+        if (p->is_state)
+            continue;
+        n++;
+        *elems += shape_elems(&p->shape);
+    }
+    return n;
+}
+
+/* ---- initial values ---- */
+
+enum { CHUNK = 1 << 16 };
+
+typedef struct Filler {
+    const Param *param;
+    float *at;
+    uint64_t seed;
+} Filler;
+
+static void fill_chunk(void *context, int64_t chunk, void *scratch)
+{
+    (void)scratch;
+    const Filler *z = context;
+    const Init *init = &z->param->init;
+    int64_t n = shape_elems(&z->param->shape), end = (chunk + 1) * CHUNK;
+    uint64_t stream = philox_stream(z->param->name);
+    for (int64_t i = chunk * CHUNK; i < end && i < n; i += 2) {
+        double two[2];
+        Philox draw = philox_draw(z->seed, stream, (uint64_t)i / 2);
+        if (init->kind == INIT_NORMAL) {
+            philox_normals(draw, two);
+            two[0] = init->a + init->b * two[0];
+            two[1] = init->a + init->b * two[1];
+        } else {
+            two[0] = init->a + (init->b - init->a) * philox_double(draw.v[0], draw.v[1]);
+            two[1] = init->a + (init->b - init->a) * philox_double(draw.v[2], draw.v[3]);
+        }
+        z->at[i] = (float)two[0];
+        if (i + 1 < n)
+            z->at[i + 1] = (float)two[1];
+    }
+}
+
+static void fill(Model *m, Workers *workers, const Param *p, uint64_t seed)
+{
+    float *at = engine_tensor(m->engine, p->name);
+    int64_t n = shape_elems(&p->shape);
+    Filler z = {p, at, seed};
+    switch (p->init.kind) {
+    case INIT_CONSTANT:
+        for (int64_t i = 0; i < n; i++)
+            at[i] = (float)p->init.a;
+        break;
+    case INIT_DATA:
+        memcpy(at, p->init.data, (size_t)n * sizeof *at);
+        break;
+    default:
+        workers_run(workers, fill_chunk, &z, (n + CHUNK - 1) / CHUNK);
+    }
+}
+
+void model_initialise(Model *m, uint64_t seed)
+{
+    Workers *workers = engine_workers(m->engine);
+    for (uint32_t i = 0; i < m->module->params.len; i++)
+        if (!is_companion(&m->module->params.at[i]))
+            fill(m, workers, &m->module->params.at[i], seed);
+    for (uint32_t i = 0; i < m->module->params.len; i++) {
+        const Param *p = &m->module->params.at[i];
+        if (!is_companion(p))
+            continue;
+        float *at = engine_tensor(m->engine, p->name);
+        size_t bytes = (size_t)shape_elems(&p->shape) * sizeof *at;
+        if (!strncmp(p->name, "ema/", 4))
+            memcpy(at, engine_tensor(m->engine, p->name + 4), bytes);
+        else
+            memset(at, 0, bytes);
+    }
+    engine_tensors_changed(m->engine);
+}
