@@ -1,14 +1,13 @@
 /* Convolution over 1 to 3 axes, its input gradient and its weight gradient: one triple sum
  *
- *     sum over all axes of  x[.., i, ..] * w[.., k, ..] * y[.., o, ..],   i = o stride + k dilation
- * - pad
+ *     sum over all axes of  x[.., i, ..] * w[.., k, ..] * y[.., o, ..]
+ *     where i = o stride + k dilation - pad, and x counts as 0 outside of [0, in_size),
  *
- * (0 where i is outside of [0, in_size)), of which each op leaves one factor out:
+ * of which each op leaves one factor out:
  *
- *     conv    y[o] from x, w    over = axes of x and w that y lacks (input channels, dense only)
+ *     conv    y[o] from x, w    over = axes of x and w that y lacks (input channels)
  *     conv_dx x[i] from y, w    over = axes of y and w that x lacks (output channels)
- *     conv_dw w[k] from y, x    over = axes of y and x that w lacks, besides the stencil axes
- * (batch)
+ *     conv_dw w[k] from y, x    over = axes of y and x that w lacks (batch), save stencil axes
  *
  * A stencil axis (say h) is an axis of x and y, of sizes in_size and
  *     out_size = floor((in_size + 2 pad - dilation (taps - 1) - 1) / stride) + 1;
