@@ -389,7 +389,7 @@ static void emit_epilogue(ConvCx *cx, Value block, Value row)
         leave_result(cx);
         emit_if_end(e, &start);
     }
-    int n_carried = moments_begin(e, m, slot, carried);
+    int n_carried = moments_begin(e, m, carried);
     emit_loop_begin(e, &pixel, emit_i64(e, 0), cx->count, 1, n_carried, carried);
     enter_result(cx, row, pixel.index);
     for (uint32_t i = 0; i < c->p->stores.len; i++)

@@ -102,14 +102,12 @@ void moments_first(Code *c, const Moments *m, Value slot, Value count)
     }
 }
 
-int moments_begin(Emitter *e, const Moments *m, Value slot, Value *carried)
+int moments_begin(Emitter *e, const Moments *m, Value *carried)
 {
     int n = 0;
-    for (int i = 0; i < m->n; i++) {
-        carried[n++] = field_load(e, m, slot, i, FIELD_SUM);
-        if (m->shifted[i])
-            carried[n++] = field_load(e, m, slot, i, FIELD_SQUARES);
-    }
+    for (int i = 0; i < m->n; i++)
+        for (int k = 0; k <= m->shifted[i]; k++)
+            carried[n++] = emit_zero(e, emit_vector_type(e, e->f32, m->lanes));
     return n;
 }
 
@@ -130,13 +128,19 @@ void moments_step(Code *c, const Moments *m, Value slot, const Value *carried, V
     }
 }
 
+static void field_add(Emitter *e, const Moments *m, Value slot, int moment, int field, Value v)
+{
+    v = emit_fadd(e, field_load(e, m, slot, moment, field), v);
+    field_store(e, m, slot, moment, field, v);
+}
+
 void moments_end(Emitter *e, const Moments *m, Value slot, const Value *carried)
 {
     int n = 0;
     for (int i = 0; i < m->n; i++) {
-        field_store(e, m, slot, i, FIELD_SUM, carried[n++]);
+        field_add(e, m, slot, i, FIELD_SUM, carried[n++]);
         if (m->shifted[i])
-            field_store(e, m, slot, i, FIELD_SQUARES, carried[n++]);
+            field_add(e, m, slot, i, FIELD_SQUARES, carried[n++]);
     }
 }
 

@@ -39,9 +39,9 @@ size_t moments_bytes(const Moments *m);
 Value moments_slot(Emitter *e, const Moments *m, Value sample_part, Value block);
 /* Clears the slot; `count` values will come (i64). The Code stands at the task's first pixel. */
 void moments_first(Code *c, const Moments *m, Value slot, Value count);
-/* What a loop over pixels carries: moments_begin writes at most 2 * MOMENTS_MAX values and returns
- * their number. */
-int moments_begin(Emitter *e, const Moments *m, Value slot, Value *carried);
+/* What a loop over some of the pixels carries, from zero: moments_begin writes at most
+ * 2 * MOMENTS_MAX values and returns their number; moments_end adds them to the slot. */
+int moments_begin(Emitter *e, const Moments *m, Value *carried);
 void moments_step(Code *c, const Moments *m, Value slot, const Value *carried, Value *next);
 void moments_end(Emitter *e, const Moments *m, Value slot, const Value *carried);
 

@@ -259,7 +259,7 @@ static void emit_epilogue(StencilCx *cx)
         leave_result(cx);
         emit_if_end(e, &start);
     }
-    int n = moments_begin(e, m, cx->slot, carried);
+    int n = moments_begin(e, m, carried);
     emit_loop_begin(e, &l, emit_i64(e, 0), cx->at.count[s->region.n - 1], 1, n, carried);
     enter_result(cx, l.index);
     for (uint32_t i = 0; i < s->p->stores.len; i++)

@@ -66,12 +66,13 @@ static TileProgram *random_conv(Arena *arena, Random *r, int lanes, int64_t *ter
         y = tile_prim(&b, PRIM_ADD, y, tile_load(&b, pixels, 1));
     tile_store(&b, y, out, lanes);
     if (!grouped && pick(r, 2)) {
-        tile_reduce(&b, TILE_SUM, y, "n", 0.01);
+        tile_reduce(&b, TILE_SUM, y, "n", tile_mean_factor(&b, "n"));
         tile_reduce(&b, TILE_VARIANCE, y, "n", 1);
     }
+    const char *kept = letters(arena, "b", g, "n", pick(r, 2) ? "" : pixels);
     if (batched && pick(r, 4) == 0)
-        tile_reduce(&b, pick(r, 2) ? TILE_SUM : TILE_VARIANCE, y,
-                    letters(arena, "b", g, "n", pick(r, 2) ? "" : pixels), 0.1);
+        tile_reduce(&b, pick(r, 2) ? TILE_SUM : TILE_VARIANCE, y, kept,
+                    tile_mean_factor(&b, kept));
     return b.p;
 }
 

@@ -119,6 +119,16 @@ static inline void tile_reduce(TileBuild *b, TileReduceKind kind, int inst, cons
     vec_push(b->arena, &b->p->reductions, r);
 }
 
+/* 1 / the number of points that a reduction to `axes` sums. */
+static inline double tile_mean_factor(const TileBuild *b, const char *axes)
+{
+    double n = 1;
+    for (uint32_t a = 0; a < b->p->axes.len; a++)
+        if (b->p->axes.at[a].kind == TILE_PARALLEL && !strchr(axes, b->p->axes.at[a].name[0]))
+            n *= (double)b->p->axes.at[a].size;
+    return 1 / n;
+}
+
 /* ---- storage ---- */
 
 typedef struct TileData {
@@ -182,10 +192,7 @@ static inline void tile_run(const Kernel *k, const TileData *d, TileRange range,
 {
     void *scratch = tile_bytes_of(k->schedule.scratch_bytes);
     void *workspace = tile_bytes_of(k->schedule.workspace_bytes);
-    KernelCall call = {.kernel = k,
-                       .tensor = d->tensor,
-                       .range = range,
-                       .workspace = workspace};
+    KernelCall call = {.kernel = k, .tensor = d->tensor, .range = range, .workspace = workspace};
     for (int i = 0; i < k->schedule.n_phases; i++) {
         int64_t each = k->schedule.tasks_per_sample[i];
         int64_t n = each ? (range.b1 - range.b0) * each : k->schedule.tasks[i];
