@@ -42,6 +42,7 @@ typedef struct Recipe {
     const char *model; /* the model it is for */
 
     /* data */
+    double rate; /* frames per second of the recordings: what seconds are counted in */
     int n_channels;
     RecipeChannel channels[RECIPE_MAX_CHANNELS];
     int64_t clip_frames, clip_every;
@@ -82,6 +83,8 @@ typedef struct Recipe {
 } Recipe;
 
 void recipe_default(Recipe *r);
+/* A recipe without stages gets one: 10 epochs, cosine from 1e-3 to 1e-5. */
+void recipe_complete(Recipe *r);
 
 /* Applies the settings of a recipe's body, in order. A stage of a name that stands already is
  * changed, another is appended. Mistakes are diagnostics: E0301 unknown setting, E0302 impossible
@@ -92,6 +95,8 @@ void recipe_set(Arena *arena, Names *names, Diags *diags, const SetOption *set, 
                 Recipe *r);
 /* Is this the name of a setting (or "stage")? */
 bool recipe_has_setting(const char *name);
+/* The name of the i-th setting's argument row (names repeat); NULL behind the last. */
+const char *recipe_setting(int i);
 /* Whether the finished recipe makes sense as a whole; false after a diagnostic. */
 bool recipe_check(Diags *diags, Span span, const Recipe *r);
 

@@ -1,0 +1,38 @@
+/* Pointwise functions and reductions. */
+#include "ir/builtin.h"
+
+/* The op of the IR that has the same name. */
+Val emit_pointwise(OpCall *c)
+{
+    return func_emit1(c->el->func, op_find(c->def->name, strlen(c->def->name)), c->x);
+}
+
+Val emit_softplus(OpCall *c)
+{
+    const Arg *beta = &c->arg[0];
+    if (!(beta->real > 0)) {
+        el_error(c->el, DIAG_E0250, beta->span, "'beta' of softplus is above 0");
+        return VAL_NONE;
+    }
+    return func_emit(c->el->func, OP_SOFTPLUS, &(Attrs){.k = {beta->real}}, &c->x, 1);
+}
+
+static AxisList named_axes(const Arg *a)
+{
+    AxisList list = {.n = a->n};
+    for (int i = 0; i < a->n; i++)
+        list.name[i] = a->axis[i].axis;
+    return list;
+}
+
+Val emit_mean(OpCall *c)
+{
+    AxisList over = named_axes(&c->arg[0]);
+    return func_mean(c->el->func, c->x, &over);
+}
+
+Val emit_sum(OpCall *c)
+{
+    AxisList over = named_axes(&c->arg[0]);
+    return func_sum(c->el->func, c->x, &over, 1);
+}

@@ -1,0 +1,206 @@
+/* A recipe as text, every setting spelled out; and the table of settings for the reference. */
+#include "ir/recipe_fields.h"
+
+static void print_duration(Text *t, int64_t epochs, int64_t steps)
+{
+    text_printf(t, "%lld %s", (long long)(steps ? steps : epochs), steps ? "steps" : "epochs");
+}
+
+static void print_string(Text *t, const char *s)
+{
+    text_char(t, '"');
+    for (; *s; s++) {
+        if (strchr("\"\\{}", *s))
+            text_char(t, '\\');
+        text_char(t, *s);
+    }
+    text_char(t, '"');
+}
+
+static void print_channels(Text *t, const Recipe *r)
+{
+    static const char *const words[] = {"video", "behavior", "pupil"};
+    text_char(t, '[');
+    for (int i = 0; i < r->n_channels; i++)
+        text_printf(t, "%s%s", i ? ", " : "", words[r->channels[i]]);
+    text_char(t, ']');
+}
+
+static void print_number(Text *t, const char *before, double x)
+{
+    text_add(t, before);
+    text_double(t, x);
+}
+
+static void print_data(Text *t, const Recipe *r)
+{
+    print_number(t, "  rate = ", r->rate);
+    text_add(t, " Hz\n  data = recordings(channels: ");
+    print_channels(t, r);
+    text_printf(t, ")\n      |> clip(%lld frames, every: %lld frames)\n", (long long)r->clip_frames,
+                (long long)r->clip_every);
+    if (r->pad_h) {
+        text_printf(t, "      |> pad([h: %lld, w: %lld]", (long long)r->pad_h, (long long)r->pad_w);
+        print_number(t, ", value: ", r->pad_value);
+        text_add(t, ")\n");
+    }
+    if (r->folds)
+        text_printf(t, "  split = folds(%lld, validate: %lld)\n", (long long)r->folds,
+                    (long long)r->validate);
+    else
+        text_add(t, "  split = none\n");
+    if (r->has_cutmix) {
+        print_number(t, "  mix = cutmix(alpha: ", r->cutmix_alpha);
+        print_number(t, ", chance: ", r->cutmix_chance);
+        text_add(t, ")\n");
+    } else {
+        text_add(t, "  mix = none\n");
+    }
+}
+
+static void print_training(Text *t, const Recipe *r)
+{
+    static const char *const precisions[] = {"f32", "mixed(f16)", "mixed(bf16)"};
+    text_printf(t, "  batch = %lld clips\n  accumulate = %lld\n  epoch = %lld clips\n",
+                (long long)r->batch, (long long)r->accumulate, (long long)r->epoch);
+    text_printf(t, "  pick = uniform(%s)\n",
+                r->pick == RECIPE_PICK_SESSIONS ? "sessions" : "trials");
+    print_number(t, "  loss = poisson(eps: ", r->loss_eps);
+    print_number(t, ")\n  optimizer = adamw(weight_decay: ", r->weight_decay);
+    print_number(t, ", beta1: ", r->beta1);
+    print_number(t, ", beta2: ", r->beta2);
+    print_number(t, ", eps: ", r->adam_eps);
+    if (r->ema > 0)
+        print_number(t, ")\n  average = ema(", r->ema);
+    text_add(t, r->ema > 0 ? ")\n" : ")\n  average = none\n");
+    text_printf(t, "  precision = %s\n  seed = %llu\n", precisions[r->precision],
+                (unsigned long long)r->seed);
+    if (r->teacher) {
+        text_add(t, "  teacher = distill(");
+        print_string(t, r->teacher);
+        print_number(t, ", ratio: ", r->teacher_ratio);
+        text_add(t, ")\n");
+    } else {
+        text_add(t, "  teacher = none\n");
+    }
+}
+
+static void print_stage(Text *t, const RecipeStage *s)
+{
+    static const char *const schedules[] = {"constant", "linear", "cosine"};
+    static const char *const keeps[] = {"none", "last", "best"};
+    text_printf(t, "  stage %s(", s->name);
+    print_duration(t, s->epochs, s->steps);
+    text_printf(t, ") {\n    lr = %s(", schedules[s->schedule]);
+    print_number(t, "from: ", s->from);
+    if (s->schedule != RECIPE_CONSTANT)
+        print_number(t, ", to: ", s->to);
+    text_printf(t, ")\n    keep = %s\n  }\n", keeps[s->keep]);
+}
+
+static void print_use(Text *t, const Recipe *r)
+{
+    text_printf(t, "  predict = sliding(%lld frames, every: %lld frames, blend: %s)\n",
+                (long long)r->predict_frames, (long long)r->predict_every,
+                r->predict_blend == RECIPE_BLEND_UNIFORM ? "uniform" : "ramp");
+    text_printf(t, "  score = correlation(burn_in: %lld frames)\n  checkpoints = save(every: ",
+                (long long)r->burn_in);
+    print_duration(t, r->checkpoint_epochs, r->checkpoint_steps);
+    text_printf(t, ", last: %lld)\n  validation = ", (long long)r->keep_last);
+    print_duration(t, r->validate_epochs, r->validate_steps);
+    text_char(t, '\n');
+}
+
+void recipe_print(Text *out, const Recipe *r)
+{
+    text_printf(out, "recipe %s for %s {\n", r->name ? r->name : "defaults", r->model);
+    print_data(out, r);
+    print_training(out, r);
+    for (int i = 0; i < r->n_stages; i++)
+        print_stage(out, &r->stages[i]);
+    print_use(out, r);
+    text_add(out, "}\n");
+}
+
+/* ---- the table ---- */
+
+static void print_words(Text *out, const Field *f)
+{
+    for (int i = 0; i < 4 && f->words[i]; i++)
+        text_printf(out, "%s%s", i ? ", " : "", f->words[i]);
+}
+
+static void print_type(Text *out, const Field *f)
+{
+    switch (f->type) {
+    case FIELD_INT:
+        text_printf(out, "int%s%s", f->unit ? " " : "", f->unit ? f->unit : "");
+        break;
+    case FIELD_REAL:
+        text_printf(out, "real%s%s", f->unit ? " " : "", f->unit ? f->unit : "");
+        break;
+    case FIELD_SEED:
+        text_add(out, "int");
+        break;
+    case FIELD_STRING:
+        text_add(out, "string");
+        break;
+    case FIELD_WORD:
+        print_words(out, f);
+        break;
+    case FIELD_CHANNELS:
+        text_add(out, "list of words");
+        break;
+    case FIELD_EXTENT:
+        text_add(out, "[h: int, w: int]");
+        break;
+    case FIELD_PERIOD:
+        text_add(out, "int epochs or steps");
+        break;
+    }
+}
+
+static void print_default(Text *out, const Field *f, const Recipe *r)
+{
+    const char *at = (const char *)r + f->offset;
+    int word;
+    switch (f->type) {
+    case FIELD_INT:
+    case FIELD_SEED:
+        text_printf(out, "%lld", (long long)*(const int64_t *)at);
+        break;
+    case FIELD_REAL:
+        text_double(out, *(const double *)at);
+        break;
+    case FIELD_WORD:
+        memcpy(&word, at, sizeof word);
+        text_add(out, f->words[word]);
+        break;
+    case FIELD_CHANNELS:
+        print_channels(out, r);
+        break;
+    case FIELD_PERIOD:
+        print_duration(out, ((const int64_t *)at)[0], ((const int64_t *)at)[1]);
+        break;
+    default:
+        text_add(out, "none");
+    }
+}
+
+void recipe_print_settings(Text *out)
+{
+    Recipe r;
+    recipe_default(&r);
+    text_add(out, "| setting | argument | type | default | meaning |\n|---|---|---|---|---|\n");
+    for (int i = 0; recipe_field(i); i++) {
+        const Field *f = recipe_field(i);
+        text_printf(out, "| `%s` | ", f->setting);
+        if (f->function)
+            text_printf(out, "`%s(%s:)`", f->function, f->arg);
+        text_add(out, " | ");
+        print_type(out, f);
+        text_add(out, " | ");
+        print_default(out, f, &r);
+        text_printf(out, " | %s |\n", f->doc);
+    }
+}
