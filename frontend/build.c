@@ -279,7 +279,7 @@ Type *build_word_type(Parser *p, Span at)
     Suggest nearest = suggest_for(word);
 
     t->span = at;
-    for (TypeKind k = TYPE_INT; k <= TYPE_STRING; k++) {
+    for (TypeKind k = TYPE_TENSOR; k <= TYPE_STRING; k++) {
         if (!strcmp(word, type_kind_text(k))) {
             t->kind = k;
             return t;
@@ -291,7 +291,7 @@ Type *build_word_type(Parser *p, Span at)
         diag_help(p->diags, "did you mean '%s'?", suggest_best(&nearest));
     else
         diag_help(p->diags,
-                  "a type is a tensor such as [b c:5 t], int, real, bool, list or string");
+                  "a type is [b c:5 t], tensor (any axes), int, real, bool, list or string");
     return t;
 }
 
