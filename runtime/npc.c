@@ -1,0 +1,6 @@
+#include "runtime/npc.h"
+
+const char *npc_version(void)
+{
+    return NPC_VERSION;
+}

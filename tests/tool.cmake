@@ -1,0 +1,2 @@
+# The command-line tool.
+npc_test(unit options npc_runtime)
