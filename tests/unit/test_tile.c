@@ -1,0 +1,271 @@
+/* Tile programs: text form, legality, layouts, and the interpreter against sums done by hand. */
+#include "ir/tile.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+typedef struct World {
+    Arena arena;
+    Names names;
+    Diags diags;
+} World;
+
+static int set_up(void **state)
+{
+    World *w = calloc(1, sizeof *w);
+
+    w->names.arena = &w->arena;
+    diags_init(&w->diags, &w->arena);
+    *state = w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    arena_free(&((World *)*state)->arena);
+    free(*state);
+    return 0;
+}
+
+static TileProgram *parse(World *w, const char *text)
+{
+    TileProgram *p = tile_parse(&w->arena, &w->names, &w->diags, "test", text, strlen(text));
+
+    if (!p)
+        diags_print(&w->diags, stderr);
+    return p;
+}
+
+static const char dense_text[] = "tile \"core.expand\" session -1 batch 0 flops 24 {\n"
+                                 "  axis b 2 parallel\n"
+                                 "  axis n 3 parallel\n"
+                                 "  axis k 2 reduce\n"
+                                 "  tensor in buffer 4 [b=2, k=2] order 0 1\n"
+                                 "  tensor in buffer 5 [n=3, k=2] order 1 0\n"
+                                 "  tensor out buffer 6 [b=2, n=3] order 1 0 lane 1 x 4\n"
+                                 "  tensor out buffer 7 [n=3] order 0\n"
+                                 "  %0 = load t0 [a0, a2]\n"
+                                 "  %1 = load t1 [a1, a2]\n"
+                                 "  %2 = acc\n"
+                                 "  %3 = const 0.5\n"
+                                 "  %4 = mul %2 %3\n"
+                                 "  anchor contract %0 %1\n"
+                                 "  store %4 t2 [a0, a1]\n"
+                                 "  variance %2 t3 [a1] factor 2\n"
+                                 "}\n";
+
+static const char conv_text[] = "tile \"conv\" session 2 batch -1 flops 0 {\n"
+                                "  axis o 4 parallel\n"
+                                "  axis tap 3 reduce\n"
+                                "  axis i 4 in\n"
+                                "  tensor in buffer -1 [i=4] order 0\n"
+                                "  tensor in buffer -1 [tap=3] order 0\n"
+                                "  tensor out buffer -1 [o=4] order 0\n"
+                                "  stencil out 0 tap 1 in 2 stride 1 dilation 1 pad 1\n"
+                                "  %0 = load t0 [a2]\n"
+                                "  %1 = load t1 [a1]\n"
+                                "  %2 = acc\n"
+                                "  anchor stencil %0 %1\n"
+                                "  store %2 t2 [a0]\n"
+                                "}\n";
+
+static const char map_text[] = "tile \"odd\" session -1 batch -1 flops 0 {\n"
+                               "  axis a 2 parallel\n"
+                               "  axis b 3 parallel\n"
+                               "  tensor in buffer 0 [x=6, y=5] order 1 0\n"
+                               "  tensor in buffer 1 [] order\n"
+                               "  tensor out buffer 2 [a=2, b=3] order 0 1\n"
+                               "  tensor out buffer 3 [] order\n"
+                               "  %0 = load t0 [3*a0 + a1, a1{4 -1 0}]\n"
+                               "  %1 = load t1 []\n"
+                               "  %2 = where %0 %0 %1\n"
+                               "  store %2 t2 [a0, a1]\n"
+                               "  sum %0 t3 [] factor 0.25\n"
+                               "}\n";
+
+static void text_parses_back_to_the_same_text(void **state)
+{
+    const char *const texts[] = {dense_text, conv_text, map_text};
+
+    for (int i = 0; i < 3; i++) {
+        World *w = *state;
+        Text again = {.arena = &w->arena};
+        TileProgram *p = parse(w, texts[i]);
+        assert_non_null(p);
+        tile_print(&again, p, false);
+        assert_string_equal(text_str(&again), texts[i]);
+    }
+}
+
+static void anonymous_text_leaves_out_names_and_buffers_only(void **state)
+{
+    World *w = *state;
+    Text a = {.arena = &w->arena}, b = {.arena = &w->arena}, c = {.arena = &w->arena};
+    TileProgram *p = parse(w, dense_text);
+
+    tile_print(&a, p, true);
+    p->name = "other";
+    p->tensors.at[0].buffer = 40;
+    p->axes.at[0].name = "z";
+    p->flops = 3;
+    tile_print(&b, p, true);
+    assert_string_equal(text_str(&a), text_str(&b));
+    p->insts.at[3].number = 0.25;
+    tile_print(&c, p, true);
+    assert_string_not_equal(text_str(&a), text_str(&c));
+}
+
+static void damaged_texts_are_reported_and_never_crash(void **state)
+{
+    const char *const texts[] = {dense_text, conv_text, map_text};
+    World *w = *state;
+
+    for (int i = 0; i < 3; i++) {
+        size_t n = strlen(texts[i]);
+        for (size_t cut = 0; cut + 1 < n; cut++)
+            assert_null(tile_parse(&w->arena, &w->names, &w->diags, "cut", texts[i], cut));
+        for (size_t at = 0; at < n; at++) {
+            char *copy = arena_strndup(&w->arena, texts[i], n);
+            copy[at] = "9%[-a0"[at % 6];
+            tile_parse(&w->arena, &w->names, &w->diags, "changed", copy, n);
+        }
+    }
+    assert_true(w->diags.n_errors > 100);
+}
+
+static void illegal_programs_get_a_sentence(void **state)
+{
+    World *w = *state;
+    TileProgram *p = parse(w, dense_text);
+
+    assert_null(tile_verify(p, &w->arena));
+    p->stores.at[0].index[1].n_terms = 0;
+    assert_string_equal(tile_verify(p, &w->arena),
+                        "the store to t2 writes an element more than once");
+    p = parse(w, dense_text);
+    p->stores.at[0].inst = 0;
+    assert_string_equal(tile_verify(p, &w->arena),
+                        "result %0 varies with an axis that the anchor sums");
+    p = parse(w, dense_text);
+    p->insts.at[0].index[0].coef[0] = 2;
+    assert_string_equal(tile_verify(p, &w->arena), "an index reaches 0..2 on an axis of size 2");
+    p = parse(w, dense_text);
+    p->tensors.at[1].layout.order[0] = 0;
+    assert_string_equal(tile_verify(p, &w->arena), "the order of tensor t1 is no permutation");
+    p = parse(w, dense_text);
+    p->tensors.at[0].layout.shape.size[0] = INT64_MAX / 2;
+    assert_string_equal(tile_verify(p, &w->arena), "tensor t0 is empty or too large");
+}
+
+static void blocked_layouts_put_lanes_innermost(void **state)
+{
+    (void)state;
+    TileLayout l = {
+        .shape = {.rank = 3, .size = {2, 20, 5}}, .order = {0, 1, 2}, .lane = 1, .lanes = 16};
+    int64_t at[] = {1, 17, 3};
+
+    assert_int_equal(tile_layout_elems(&l), 2 * 2 * 5 * 16);
+    assert_int_equal(tile_layout_offset(&l, at), ((1 * 2 + 1) * 5 + 3) * 16 + 1);
+    assert_false(tile_layout_is_plain(&l));
+    TileLayout plain = tile_layout_plain(&l.shape);
+    assert_true(tile_layout_is_plain(&plain));
+    assert_int_equal(tile_layout_offset(&plain, at), (1 * 20 + 17) * 5 + 3);
+    plain.order[0] = 1;
+    plain.order[1] = 0;
+    assert_false(tile_layout_is_plain(&plain));
+    assert_int_equal(tile_layout_offset(&plain, at), (17 * 2 + 1) * 5 + 3);
+    TileLayout vector = {.shape = {.rank = 1, .size = {20}}, .lane = 0, .lanes = 16};
+    assert_true(tile_layout_is_plain(&vector));
+}
+
+static void products_are_summed_and_varied(void **state)
+{
+    TileProgram *p = parse(*state, dense_text);
+    float x[] = {1, 2, 3, 4};          /* [b, k] */
+    float y[] = {1, 2, 3, 10, 20, 30}; /* [n, k] stored k first */
+    float out[12] = {0}, variance[3] = {0};
+    float *tensor[] = {x, y, out, variance};
+
+    tile_eval(p, tensor, (TileRange){0, 2});
+    /* acc[b, n] = x[b, 0] (n + 1) + x[b, 1] 10 (n + 1): 21 (n + 1), 43 (n + 1); stored [b, n/4, 4]
+     */
+    for (int n = 0; n < 3; n++) {
+        assert_float_equal(out[n], 10.5 * (n + 1), 0);
+        assert_float_equal(out[4 + n], 21.5 * (n + 1), 0);
+        assert_float_equal(variance[n], 2 * 121 * (n + 1) * (n + 1), 0);
+    }
+}
+
+static void a_range_leaves_other_samples_alone(void **state)
+{
+    TileProgram *p = parse(*state, dense_text);
+    float x[] = {1, 2, 3, 4}, y[] = {1, 2, 3, 10, 20, 30}, out[12] = {0}, variance[3] = {7, 7, 7};
+    float *tensor[] = {x, y, out, variance};
+
+    tile_eval(p, tensor, (TileRange){1, 2});
+    assert_float_equal(out[0], 0, 0);
+    assert_float_equal(out[4], 21.5, 0);
+    assert_float_equal(variance[0], 0, 0);
+}
+
+static void convolutions_count_zero_outside(void **state)
+{
+    TileProgram *p = parse(*state, conv_text);
+    float x[] = {1, 2, 3, 4}, taps[] = {1, 10, 100}, out[4];
+    float *tensor[] = {x, taps, out};
+    const float expected[] = {210, 321, 432, 43};
+
+    tile_eval(p, tensor, (TileRange){0, 0});
+    for (int i = 0; i < 4; i++)
+        assert_float_equal(out[i], expected[i], 0);
+
+    /* transposed, stride 2: in = (out + 1 - tap) / 2 where whole */
+    p->stencils.at[0].transposed = true;
+    p->stencils.at[0].stride = 2;
+    const float transposed[] = {10 * 1, 1 * 2 + 100 * 1, 10 * 2, 1 * 3 + 100 * 2};
+    tile_eval(p, tensor, (TileRange){0, 0});
+    for (int i = 0; i < 4; i++)
+        assert_float_equal(out[i], transposed[i], 0);
+
+    /* dilation 2: in = out + 2 tap - 1 */
+    p->stencils.at[0] =
+        (TileStencil){.out = 0, .tap = 1, .in = 2, .stride = 1, .dilation = 2, .pad = 1};
+    const float dilated[] = {10 * 2 + 100 * 4, 1 + 10 * 3, 2 + 10 * 4, 3};
+    tile_eval(p, tensor, (TileRange){0, 0});
+    for (int i = 0; i < 4; i++)
+        assert_float_equal(out[i], dilated[i], 0);
+}
+
+static void tables_and_split_indices_are_followed(void **state)
+{
+    TileProgram *p = parse(*state, map_text);
+    float x[30], scalar[] = {-1}, out[6], sum[1];
+    float *tensor[] = {x, scalar, out, sum};
+
+    for (int i = 0; i < 30; i++)
+        x[i] = (float)i; /* [x, y] stored y first: element (x, y) is 6 y + x */
+    tile_eval(p, tensor, (TileRange){0, 0});
+    const float expected[] = {24, -1, 2, 27, -1, 5};
+    for (int i = 0; i < 6; i++)
+        assert_float_equal(out[i], expected[i], 0);
+    assert_float_equal(sum[0], 0.25 * (24 + 2 + 27 + 5), 0);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(text_parses_back_to_the_same_text),
+        TEST(anonymous_text_leaves_out_names_and_buffers_only),
+        TEST(damaged_texts_are_reported_and_never_crash),
+        TEST(illegal_programs_get_a_sentence),
+        TEST(blocked_layouts_put_lanes_innermost),
+        TEST(products_are_summed_and_varied),
+        TEST(a_range_leaves_other_samples_alone),
+        TEST(convolutions_count_zero_outside),
+        TEST(tables_and_split_indices_are_followed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
