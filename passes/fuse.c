@@ -30,7 +30,8 @@ typedef struct Fuser {
     VEC(Val) * users; /* per value */
     bool *is_result;
     int *chain;  /* pointwise ops that reading a value repeats */
-    bool *fixed; /* depends on parameters and states only */
+    bool *fixed;     /* depends on parameters and states only */
+    bool *is_update; /* new value of a parameter or state, written over the old one */
     const bool *forced;
 } Fuser;
 
@@ -281,6 +282,8 @@ static bool may_join(const Fuser *z, const Group *g, Val v)
         return false;
     if (z->fixed[first.id] != z->fixed[v.id]) /* what depends on parameters only is prepared once */
         return false;
+    if (z->is_update[first.id] != z->is_update[v.id]) /* updates wait for readers of the old value */
+        return false;
     if (!same_space(&g->space, space_of(z->f, v)) || !takes_epilogue(z, g))
         return false;
     return op_lowering(n->op) != LOWER_REDUCE || takes_reduction(z, g, n);
@@ -417,12 +420,14 @@ Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, FuseLeve
                ARENA_ARRAY(arena, bool, n),
                ARENA_ARRAY(arena, int, n),
                ARENA_ARRAY(arena, bool, n),
+               ARENA_ARRAY(arena, bool, n),
                forced};
     for (uint32_t id = 1; id < f->nodes.len; id++)
         for (int i = 0; z.live[id] && i < f->nodes.at[id].n_in; i++)
             vec_push(arena, &z.users[f->nodes.at[id].in[i].id], (Val){id});
     for (uint32_t i = 0; i < f->results.len; i++) {
         Val v = f->results.at[i].val; /* of a view, what it shows */
+        z.is_update[v.id] = f->results.at[i].role == RESULT_STATE;
         while (!(forced && forced[v.id]) && op_lowering(func_node(f, v)->op) == LOWER_VIEW)
             v = func_node(f, v)->in[0];
         z.is_result[v.id] = true;

@@ -57,6 +57,7 @@ static void fused_gradients_agree_with_the_reference(void **state)
 {
     (void)state;
     check(PROGRAM_GRAD, FUSE_FULL, 4, RECOMPUTE_NONE);
+    check(PROGRAM_GRAD, FUSE_FULL, 16, RECOMPUTE_NONE);
     check(PROGRAM_GRAD, FUSE_FULL, 16, RECOMPUTE_EXPAND);
 }
 
