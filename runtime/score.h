@@ -1,0 +1,39 @@
+/* Scores of the predictions in a run directory, as the competition computes them
+ * (specs/dataset.md, sections 4 and 6).
+ *
+ * Frames from `burn_in` on count. Responses are divided by the recording's per-frame statistic, as
+ * the starter kit does, and predictions with them; a trial ends at the first frame where a
+ * normalised variable is not finite. Without statistics values are compared as they are. */
+#ifndef NPC_RUNTIME_SCORE_H
+#define NPC_RUNTIME_SCORE_H
+
+#include "runtime/train.h"
+#include "runtime/recording.h"
+
+typedef struct TierScore {
+    const char *recording, *tier;
+    uint32_t n_neurons, n_trials, n_clips; /* distinct films */
+    uint32_t shortest, longest;            /* scored trials' lengths in frames */
+    bool has_ceiling, is_normalised, is_from_truth;
+    double single_trial, to_average, ceiling; /* means over neurons */
+    double *of_neuron[3];                     /* the same per neuron; [2] NULL without ceiling */
+} TierScore;
+
+typedef struct ScoreOptions {
+    const char *run_dir;
+    const char *data;  /* NULL: what the run was trained on */
+    const char *truth; /* held-back responses and film numbers; NULL: DATA/truth if it is there */
+    unsigned tiers;    /* 0: every tier with predictions */
+    bool json;         /* scores.json to stdout instead of the table */
+    RunMachine machine;
+} ScoreOptions;
+
+/* Scores one tier of a recording from the folder `predictions`. *found is false when there is
+ * nothing to score: no predictions, or withheld responses (a note says so). In the arena. */
+Status score_tier(TierScore *out, bool *found, Arena *arena, const Recording *r, Tier tier,
+                  const char *predictions, const char *truth, uint32_t burn_in, FILE *notes,
+                  Err *err);
+/* Writes report.md, scores.json and scores/<recording>/<tier>_*.npy into the run directory. */
+Status score_run(const ScoreOptions *o, Err *err);
+
+#endif

@@ -1,0 +1,57 @@
+/* One optimizer step: fills the inputs of the training program from a batch and runs it.
+ *
+ * A batch is computed in `chunks` equal parts (recipe.accumulate); chunk j takes the samples j, j +
+ * chunks, .. of the batch, so that it holds every recording of it. With a teacher, predictions of
+ * its averaged weights are the targets of the recordings a sample does not come from
+ * (specs/dwiseneuro.md 3.4-3.7). Nothing is allocated after stepper_ready. */
+#ifndef NPC_RUNTIME_STEP_H
+#define NPC_RUNTIME_STEP_H
+
+#include "runtime/loader.h"
+#include "runtime/train_state.h"
+
+/* A trained model whose predictions are targets. */
+typedef struct Teacher {
+    Model *model;
+    int program;
+    float *input, *prediction; /* of the largest session */
+    int *session;              /* [n] number of the student's session in the teacher */
+    double ratio;
+} Teacher;
+
+/* Where a batch goes in a program. */
+typedef struct StepInputs {
+    float *clip;
+    float **target, **share;      /* per session */
+    float *rate, *bias1, *bias2;  /* NULL: the program needs none */
+    float **bias1_of, **bias2_of; /* per session */
+} StepInputs;
+
+typedef struct Stepper {
+    Engine *engine;
+    const Recipe *recipe;
+    ClipShape clip;
+    const Session *sessions;
+    uint32_t n_sessions, batch, chunks; /* clips of a chunk, chunks of a step */
+    int program, update, average;       /* numbers in the engine; -1: none */
+    StepInputs in, in_update;
+    float *weight;                     /* [batch sessions] of a chunk */
+    SampleRange *ranges, *whole, *all; /* per session: of a chunk, of the step, everything */
+    float **sums;                      /* accumulated gradients and their elements */
+    size_t *sum_elems, n_sums;
+    Teacher *teacher; /* NULL: no distillation */
+} Stepper;
+
+/* Adds the programs of a step to the model. */
+Status stepper_add(Stepper *s, Model *m, Err *err);
+/* After model_ready. */
+Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip, Err *err);
+/* Runs a step on a batch of the loader; counters in `state` advance. Returns the loss. */
+double stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rate);
+
+/* Opens the teacher's run folder for a student of these sessions; `options` give the machine. */
+Status teacher_open(Teacher *t, Arena *arena, const ModelOptions *options, const char *run_dir,
+                    const Model *student, double ratio, Err *err);
+void teacher_close(Teacher *t);
+
+#endif

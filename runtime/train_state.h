@@ -1,0 +1,56 @@
+/* Everything a training run needs to go on as if it had never stopped: the tensors that outlive a
+ * step (parameters, running statistics, moments, averages) and the counters. Random numbers need no
+ * state: they are functions of seed and step. */
+#ifndef NPC_RUNTIME_TRAIN_STATE_H
+#define NPC_RUNTIME_TRAIN_STATE_H
+
+#include "runtime/checkpoint.h"
+#include "runtime/model.h"
+
+typedef struct AveragePair {
+    float *value, *average;
+    size_t elems;
+} AveragePair;
+
+typedef struct TrainState {
+    uint64_t step;      /* finished steps = updates of the shared parameters */
+    uint64_t validated; /* finished steps at the last validation; UINT64_MAX: none yet */
+    double score, best; /* validation scores: the last one and the best; NaN: none */
+    double loss;        /* of the last step */
+    const Session *sessions;
+    uint32_t n_sessions;
+    uint64_t *updates; /* [n_sessions] of each readout */
+
+    SafetensorsEntry *entry; /* [n] what a checkpoint holds */
+    CheckpointTarget *target;
+    size_t n;
+    AveragePair *average; /* [n_average]; 0 without a weight average */
+    size_t n_average;
+} TrainState;
+
+/* After model_ready. Lives in the arena. */
+void train_state_init(TrainState *s, Arena *arena, const Model *m);
+/* NPC_ERR_IO: the earlier checkpoints are as they were. `counts_as_best`: the score decides whether
+ * this one becomes best.safetensors. */
+Status train_state_save(const TrainState *s, const char *folder, const char *model_hash,
+                        bool counts_as_best, uint32_t keep_last, Err *err);
+/* Newest undamaged checkpoint of the folder. */
+Status train_state_restore(TrainState *s, const char *folder, const char *model_hash,
+                           CheckpointWarn warn, void *user, Err *err);
+/* Exchanges the weights with their average; twice is as before, bit for bit. Follow with
+ * engine_tensors_changed. */
+void train_state_swap_average(TrainState *s);
+
+typedef enum WeightsKind {
+    WEIGHTS_AVERAGE, /* of the newest checkpoint; the raw ones when there is no average */
+    WEIGHTS_RAW,     /* of the newest checkpoint */
+    WEIGHTS_BEST,    /* average of the checkpoint with the best validation score */
+} WeightsKind;
+
+bool weights_find(const char *text, WeightsKind *out); /* "average", "raw", "best" */
+/* Loads parameters and states of a model from a run folder's checkpoints. `model_hash` NULL: not
+ * compared. `step` (may be NULL): finished steps of what was loaded. */
+Status weights_load(Model *m, const char *run_dir, WeightsKind kind, const char *model_hash,
+                    uint64_t *step, CheckpointWarn warn, void *user, Err *err);
+
+#endif
