@@ -1,0 +1,144 @@
+/* Random graphs, gradients included, on generated machine code against the float64 reference: every
+ * fusion level, every vector unit this machine can run.
+ *
+ *     test_plans_compiled [first seed] [number of graphs] */
+#include "tests/ops/ir_harness.h"
+#include "codegen/kernel.h"
+#include "tests/ops/plan_check.h"
+#include "tests/ops/random_graph.h"
+
+static uint64_t first_seed = 1, n_graphs = 70;
+
+typedef struct Compiled {
+    Target target;
+    Arena *arena;
+    KernelSet *set;
+    char *scratch;
+} Compiled;
+
+static size_t workspace_of(void *context, const TileProgram *tile)
+{
+    return kernel_schedule(tile, &((Compiled *)context)->target).workspace_bytes;
+}
+
+static Status prepare(void *context, const Plan *plan, Err *err)
+{
+    Compiled *c = context;
+    VEC(const TileProgram *) all = {0};
+    size_t scratch = 0;
+    for (uint32_t i = 0; i < plan->launches.len; i++)
+        vec_push(c->arena, &all, plan->launches.at[i].tile);
+    KernelSetOptions o = {.target = &c->target, .n_threads = 1};
+    NPC_TRY(kernel_set_compile(&c->set, all.at, (int)all.len, &o, err));
+    for (uint32_t i = 0; i < all.len; i++) {
+        size_t bytes = kernel_set_get(c->set, (int)i)->schedule.scratch_bytes;
+        scratch = bytes > scratch ? bytes : scratch;
+    }
+    uintptr_t p = (uintptr_t)arena_alloc(c->arena, scratch + 128);
+    c->scratch = (char *)((p + 63) & ~(uintptr_t)63);
+    return NPC_OK;
+}
+
+static void run(void *context, const Plan *plan, int launch, float *const *tensor, void *workspace)
+{
+    Compiled *c = context;
+    const Kernel *k = kernel_set_get(c->set, launch);
+    const TileProgram *t = plan->launches.at[launch].tile;
+    int axis = t->batch_axis;
+    KernelCall call = {.kernel = k,
+                       .tensor = tensor,
+                       .range = {0, axis >= 0 ? t->axes.at[axis].size : 0},
+                       .workspace = workspace};
+    for (int p = 0; p < k->schedule.n_phases; p++) {
+        int64_t per = k->schedule.tasks_per_sample[p];
+        int64_t n = per ? per * call.range.b1 : k->schedule.tasks[p];
+        for (int64_t i = n; i-- > 0;) /* any order will do */
+            k->phase[p](&call, i, c->scratch);
+    }
+}
+
+static void check(const char *cpu, ProgramKind kind, FuseLevel fuse, uint64_t offset)
+{
+    Err err = {0};
+    Target target;
+    if (!kernel_have_llvm() || !target_find(cpu, &target, &err)) {
+        print_message("skipped: %s\n", kernel_have_llvm() ? err.text : "built without LLVM");
+        skip();
+    }
+    for (uint64_t i = 0; i < n_graphs / 2; i++) {
+        uint64_t seed = first_seed + i * 2 + offset;
+        TestFunc *t = test_func();
+        Module *m = module_new(&t->arena, &t->names, &t->diags);
+        random_graph(m, seed, NULL)->name = kind == PROGRAM_EVAL ? "eval" : "train";
+        Compiled c = {.target = target, .arena = &t->arena};
+        PlanCheck p = {.kind = kind,
+                       .fuse = fuse,
+                       .lanes = target.lanes,
+                       .seed = seed,
+                       .run = run,
+                       .prepare = prepare,
+                       .workspace_of = workspace_of,
+                       .context = &c,
+                       .tolerance = 1e-4};
+        const char *bad = plan_check(m, &p);
+        if (bad)
+            fail_msg("seed %llu, %s, fuse %s, %s: %s", (unsigned long long)seed,
+                     program_kind_text(kind), fuse_level_text(fuse), target.name, bad);
+        kernel_set_free(c.set);
+        test_done(t);
+    }
+}
+
+static void predictions_agree_on_the_baseline(void **state)
+{
+    (void)state;
+    check("generic", PROGRAM_EVAL, FUSE_FULL, 0);
+}
+
+static void gradients_agree_on_the_baseline(void **state)
+{
+    (void)state;
+    check("generic", PROGRAM_GRAD, FUSE_FULL, 1);
+}
+
+static void gradients_agree_on_avx2(void **state)
+{
+    (void)state;
+    check("avx2", PROGRAM_GRAD, FUSE_FULL, 0);
+}
+
+static void unfused_gradients_agree_on_avx2(void **state)
+{
+    (void)state;
+    check("avx2", PROGRAM_GRAD, FUSE_NONE, 1);
+}
+
+static void gradients_agree_on_avx512(void **state)
+{
+    (void)state;
+    check("avx512", PROGRAM_GRAD, FUSE_FULL, 0);
+    check("avx512", PROGRAM_GRAD, FUSE_ELEMENTWISE, 1);
+}
+
+static void training_steps_agree_on_the_host(void **state)
+{
+    (void)state;
+    check(NULL, PROGRAM_STEP, FUSE_FULL, 1);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(predictions_agree_on_the_baseline),
+        cmocka_unit_test(gradients_agree_on_the_baseline),
+        cmocka_unit_test(gradients_agree_on_avx2),
+        cmocka_unit_test(unfused_gradients_agree_on_avx2),
+        cmocka_unit_test(gradients_agree_on_avx512),
+        cmocka_unit_test(training_steps_agree_on_the_host),
+    };
+    if (argc > 1)
+        first_seed = strtoull(argv[1], NULL, 10);
+    if (argc > 2)
+        n_graphs = strtoull(argv[2], NULL, 10);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
