@@ -1,3 +1,6 @@
 npc_test(unit tile npc_ir)
+npc_test(unit tile_kernels npc_codegen)
 npc_test(unit workers npc_runtime)
 npc_test(ops tile_codegen npc_codegen)
+npc_test(ops contract_codegen npc_codegen)
+npc_test(ops stencil_codegen npc_codegen)
