@@ -495,22 +495,39 @@ void conv_emit(Emitter *e, const TileProgram *p, const char *const *symbol)
     emit_function_end(e);
 }
 
-/* ---- both forms ---- */
+/* ---- all forms ---- */
+
+typedef struct Form {
+    bool (*accepts)(const TileProgram *p, const Target *target);
+    KernelSchedule (*schedule)(const TileProgram *p, const Target *target);
+    void (*emit)(Emitter *e, const TileProgram *p, const char *const *symbol);
+} Form;
+
+static const Form forms[] = {
+    {rows_accepts, rows_schedule, rows_emit},
+    {conv_accepts, conv_schedule, conv_emit},
+    {outer_product_accepts, outer_product_schedule, outer_product_emit},
+};
+
+static const Form *form_of(const TileProgram *p, const Target *target)
+{
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        if (forms[i].accepts(p, target))
+            return &forms[i];
+    return NULL;
+}
 
 bool contract_accepts(const TileProgram *p, const Target *target)
 {
-    return conv_accepts(p, target) || outer_product_accepts(p, target);
+    return form_of(p, target) != NULL;
 }
 
 KernelSchedule contract_schedule(const TileProgram *p, const Target *target)
 {
-    return conv_accepts(p, target) ? conv_schedule(p, target) : outer_product_schedule(p, target);
+    return form_of(p, target)->schedule(p, target);
 }
 
 void contract_emit(Emitter *e, const TileProgram *p, const char *const *symbol)
 {
-    if (conv_accepts(p, &e->target))
-        conv_emit(e, p, symbol);
-    else
-        outer_product_emit(e, p, symbol);
+    form_of(p, &e->target)->emit(e, p, symbol);
 }

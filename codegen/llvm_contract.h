@@ -1,4 +1,4 @@
-/* The two special forms of products, behind contract_accepts and its companions. */
+/* The special forms of products, behind contract_accepts and its companions. */
 #ifndef NPC_CODEGEN_LLVM_CONTRACT_H
 #define NPC_CODEGEN_LLVM_CONTRACT_H
 
@@ -13,5 +13,10 @@ void conv_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
 bool outer_product_accepts(const TileProgram *p, const Target *target);
 KernelSchedule outer_product_schedule(const TileProgram *p, const Target *target);
 void outer_product_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
+
+/* Matrices in plain storage, one of them bare (llvm_rows.c). */
+bool rows_accepts(const TileProgram *p, const Target *target);
+KernelSchedule rows_schedule(const TileProgram *p, const Target *target);
+void rows_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
 
 #endif

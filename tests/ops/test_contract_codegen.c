@@ -8,7 +8,7 @@ enum { N_CHANNELS = sizeof channels / sizeof *channels };
 /* Axes of the pixels: none to three of t h w, appended to `text`. */
 static void add_pixels(TileBuild *b, Random *r, TileAxisKind kind, char *pixels)
 {
-    static const int64_t sizes[] = {1, 2, 3, 5, 7, 11, 20};
+    static const int64_t sizes[] = {1, 2, 3, 4, 5, 7, 13};
     int n = 0;
     for (const char *axis = "thw"; *axis; axis++)
         if (pick(r, 4)) {
@@ -109,6 +109,43 @@ static TileProgram *random_weight_gradient(Arena *arena, Random *r, int lanes, i
     return b.p;
 }
 
+/* Plain matrices: out[m, b, g, v] = sum over k, l of a[m, k, l] c[k, l, b, g, v] in random orders */
+static TileProgram *random_matrices(Arena *arena, Random *r, int lanes, int64_t *terms)
+{
+    static const int64_t rows[] = {1, 5, 16, 40, 130, 150}, inner[] = {2, 9, 16, 17, 35};
+    TileBuild b = tile_build(arena, TILE_CONTRACT);
+    bool summed_batch = pick(r, 2), two = pick(r, 3) == 0;
+    tile_axis(&b, "m", pick_of(r, rows, 6), TILE_PARALLEL);
+    int batch = tile_axis(&b, "b", 1 + pick(r, 4), summed_batch ? TILE_REDUCE : TILE_PARALLEL);
+    tile_axis(&b, "v", pick_of(r, inner, 5), TILE_PARALLEL);
+    int k = tile_axis(&b, "k", pick(r, 4) ? 1 + pick(r, 40) : 270 + pick(r, 50), TILE_REDUCE);
+    b.p->batch_axis = pick(r, 8) ? batch : -1;
+    *terms = b.p->axes.at[k].size * 5;
+    int a, c;
+    if (summed_batch) {
+        a = tile_load(&b, pick(r, 2) ? "mbk" : "bkm", 1);
+        c = tile_load(&b, pick(r, 2) ? "vbk" : "bkv", 1);
+    } else {
+        a = tile_load(&b, pick(r, 2) ? "mk" : "km", 1);
+        c = tile_load(&b, pick(r, 2) ? "kbv" : "bvk", 1);
+    }
+    if (pick(r, 3) == 0)
+        c = tile_norm_silu(&b, c, "k");
+    b.p->lhs = two ? c : a;
+    b.p->rhs = two ? a : c;
+    int y = tile_acc(&b);
+    if (pick(r, 3) == 0)
+        y = tile_norm_silu(&b, y, "m");
+    tile_store(&b, y, summed_batch ? "mv" : pick(r, 2) ? "mbv" : "bmv", lanes);
+    return b.p;
+}
+
+static void plain_matrices_equal_the_interpreter(void **state)
+{
+    (void)state;
+    check_random_programs(random_matrices, 100, 5);
+}
+
 static void pointwise_convolutions_equal_the_interpreter(void **state)
 {
     (void)state;
@@ -127,6 +164,7 @@ int main(void)
         return 77;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pointwise_convolutions_equal_the_interpreter),
+        cmocka_unit_test(plain_matrices_equal_the_interpreter),
         cmocka_unit_test(weight_gradients_equal_the_interpreter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
