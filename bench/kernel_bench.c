@@ -29,6 +29,7 @@ static double now(void)
                 e = fma(e, x, x), f = fma(f, x, x), g = fma(g, x, x), h = fma(h, x, x);            \
                 i = fma(i, x, x), j = fma(j, x, x);                                                \
                 __asm__ volatile("" : "+v"(a), "+v"(b), "+v"(c), "+v"(d), "+v"(e));                \
+                __asm__ volatile("" : "+v"(f), "+v"(g), "+v"(h), "+v"(i), "+v"(j));                \
             }                                                                                      \
             t = now() - t;                                                                         \
             volatile float keep = sum(a) + sum(b) + sum(c) + sum(d) + sum(e) + sum(f) + sum(g) +   \

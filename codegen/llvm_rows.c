@@ -301,6 +301,23 @@ static Value tile_source(RowsCx *cx, Value m, int64_t *stride_m, int64_t *stride
     return emit_at(e, panel_base(cx), emit_sub(e, m, cx->m_first));
 }
 
+/* Fetches one line of what is copied next, another one at each k (from 0) of the tile at m. */
+static void emit_fetch_ahead(RowsCx *cx, Value m, Value k)
+{
+    Emitter *e = cx->e;
+    const Rows *r = cx->r;
+    Value row, column;
+    if (r->storage == ALONG_K) { /* the next panel: 16 floats of each of its rows in turn */
+        row = emit_add(e, emit_add_n(e, m, r->lanes), emit_div_n(e, k, 16));
+        column = emit_add(e, cx->k_first, emit_mul_n(e, emit_mod_n(e, k, 16), 16));
+    } else { /* these rows of the next chunk */
+        row = m;
+        column = emit_add(e, cx->k_last, k);
+    }
+    Value at = emit_add(e, emit_mul_n(e, row, r->stride_m), emit_mul_n(e, column, r->stride_k));
+    emit_prefetch(e, emit_at(e, cx->a, at));
+}
+
 /* acc += a[m .., k] b[k, column] for `n` rows from m over the chunk. */
 static void emit_tile(RowsCx *cx, Value m, Value column, int n)
 {
@@ -326,6 +343,8 @@ static void emit_tile(RowsCx *cx, Value m, Value column, int n)
         Value one = emit_load(e, emit_at(e, from, emit_i64(e, i * stride_m)), 1, 4);
         acc[i] = emit_fma(e, vector, emit_splat(e, one, r->lanes), k.carried[i]);
     }
+    if (r->storage != SCATTERED && n > 1)
+        emit_fetch_ahead(cx, m, k.index);
     emit_loop_end(e, &k, acc);
     for (int i = 0; i < n; i++)
         emit_store(e, emit_at(e, at, emit_i64(e, i * r->lanes)), k.result[i], align);
