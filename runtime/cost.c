@@ -1,0 +1,64 @@
+#include "runtime/cost.h"
+
+int64_t cost_multiply_adds(const Model *m, int part)
+{
+    const Func *f = module_func(m->module, "eval");
+    double flops = 0;
+    for (uint32_t i = 1; f && i < f->nodes.len; i++) {
+        const Node *n = &f->nodes.at[i];
+        Lowering l = op_lowering(n->op);
+        if ((l == LOWER_CONTRACT || l == LOWER_STENCIL) && (part < 0 || n->part == part))
+            flops += op_flops(f, (Val){i});
+    }
+    return (int64_t)(flops / 2 / (double)m->batch);
+}
+
+static bool begins(const char *name, const char *with)
+{
+    return !strncmp(name, with, strlen(with));
+}
+
+CostMemory cost_memory(const Model *m, const Plan *plan, bool training)
+{
+    CostMemory c = {.activations = (int64_t)plan->arena_bytes,
+                    .prepared = (int64_t)plan->prepared_bytes,
+                    .inputs = (int64_t)plan->input_bytes};
+    for (uint32_t i = 0; i < m->module->params.len; i++) {
+        const Param *p = &m->module->params.at[i];
+        int64_t bytes = shape_elems(&p->shape) * (int64_t)sizeof(float);
+        if (begins(p->name, "ema/"))
+            c.average += training ? bytes : 0;
+        else if (strchr(p->name, '/'))
+            c.optimizer += training ? bytes : 0;
+        else if (p->is_state)
+            c.states += bytes;
+        else
+            c.parameters += bytes;
+    }
+    for (uint32_t i = 0; i < plan->launches.len; i++) {
+        int64_t bytes = (int64_t)plan->launches.at[i].workspace_bytes;
+        c.workspace = bytes > c.workspace ? bytes : c.workspace;
+    }
+    c.total =
+        c.parameters + c.states + c.optimizer + c.average + c.activations + c.prepared + c.inputs;
+    return c;
+}
+
+static int count_distinct(Arena *scratch, const Plan *plan)
+{
+    Map seen = {0};
+    for (uint32_t i = 0; i < plan->launches.len; i++) {
+        Text key = {.arena = scratch};
+        tile_print(&key, plan->launches.at[i].tile, true);
+        map_put(scratch, &seen, text_str(&key), &key);
+    }
+    return (int)seen.n;
+}
+
+int cost_distinct_kernels(const Plan *plan)
+{
+    Arena scratch = {0};
+    int n = count_distinct(&scratch, plan);
+    arena_free(&scratch);
+    return n;
+}
