@@ -17,7 +17,8 @@ typedef struct Maker {
     Dice *dice;
     TileProgram *p;
     int lanes;
-    uint32_t from; /* instructions that new ones may use */
+    uint32_t from;    /* instructions that new ones may use */
+    unsigned allowed; /* axes (bits) that tensors may follow */
 } Maker;
 
 static TileIndex along(int axis)
@@ -80,10 +81,11 @@ static int random_tensor(Maker *m, TileIndex index[MAX_RANK], bool output)
 {
     TileTensor t = {.buffer = -1, .is_output = output};
     Shape *s = &t.layout.shape;
-    int axis[TILE_MAX_AXES], n = (int)m->p->axes.len;
+    int axis[TILE_MAX_AXES], n = 0;
 
-    for (int a = 0; a < n; a++)
-        axis[a] = a;
+    for (int a = 0; a < (int)m->p->axes.len; a++)
+        if (m->allowed >> a & 1)
+            axis[n++] = a;
     if (dice(m->dice, 3) == 0)
         shuffle(m, axis, n);
     for (int i = 0; i < n; i++) {
@@ -154,7 +156,7 @@ static void random_reduction(Maker *m)
     r.factor = r.kind == TILE_SUM ? 0.02 : 0.5;
     for (int a = 0; a < (int)m->p->axes.len; a++) {
         bool keep = mode == 0 ? false : mode == 1 ? a == 1 : dice(m->dice, 2);
-        if (!keep)
+        if (!keep || !(m->allowed >> a & 1))
             continue;
         r.axis[t.layout.shape.rank] = a;
         shape_add(&t.layout.shape, axis_names[t.layout.shape.rank], m->p->axes.at[a].size);
@@ -186,6 +188,7 @@ static TileProgram *new_program(Maker *m, int n_axes, int64_t points)
     TileProgram *p = ARENA_NEW(m->arena, TileProgram);
 
     m->p = p;
+    m->allowed = ~0u;
     *p = (TileProgram){.name = "random", .session = -1, .batch_axis = -1, .lhs = -1, .rhs = -1};
     for (int a = 0; a < n_axes; a++) {
         int64_t size = 1 + (int64_t)dice(m->dice, dice(m->dice, 3) ? 11 : 37);
@@ -211,25 +214,65 @@ static TileProgram *random_map(Arena *arena, Dice *d, int lanes)
     return m.p;
 }
 
-/* Several axes summed by the anchor; operands are products of loads. */
+static unsigned axes_of(const TileProgram *p, unsigned kinds)
+{
+    unsigned bits = 0;
+
+    for (uint32_t a = 0; a < p->axes.len; a++)
+        bits |= kinds >> p->axes.at[a].kind & 1 ? 1u << a : 0;
+    return bits;
+}
+
+/* Operands, epilogue and results of an anchor over axes already made. */
+static void random_anchor(Maker *m)
+{
+    TileProgram *p = m->p;
+    TileInst rhs = {.kind = INST_LOAD};
+
+    m->allowed = axes_of(p, 7);
+    random_code(m, false);
+    p->lhs = (int)p->insts.len - 1;
+    m->allowed = axes_of(p, 3);
+    rhs.tensor = random_tensor(m, rhs.index, false);
+    p->rhs = add_inst(m, rhs);
+    m->from = p->insts.len;
+    m->allowed = axes_of(p, 1);
+    random_code(m, true);
+    random_results(m);
+}
+
 static TileProgram *random_contraction(Arena *arena, Dice *d, int lanes)
 {
     Maker m = {.arena = arena, .dice = d, .lanes = lanes};
     TileProgram *p = new_program(&m, 2 + (int)dice(d, 3), 2000);
-    uint32_t n = p->axes.len;
 
     p->anchor = TILE_CONTRACT;
-    p->axes.at[n - 1].kind = TILE_REDUCE;
-    random_code(&m, false);
-    p->lhs = (int)p->insts.len - 1;
-    TileInst rhs = {.kind = INST_LOAD};
-    rhs.tensor = random_tensor(&m, rhs.index, false);
-    p->rhs = add_inst(&m, rhs);
-    m.from = p->insts.len;
-    p->axes.len = n - 1; /* the epilogue sees parallel axes only */
-    random_code(&m, true);
-    random_results(&m);
-    p->axes.len = n;
+    p->axes.at[dice(d, 4) ? p->axes.len - 1 : 0].kind = TILE_REDUCE;
+    random_anchor(&m);
+    return p;
+}
+
+/* Convolutions and gradients of their weights: axes out, tap, channel, perhaps samples, in. */
+static TileProgram *random_stencil(Arena *arena, Dice *d, int lanes)
+{
+    Maker m = {.arena = arena, .dice = d, .lanes = lanes};
+    TileProgram *p = new_program(&m, 2 + (int)dice(d, 2), 150);
+    int n = (int)p->axes.len;
+    bool weights = dice(d, 2);
+
+    p->anchor = weights ? TILE_STENCIL_DW : TILE_STENCIL;
+    if (n == 3)
+        p->axes.at[dice(d, 2) ? 0 : 2].kind = dice(d, 2) ? TILE_REDUCE : TILE_PARALLEL;
+    TileAxis out = {"o", 1 + (int64_t)dice(d, 12), weights ? TILE_REDUCE : TILE_PARALLEL};
+    TileAxis tap = {"k", 1 + (int64_t)dice(d, 4), weights ? TILE_PARALLEL : TILE_REDUCE};
+    TileAxis in = {"i", 1 + (int64_t)dice(d, 12), TILE_IN};
+    vec_push(arena, &p->axes, out);
+    vec_push(arena, &p->axes, tap);
+    vec_push(arena, &p->axes, in);
+    vec_push(arena, &p->stencils,
+             (TileStencil){n, n + 1, n + 2, 1 + (int64_t)dice(d, 3), 1 + (int64_t)dice(d, 2),
+                           (int64_t)dice(d, 3), dice(d, 2)});
+    random_anchor(&m);
     return p;
 }
 
@@ -313,6 +356,55 @@ static void random_contractions_compute_what_the_interpreter_computes(void **sta
 {
     (void)state;
     check_random(random_contraction, 60);
+}
+
+static void random_stencils_compute_what_the_interpreter_computes(void **state)
+{
+    (void)state;
+    check_random(random_stencil, 80);
+}
+
+/* y = 2 x + z with y in the place of x. */
+static void an_output_may_take_the_place_of_an_input(void **state)
+{
+    (void)state;
+    for (int n = 1; n < 100; n += 7) {
+        Arena arena = {0};
+        Names names = {.arena = &arena};
+        Diags diags;
+        Err err = {0};
+        Dice d = {1};
+        KernelSet *set;
+        Target target;
+        Text text = {.arena = &arena};
+        diags_init(&diags, &arena);
+        text_printf(&text,
+                    "tile session -1 batch -1 {\n axis a 3 parallel\n axis b %d parallel\n"
+                    " tensor in [a=3, b=%d] order 0 1 lane 0 x 8\n tensor in [b=%d] order 0\n"
+                    " tensor out [a=3, b=%d] order 0 1 lane 0 x 8\n"
+                    " %%0 = load t0 [a0, a1]\n %%1 = load t1 [a1]\n %%2 = const 2\n"
+                    " %%3 = mul %%0 %%2\n %%4 = add %%3 %%1\n store %%4 t2 [a0, a1]\n}\n",
+                    n, n, n, n);
+        const TileProgram *p =
+            tile_parse(&arena, &names, &diags, "test", text_str(&text), text.len);
+        assert_non_null(p);
+        assert_true(target_find(NULL, &target, &err));
+        KernelSetOptions options = {.target = &target, .n_threads = 1};
+        assert_int_equal(kernel_set_compile(&set, &p, 1, &options, &err), NPC_OK);
+        float *x = tile_buffer(&p->tensors.at[0]), *z = tile_buffer(&p->tensors.at[1]);
+        for (int i = 0; i < 8 * n; i++)
+            x[i] = (float)i;
+        for (int i = 0; i < n; i++)
+            z[i] = 1000.0f * (float)i;
+        tile_run(kernel_set_get(set, 0), (float *[]){x, z, x}, (TileRange){0, 0}, &d);
+        for (int i = 0; i < n; i++)
+            for (int a = 0; a < 3; a++)
+                assert_float_equal(x[8 * i + a], 2 * (8 * i + a) + 1000 * i, 0);
+        free(x);
+        free(z);
+        kernel_set_free(set);
+        arena_free(&arena);
+    }
 }
 
 static void long_rows_are_cut_without_a_trace(void **state)
@@ -492,6 +584,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_maps_compute_what_the_interpreter_computes),
         cmocka_unit_test(random_contractions_compute_what_the_interpreter_computes),
+        cmocka_unit_test(random_stencils_compute_what_the_interpreter_computes),
+        cmocka_unit_test(an_output_may_take_the_place_of_an_input),
         cmocka_unit_test(long_rows_are_cut_without_a_trace),
         cmocka_unit_test(functions_are_accurate),
         cmocka_unit_test(functions_have_sane_extremes),
