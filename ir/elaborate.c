@@ -6,8 +6,9 @@
 typedef struct Plan {
     const Decl *chain[64]; /* the model, what it varies, ..; the last is a DECL_MODEL */
     int n_chain;
-    Value *given;   /* per formal of the last: kind VALUE_ERROR where the default counts */
-    Shape *tensors; /* per formal: shape of a tensor */
+    Value *given;        /* per formal of the last: kind VALUE_ERROR where the default counts */
+    Shape *tensors;      /* per formal: shape of a tensor */
+    VEC(AxisSize) bound; /* sizes of axes that a variant or an override gives; the last counts */
     Recipe *recipe;
     int64_t batch;
 } Plan;
@@ -115,6 +116,20 @@ static int find_formal(const Decl *d, const char *name)
     return -1;
 }
 
+/* Is it an axis of one of the model's tensors? */
+static bool has_axis(const Decl *d, const char *name)
+{
+    for (uint32_t i = 0; i < d->formals.len; i++) {
+        const Type *type = d->formals.at[i].type;
+        for (uint32_t k = 0; type->kind == TYPE_TENSOR && k < type->axes.len; k++) {
+            const Item *a = &type->axes.at[k];
+            if (!strcmp(a->name ? a->name : a->value->name, name))
+                return true;
+        }
+    }
+    return false;
+}
+
 static void no_formal(Elaborator *el, const Decl *model, const char *name, Span span)
 {
     Suggest near = suggest_for(name);
@@ -125,10 +140,20 @@ static void no_formal(Elaborator *el, const Decl *model, const char *name, Span 
         el_help(el, "did you mean '%s'?", suggest_best(&near));
 }
 
-static void give(Elaborator *el, Plan *p, int formal, const Expr *e)
+/* Sets a parameter of the model, or the size of an axis of its tensors. */
+static void give(Elaborator *el, Plan *p, const char *name, Span span, const Expr *e)
 {
-    p->given[formal] = el_eval(el, e);
-    p->given[formal].span = e->span;
+    int formal = find_formal(root_model(p), name);
+    if (formal >= 0) {
+        p->given[formal] = el_eval(el, e);
+        p->given[formal].span = e->span;
+    } else if (has_axis(root_model(p), name)) {
+        int64_t size = el_size(el, e, name);
+        if (size)
+            vec_push(el->arena, &p->bound, (AxisSize){name, size});
+    } else {
+        no_formal(el, root_model(p), name, span);
+    }
 }
 
 static void variant_arguments(Elaborator *el, Plan *p)
@@ -137,14 +162,11 @@ static void variant_arguments(Elaborator *el, Plan *p)
         const Decl *d = p->chain[i];
         for (uint32_t k = 0; k < d->items.len; k++) {
             const Item *it = &d->items.at[k];
-            int formal = it->name ? find_formal(root_model(p), it->name) : -1;
-            if (!it->name)
+            if (it->name)
+                give(el, p, it->name, it->name_span, it->value);
+            else
                 el_error(el, DIAG_E0202, it->value->span,
                          "a variant names the parameters it changes");
-            else if (formal < 0)
-                no_formal(el, root_model(p), it->name, it->name_span);
-            else
-                give(el, p, formal, it->value);
         }
     }
 }
@@ -173,13 +195,10 @@ static void apply_sets(Elaborator *el, Plan *p, bool to_recipe)
         bool says_recipe = !strcmp(first, "recipe") && set->path.len > 1;
         bool says_model = !strcmp(first, "model") && set->path.len == 2;
         const char *name = says_model ? set->path.at[1] : first;
-        int formal = find_formal(root_model(p), name);
-        bool is_argument = says_model || (set->path.len == 1 && formal >= 0);
+        bool is_known = find_formal(root_model(p), name) >= 0 || has_axis(root_model(p), name);
+        bool is_argument = says_model || (set->path.len == 1 && is_known);
         if (is_argument && !to_recipe) {
-            if (formal < 0)
-                no_formal(el, root_model(p), name, set->path_span);
-            else
-                give(el, p, formal, set->value);
+            give(el, p, name, set->path_span, set->value);
         } else if (!is_argument && to_recipe) {
             if (says_recipe || recipe_has_setting(first))
                 recipe_set(el->arena, el->names, el->diags, set, says_recipe, p->recipe);
@@ -344,6 +363,9 @@ static int64_t bound_size(const Elaborator *el, const Plan *p, const char *axis)
     for (int i = 0; i < el->options->n_bind; i++)
         if (!strcmp(el->options->bind[i].axis, axis))
             return el->options->bind[i].size;
+    for (uint32_t i = p->bound.len; i-- > 0;)
+        if (!strcmp(p->bound.at[i].axis, axis) && strcmp(axis, "b"))
+            return p->bound.at[i].size;
     return strcmp(axis, "b") ? 0 : p->batch;
 }
 

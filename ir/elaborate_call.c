@@ -303,7 +303,7 @@ static void explain_zip(Elaborator *el, const Expr *call, const Value *arg, int 
 /* `first` is the left side of |>, or the value of the first argument (first_is_item). */
 static Value call_function(Elaborator *el, const Expr *call, const Value *first, bool first_is_item)
 {
-    Value arg[17];
+    Value arg[17] = {0};
     const Expr *at[17] = {0};
     int n = 0;
     bool is_bad = false;
