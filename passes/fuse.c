@@ -5,7 +5,7 @@
  * reductions are always materialised. A pointwise value is, when
  *   - a result needs it, or a library product, which takes no prologue; or
  *   - several kernels would otherwise load its two or more large operands each; or
- *   - it is much smaller than what reads it and costs a transcendental.
+ *   - it is much smaller than what reads it and costs a transcendental or a table look-up.
  * So bn + SiLU behind a convolution is never stored (one large operand: recomputed from the
  * convolution's output by the next kernel), while a residual sum or the gradient before a norm is.
  *
@@ -29,7 +29,7 @@ typedef struct Fuser {
     bool *live;
     VEC(Val) * users; /* per value */
     bool *is_result;
-    int *chain;  /* pointwise ops that reading a value repeats */
+    int *chain;      /* pointwise ops that reading a value repeats */
     bool *fixed;     /* depends on parameters and states only */
     bool *is_update; /* new value of a parameter or state, written over the old one */
     const bool *forced;
@@ -92,7 +92,8 @@ static bool takes_code(const Fuser *z, const Node *user, int operand)
     }
 }
 
-static bool has_transcendental(const Fuser *z, Val v)
+/* Does reading the value repeat more than a few cheap instructions: a transcendental, a table? */
+static bool is_costly(const Fuser *z, Val v)
 {
     const Node *n = func_node(z->f, v);
     const char *formula =
@@ -102,10 +103,12 @@ static bool has_transcendental(const Fuser *z, Val v)
          strstr(formula, "sin") || strstr(formula, "cos") || strstr(formula, "/") ||
          strstr(formula, "tanh") || strstr(formula, "erf") || strstr(formula, "sigmoid")))
         return true;
+    if (n->op == OP_INDEX)
+        return true;
     if (!is_inline_kind(n->op))
         return false;
     for (int i = 0; i < n->n_in; i++)
-        if (!z->g->materialised[n->in[i].id] && has_transcendental(z, n->in[i]))
+        if (!z->g->materialised[n->in[i].id] && is_costly(z, n->in[i]))
             return true;
     return false;
 }
@@ -118,8 +121,8 @@ static bool index_reads_zero(const Node *n)
     return false;
 }
 
-/* Is the value read through views and tables with places that give 0? f(0) is not 0, so such a value
- * must be in storage. */
+/* Is the value read through views and tables with places that give 0? f(0) is not 0, so such a
+ * value must be in storage. */
 static bool is_read_as_zero(const Fuser *z, Val v)
 {
     for (uint32_t i = 0; i < z->users[v.id].len; i++) {
@@ -145,7 +148,7 @@ static bool must_store_for_users(Fuser *z, Val v)
         if (user->session != n->session)
             return true;
         if (elems * SMALL_FACTOR <= shape_elems(&user->shape) && op_lowering(n->op) != LOWER_VIEW &&
-            elems > 1 && has_transcendental(z, v))
+            elems > 1 && is_costly(z, v))
             return true;
     }
     return false;
@@ -282,7 +285,8 @@ static bool may_join(const Fuser *z, const Group *g, Val v)
         return false;
     if (z->fixed[first.id] != z->fixed[v.id]) /* what depends on parameters only is prepared once */
         return false;
-    if (z->is_update[first.id] != z->is_update[v.id]) /* updates wait for readers of the old value */
+    if (z->is_update[first.id] !=
+        z->is_update[v.id]) /* updates wait for readers of the old value */
         return false;
     if (!same_space(&g->space, space_of(z->f, v)) || !takes_epilogue(z, g))
         return false;

@@ -1,6 +1,6 @@
 /* Where values lie.
  *
- * Channel axes are those that some contraction sums over or brings in from its smaller operand, and
+ * Channel axes are those that some contraction with weights sums over or brings in from them, and
  * those that a depthwise convolution shares with its kernel. A value is a volume when it has a
  * channel axis and at least two axes that some convolution slides over: it is blocked over the
  * channel axis, because expanded widths (hundreds to thousands) make rows of pixels too far apart
@@ -28,17 +28,33 @@ static void add(NameSet *s, const char *name)
         s->at[s->n++] = name;
 }
 
-static void add_channels_of_contraction(const Func *f, const Node *n, NameSet *channels)
+/* The axes a product sums over, and those that its weights bring in. Weights are the operand that
+ * depends on parameters only; a product of two activations makes no channels. */
+static void add_channels_of_contraction(const Func *f, const Node *n, const bool *fixed,
+                                        NameSet *channels)
 {
-    const Shape *a = func_shape(f, n->in[0]), *b = func_shape(f, n->in[1]);
-    const Shape *small = shape_elems(a) < shape_elems(b) || a->rank < b->rank ? a : b;
+    bool first = fixed[n->in[0].id], second = fixed[n->in[1].id];
+    if (first == second)
+        return;
+    const Shape *w = func_shape(f, n->in[first ? 0 : 1]), *x = func_shape(f, n->in[first ? 1 : 0]);
     for (int i = 0; i < n->attrs.over.n; i++)
-        if (shape_axis(a, n->attrs.over.name[i]) >= 0 && small->rank <= 3)
-            add(channels, n->attrs.over.name[i]);
-    const Shape *large = small == a ? b : a;
-    for (int i = 0; i < small->rank; i++)
-        if (small->rank <= 3 && shape_axis(large, small->name[i]) < 0)
-            add(channels, small->name[i]);
+        add(channels, n->attrs.over.name[i]);
+    for (int i = 0; i < w->rank; i++)
+        if (shape_axis(x, w->name[i]) < 0)
+            add(channels, w->name[i]);
+}
+
+/* Which values depend on parameters and states only. */
+static bool *find_fixed(Arena *arena, const Func *f)
+{
+    bool *fixed = ARENA_ARRAY(arena, bool, f->nodes.len + 1);
+    for (uint32_t id = 1; id < f->nodes.len; id++) {
+        const Node *n = &f->nodes.at[id];
+        fixed[id] = op_lowering(n->op) != LOWER_LEAF || n->op == OP_PARAM || n->op == OP_STATE;
+        for (int i = 0; i < n->n_in; i++)
+            fixed[id] &= fixed[n->in[i].id];
+    }
+    return fixed;
 }
 
 static bool slides_over(const Node *n, const char *name)
@@ -112,7 +128,7 @@ static TileLayout choose(const Func *f, Val v, int lanes, const NameSet *channel
         }
     }
     *is_volume = n_lane == 1 && n_space >= 2;
-    if (*is_volume || (n_lane == 1 && n->shape.rank == 1)) {
+    if (*is_volume || (n_lane == 1 && n->shape.rank <= 2)) {
         l.lane = lane;
         l.lanes = lanes;
         arrange(&l, order, channels, false);
@@ -144,11 +160,12 @@ Layouts layouts_choose(Arena *arena, const Func *f, int lanes)
     Layouts r = {ARENA_ARRAY(arena, TileLayout, f->nodes.len + 1),
                  ARENA_ARRAY(arena, bool, f->nodes.len + 1)};
     NameSet channels = {0}, space = {0}, order = {0};
+    const bool *fixed = find_fixed(arena, f);
 
     for (uint32_t id = 1; id < f->nodes.len; id++) {
         const Node *n = &f->nodes.at[id];
         if (n->op == OP_CONTRACT && !n->backward)
-            add_channels_of_contraction(f, n, &channels);
+            add_channels_of_contraction(f, n, fixed, &channels);
         if (n->op == OP_CONV && !n->backward)
             add_channels_of_convolution(f, n, &channels, &space);
         if (n->op == OP_RENAME && has(&channels, n->attrs.axis2))

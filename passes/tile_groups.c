@@ -286,8 +286,8 @@ static int expand(Builder *b, Val v, const Env *env)
     Val base;
     if (v.id == b->group->anchor.id) {
         inst = is_anchor_point(b, v, env) ? add_inst(b, (TileInst){.kind = INST_ACC}) : -1;
-    } else if (n->op == OP_FILL && (!b->groups->materialised[v.id] ||
-                                    b->groups->group_of[v.id] == b->group_index)) {
+    } else if (n->op == OP_FILL &&
+               (!b->groups->materialised[v.id] || b->groups->group_of[v.id] == b->group_index)) {
         inst = add_inst(b, (TileInst){.kind = INST_CONST, .number = n->attrs.k[0]});
     } else if (stored_layout(b, v, &layout, &base)) {
         TileInst load = {.kind = INST_LOAD, .tensor = add_tensor(b, &layout, base, false)};
