@@ -35,7 +35,7 @@ typedef struct Conv {
     int64_t size_k, size_n, blocks_k, blocks_n;
     Outer outer, packs; /* samples; those of their axes that w varies with */
     Flat pixels;
-    int64_t tile;                     /* pixels in registers */
+    int64_t tile;                      /* pixels in registers */
     int64_t chunk, parts, part_pixels; /* pixels of a chunk; parts of a sample and their pixels */
     Moments moments;
     int64_t packed_floats; /* of one pack */
@@ -163,8 +163,7 @@ KernelSchedule conv_schedule(const TileProgram *p, const Target *target)
     if (p->reductions.len)
         s.tasks[2] = c.blocks_n;
     s.scratch_bytes = (size_t)(x_floats(&c) + PANEL * c.chunk * c.lanes) * 4;
-    s.workspace_bytes =
-        c.moments.offset + (p->reductions.len ? moments_bytes(&c.moments) : 0);
+    s.workspace_bytes = c.moments.offset + (p->reductions.len ? moments_bytes(&c.moments) : 0);
     return s;
 }
 
@@ -178,14 +177,14 @@ static void set_mask(Code *code, Value at, int64_t size)
 /* Does every load of w give a vector of n, or the same for all? */
 static bool packs_vectors(const Code *code, int inst)
 {
-    const TileInst *in = &code->p->insts.at[inst];
-    if (in->kind == INST_LOAD)
-        return code_access(code, &code->p->tensors.at[in->tensor], in->index) !=
-               ACCESS_SCATTERED;
-    if (in->kind == INST_PRIM)
-        for (int i = 0; i < prim_arity(in->prim); i++)
-            if (!packs_vectors(code, in->arg[i]))
-                return false;
+    bool used[SPACE_MAX_INSTS];
+    space_used(code->p, inst, used);
+    for (int i = 0; i <= inst; i++) {
+        const TileInst *in = &code->p->insts.at[i];
+        if (used[i] && in->kind == INST_LOAD &&
+            code_access(code, &code->p->tensors.at[in->tensor], in->index) == ACCESS_SCATTERED)
+            return false;
+    }
     return true;
 }
 
@@ -253,11 +252,12 @@ typedef struct ConvCx {
     const Conv *c;
     Code *prologue, *epilogue;
     FlatPlace prologue_at, epilogue_at;
-    Value sample;                    /* index over outer axes */
-    Value part_first, part_last;     /* pixels of the task, half open */
-    Value first, count;              /* pixels of the chunk */
-    Value weights;                   /* packed, of this sample */
-    Value x, acc;                    /* scratch: [blocks_k][chunk][V], [PANEL][chunk][V] */
+    Value sample;                /* index over outer axes */
+    Value part_first, part_last; /* pixels of the task, half open */
+    Value first, count;          /* pixels of the chunk */
+    Value panel_block;           /* first block of the panel */
+    Value weights;               /* packed, of this sample */
+    Value x, acc;                /* scratch: [blocks_k][chunk][V], [PANEL][chunk][V] */
 } ConvCx;
 
 /* x of the chunk's pixels, prologue applied, into scratch. */
@@ -309,6 +309,27 @@ static void emit_steps(ConvCx *cx, int panel, Value w, Value x, int64_t steps, V
     }
 }
 
+/* Fetches what the same tile of the next chunk will read in a block of k. */
+static void emit_fetch_ahead(ConvCx *cx, Value block_k, Value tile)
+{
+    Emitter *e = cx->e;
+    const Conv *c = cx->c;
+    Value pixel = emit_add(e, emit_add_n(e, cx->first, c->chunk), tile);
+    bool used[SPACE_MAX_INSTS];
+    EmitIf first_panel;
+    space_used(c->p, c->x, used);
+    emit_if_begin(e, &first_panel,
+                  LLVMBuildICmp(e->builder, LLVMIntEQ, cx->panel_block, emit_i64(e, 0), ""));
+    outer_enter(cx->prologue, &c->outer, c->outer.flat.n, cx->sample);
+    code_enter(cx->prologue, c->k, emit_mul_n(e, block_k, c->lanes));
+    for (int i = 0; i <= c->x; i++)
+        if (used[i] && c->p->insts.at[i].kind == INST_LOAD)
+            flat_prefetch(cx->prologue, &c->pixels, i, pixel, c->tile);
+    code_leave(cx->prologue, c->k);
+    outer_leave(cx->prologue, &c->outer, c->outer.flat.n);
+    emit_if_end(e, &first_panel);
+}
+
 /* One tile in registers over all of k: scratch acc of panel x tile from pixel `at` of the chunk. */
 static void emit_tile(ConvCx *cx, int panel, Value w, Value at)
 {
@@ -324,6 +345,7 @@ static void emit_tile(ConvCx *cx, int panel, Value w, Value at)
     emit_loop_begin(e, &k, emit_i64(e, 0), emit_i64(e, whole), 1, n, acc);
     for (int i = 0; i < n; i++)
         acc[i] = k.carried[i];
+    emit_fetch_ahead(cx, k.index, at);
     emit_steps(cx, panel, emit_at(e, w, emit_mul_n(e, k.index, c->lanes * c->lanes)),
                emit_at(e, x, emit_mul_n(e, k.index, c->chunk * c->lanes)), c->lanes, acc);
     emit_loop_end(e, &k, acc);
@@ -382,8 +404,8 @@ static void emit_epilogue(ConvCx *cx, Value block, Value row)
     hoist_epilogue(code, c->p);
     if (m->n) {
         slot = moments_slot(e, m, e->task, block);
-        emit_if_begin(e, &start, LLVMBuildICmp(e->builder, LLVMIntEQ, cx->first,
-                                               cx->part_first, ""));
+        emit_if_begin(e, &start,
+                      LLVMBuildICmp(e->builder, LLVMIntEQ, cx->first, cx->part_first, ""));
         enter_result(cx, row, emit_i64(e, 0));
         moments_first(code, m, slot, emit_sub(e, cx->part_last, cx->part_first));
         leave_result(cx);
@@ -411,6 +433,7 @@ static void emit_panel(ConvCx *cx, int panel, Value block)
     Value w = emit_at(e, cx->weights, emit_mul_n(e, block, c->size_k * c->lanes));
     EmitLoop tile, part;
 
+    cx->panel_block = block;
     emit_loop_begin(e, &tile, emit_i64(e, 0), cx->count, c->tile, 0, NULL);
     emit_tile(cx, panel, w, tile.index);
     emit_loop_end(e, &tile, NULL);
@@ -463,10 +486,10 @@ static void emit_main(Emitter *e, const Conv *c)
     flat_hook(cx.epilogue, &cx.epilogue_at);
     cx.sample = emit_div_n(e, e->task, c->parts);
     cx.part_first = emit_mul_n(e, emit_mod_n(e, e->task, c->parts), c->part_pixels);
-    cx.part_last = emit_min(e, emit_add_n(e, cx.part_first, c->part_pixels),
-                            emit_i64(e, c->pixels.elems));
-    cx.weights = emit_at(e, e->workspace,
-                         emit_mul_n(e, pack_of_sample(e, c, cx.sample), c->packed_floats));
+    cx.part_last =
+        emit_min(e, emit_add_n(e, cx.part_first, c->part_pixels), emit_i64(e, c->pixels.elems));
+    cx.weights =
+        emit_at(e, e->workspace, emit_mul_n(e, pack_of_sample(e, c, cx.sample), c->packed_floats));
     cx.x = e->scratch;
     cx.acc = emit_at(e, e->scratch, emit_i64(e, x_floats(c)));
     emit_loop_begin(e, &chunk, cx.part_first, cx.part_last, c->chunk, 0, NULL);

@@ -33,7 +33,7 @@ typedef struct Outward {
     int64_t size_v, size_u, blocks_v, blocks_u;
     Outer samples, groups;
     Flat pixels;
-    int64_t chunk, chunks;              /* pixels of a chunk; chunks of a sample */
+    int64_t chunk, chunks;               /* pixels of a chunk; chunks of a sample */
     int64_t slots, splits, split_blocks; /* blocks of v in a split */
     int64_t slot_floats;
 } Outward;
@@ -59,16 +59,14 @@ static bool find_axes(Outward *o, const TileProgram *p, const uint32_t *needs)
 /* The load below `inst` that varies with most of the axes. */
 static int widest_load(const TileProgram *p, const uint32_t *needs, int inst, uint32_t axes)
 {
-    const TileInst *in = &p->insts.at[inst];
-    if (in->kind == INST_LOAD)
-        return inst;
+    bool used[SPACE_MAX_INSTS];
     int best = -1;
-    for (int i = 0; in->kind == INST_PRIM && i < prim_arity(in->prim); i++) {
-        int at = widest_load(p, needs, in->arg[i], axes);
-        if (at >= 0 && (best < 0 || __builtin_popcount(needs[at] & axes) >
-                                        __builtin_popcount(needs[best] & axes)))
-            best = at;
-    }
+    space_used(p, inst, used);
+    for (int i = 0; i <= inst; i++)
+        if (used[i] && p->insts.at[i].kind == INST_LOAD &&
+            (best < 0 ||
+             __builtin_popcount(needs[i] & axes) > __builtin_popcount(needs[best] & axes)))
+            best = i;
     return best;
 }
 
@@ -127,8 +125,7 @@ static bool outward_plan(Outward *o, const TileProgram *p, const Target *target)
     *o = (Outward){.p = p, .lanes = target->lanes};
     if (p->anchor != TILE_CONTRACT || !p->stores.len || p->reductions.len ||
         !space_needs(p, needs) || !find_axes(o, p, needs) ||
-        !space_stores_cover(p, space_kind(p, TILE_PARALLEL)) ||
-        !space_kind(p, TILE_REDUCE) ||
+        !space_stores_cover(p, space_kind(p, TILE_PARALLEL)) || !space_kind(p, TILE_REDUCE) ||
         (p->batch_axis >= 0 && p->axes.at[p->batch_axis].kind != TILE_REDUCE))
         return false;
     o->size_v = p->axes.at[o->v].size;
@@ -277,8 +274,7 @@ static void emit_clear(OutwardCx *cx)
 static Value slot_at(Emitter *e, const Outward *o, Value slot, Value group)
 {
     int64_t group_floats = o->slot_floats / o->groups.flat.elems;
-    Value at = emit_add(e, emit_mul_n(e, slot, o->slot_floats),
-                        emit_mul_n(e, group, group_floats));
+    Value at = emit_add(e, emit_mul_n(e, slot, o->slot_floats), emit_mul_n(e, group, group_floats));
     return emit_at(e, e->workspace, at);
 }
 
@@ -297,8 +293,8 @@ static void emit_main(Emitter *e, const Outward *o)
     emit_digits(e, e->task, 3, sizes, digit);
     cx.group = digit[0];
     cx.block_first = emit_mul_n(e, digit[1], o->split_blocks);
-    cx.block_last = emit_min(e, emit_add_n(e, cx.block_first, o->split_blocks),
-                             emit_i64(e, o->blocks_v));
+    cx.block_last =
+        emit_min(e, emit_add_n(e, cx.block_first, o->split_blocks), emit_i64(e, o->blocks_v));
     cx.sums = slot_at(e, o, digit[2], cx.group);
     cx.b_chunk = e->scratch;
     cx.a_chunk = emit_at(e, e->scratch, emit_i64(e, b_floats(o)));
@@ -310,8 +306,8 @@ static void emit_main(Emitter *e, const Outward *o)
     emit_loop_begin(e, &unit, lo, hi, 1, 0, NULL);
     cx.sample = emit_div_n(e, unit.index, o->chunks);
     cx.first = emit_mul_n(e, emit_mod_n(e, unit.index, o->chunks), o->chunk);
-    cx.count = emit_min(e, emit_sub(e, emit_i64(e, o->pixels.elems), cx.first),
-                        emit_i64(e, o->chunk));
+    cx.count =
+        emit_min(e, emit_sub(e, emit_i64(e, o->pixels.elems), cx.first), emit_i64(e, o->chunk));
     emit_operand(&cx, cx.a, &cx.a_at, o->a, o->v, cx.block_first, cx.block_last, cx.a_chunk);
     emit_operand(&cx, cx.b, &cx.b_at, o->b, o->u, emit_i64(e, 0), emit_i64(e, o->blocks_u),
                  cx.b_chunk);

@@ -20,7 +20,7 @@ typedef struct Moments {
     int channel;    /* axis */
     int64_t blocks; /* channel blocks of `lanes` */
     int lanes;
-    int64_t parts;  /* per sample */
+    int64_t parts; /* per sample */
     int n;
     int inst[MOMENTS_MAX];
     bool shifted[MOMENTS_MAX];

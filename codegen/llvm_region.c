@@ -1,9 +1,9 @@
 #include "codegen/llvm_region.h"
 
 enum {
-    ROW_BYTES = 8192,      /* a plain last dimension is cut to about this much per position */
-    SMALL_BYTES = 65536,   /* regions are cut along plain dimensions down to this */
-    LARGE_BYTES = 393216,  /* and along stencils, which costs halos, down to this */
+    ROW_BYTES = 8192,     /* a plain last dimension is cut to about this much per position */
+    SMALL_BYTES = 65536,  /* regions are cut along plain dimensions down to this */
+    LARGE_BYTES = 393216, /* and along stencils, which costs halos, down to this */
 };
 
 static int64_t floor_div(int64_t a, int64_t b)
@@ -143,8 +143,8 @@ void region_place(Emitter *e, const Region *r, Value part, RegionAt *at)
         const TileStencil *s = d->stencil;
         int64_t step = !s ? d->tile : s->transposed ? d->tile / s->stride : d->tile * s->stride;
         at->first[i] = emit_mul_n(e, digit[i], d->tile);
-        at->count[i] = emit_min(e, emit_sub(e, emit_i64(e, d->out.elems), at->first[i]),
-                                emit_i64(e, d->tile));
+        at->count[i] =
+            emit_min(e, emit_sub(e, emit_i64(e, d->out.elems), at->first[i]), emit_i64(e, d->tile));
         at->start[i] = emit_add_n(e, emit_mul_n(e, digit[i], step), d->low);
     }
 }
@@ -165,8 +165,7 @@ static void fill_zero(Fill *f, Value row, Value lo, Value hi)
     EmitLoop l;
     emit_loop_begin(e, &l, lo, hi, 1, 0, NULL);
     emit_store(e, emit_at(e, row, emit_mul_n(e, l.index, f->r->lanes)),
-               emit_zero(e, emit_vector_type(e, e->f32, f->r->lanes)),
-               4U * (unsigned)f->r->lanes);
+               emit_zero(e, emit_vector_type(e, e->f32, f->r->lanes)), 4U * (unsigned)f->r->lanes);
     emit_loop_end(e, &l, NULL);
 }
 
@@ -232,13 +231,12 @@ static void fill_dim(Fill *f, int i, Value base, Value valid)
         fill_row(f, base, valid);
         return;
     }
-    emit_loop_begin(e, &l, zero, d->stencil ? emit_i64(e, d->extent) : f->at->count[i], 1, 0,
-                    NULL);
+    emit_loop_begin(e, &l, zero, d->stencil ? emit_i64(e, d->extent) : f->at->count[i], 1, 0, NULL);
     Value in = emit_add(e, f->at->start[i], l.index), ok = valid;
     if (d->stencil) {
         Value below = emit_less(e, in, emit_i64(e, d->in.elems));
-        ok = LLVMBuildAnd(e->builder, below,
-                          LLVMBuildNot(e->builder, emit_less(e, in, zero), ""), "");
+        ok = LLVMBuildAnd(e->builder, below, LLVMBuildNot(e->builder, emit_less(e, in, zero), ""),
+                          "");
         ok = valid ? LLVMBuildAnd(e->builder, ok, valid, "") : ok;
     }
     code_enter(f->c, d->in.axis[0], in);

@@ -35,10 +35,10 @@ typedef struct Rows {
     int a, b; /* instructions */
     int m, v; /* axes */
     int64_t size_m, size_v, blocks_v, row_tasks;
-    Outer outer;    /* of columns */
-    Outer reduced;  /* k, entered like samples */
+    Outer outer;   /* of columns */
+    Outer reduced; /* k, entered like samples */
     Flat flat_k;
-    int64_t size_k; /* of the full batch */
+    int64_t size_k;             /* of the full batch */
     int64_t stride_m, stride_k; /* of a, floats */
     RowsStorage storage;
     int64_t chunk; /* of k */
@@ -66,8 +66,8 @@ static bool find_operands(Rows *r, const TileProgram *p)
     r->b = b_is_left ? p->lhs : p->rhs;
     r->a = b_is_left ? p->rhs : p->lhs;
     uint32_t of_a = needs[r->a], own = of_a & parallel;
-    if ((of_a >> r->v & 1) || p->insts.at[r->a].kind != INST_LOAD || !own ||
-        (own & (own - 1)) || (needs[r->b] & own))
+    if ((of_a >> r->v & 1) || p->insts.at[r->a].kind != INST_LOAD || !own || (own & (own - 1)) ||
+        (needs[r->b] & own))
         return false;
     r->m = __builtin_ctz(own);
     return r->m != p->batch_axis && !(space_kind(p, TILE_REDUCE) & ~of_a);
@@ -223,7 +223,7 @@ static void emit_packing(Emitter *e, const Rows *r)
 typedef struct RowsCx {
     Emitter *e;
     const Rows *r;
-    Value a;           /* where k = 0 of row 0 of the call's range lies */
+    Value a; /* where k = 0 of row 0 of the call's range lies */
     Value m_first, m_last;
     Value column_first, column_last;
     Value k_first, k_last, k_count; /* the chunk; all of k */
@@ -289,8 +289,8 @@ static Value tile_source(RowsCx *cx, Value m, int64_t *stride_m, int64_t *stride
     *stride_m = r->stride_m;
     *stride_k = r->stride_k;
     if (r->storage == SCATTERED) {
-        Value at = emit_add(e, emit_mul_n(e, m, r->stride_m),
-                            emit_mul_n(e, cx->k_first, r->stride_k));
+        Value at =
+            emit_add(e, emit_mul_n(e, m, r->stride_m), emit_mul_n(e, cx->k_first, r->stride_k));
         return emit_at(e, cx->a, at);
     }
     if (r->storage == ALONG_K) {
@@ -390,8 +390,8 @@ static void emit_epilogue(RowsCx *cx, Code *code)
         code_hoist(code, r->p->stores.at[i].inst);
     emit_loop_begin(e, &column, cx->column_first, cx->column_last, 1, 0, NULL);
     enter_column(code, r, column.index);
-    code_new_acc(code, emit_load(e, acc_at(cx, column.index, m.index), r->lanes,
-                                 4U * (unsigned)r->lanes));
+    code_new_acc(
+        code, emit_load(e, acc_at(cx, column.index, m.index), r->lanes, 4U * (unsigned)r->lanes));
     for (uint32_t i = 0; i < r->p->stores.len; i++)
         code_store(code, &r->p->stores.at[i], code_value(code, r->p->stores.at[i].inst));
     leave_column(code, r);

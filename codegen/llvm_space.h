@@ -37,6 +37,10 @@ void flat_leave(Code *c, FlatPlace *place);
 /* Stores like code_store, by the flat index where the tensor allows it. */
 void flat_store(Code *c, const FlatPlace *place, const TileStore *s, Value value);
 
+/* Fetches `n` consecutive pixels from `at` of what a load reads, where the tensor is blocked along
+ * the Code's lanes and follows the flat index; else nothing. All other axes must be entered. */
+void flat_prefetch(Code *c, const Flat *flat, int load, Value at, int64_t n);
+
 /* Outer axes: samples. The index counts from the first sample of the call's range. */
 typedef struct Outer {
     Flat flat;
@@ -56,6 +60,8 @@ void outer_tasks(const Outer *o, int64_t each, KernelSchedule *s, int phase);
 /* Per instruction the axes (bits) that it varies with, bit 31 for the anchor; false when the
  * program has more than SPACE_MAX_INSTS instructions. */
 bool space_needs(const TileProgram *p, uint32_t *needs);
+/* Marks the instructions that `inst` is made of, itself among them. */
+void space_used(const TileProgram *p, int inst, bool used[SPACE_MAX_INSTS]);
 uint32_t space_axes_of_index(const TileIndex *index, int rank);
 /* Bits of the axes of a kind. */
 uint32_t space_kind(const TileProgram *p, TileAxisKind kind);

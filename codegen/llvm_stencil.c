@@ -44,11 +44,9 @@ static bool find_channel(Stencil *s, const TileProgram *p)
     stencil_axes(p, &out, &tap, &in);
     uint32_t of_w = needs[p->rhs], channels = of_w & ~tap;
     if (space_kind(p, TILE_REDUCE) != tap || (needs[p->lhs] & (out | tap)) || !channels ||
-        (channels & (channels - 1)) ||
-        (uint32_t)__builtin_popcount(out) != p->stencils.len ||
+        (channels & (channels - 1)) || (uint32_t)__builtin_popcount(out) != p->stencils.len ||
         (uint32_t)__builtin_popcount(tap) != p->stencils.len ||
-        (uint32_t)__builtin_popcount(in) != p->stencils.len ||
-        (moments_kept_axes(p) & out))
+        (uint32_t)__builtin_popcount(in) != p->stencils.len || (moments_kept_axes(p) & out))
         return false;
     s->channel = __builtin_ctz(channels);
     return !(channels & (out | in)) && s->channel != p->batch_axis &&
@@ -109,8 +107,7 @@ KernelSchedule stencil_schedule(const TileProgram *p, const Target *target)
         schedule.tasks[1] = s.blocks;
         schedule.workspace_bytes = moments_bytes(&s.moments);
     }
-    schedule.scratch_bytes =
-        (size_t)(r->floats + (r->taps + r->dim[r->n - 1].tile) * s.lanes) * 4;
+    schedule.scratch_bytes = (size_t)(r->floats + (r->taps + r->dim[r->n - 1].tile) * s.lanes) * 4;
     return schedule;
 }
 
@@ -145,8 +142,7 @@ static void emit_taps(StencilCx *cx, Code *code)
     for (int i = 0; i < n; i++)
         code_enter(code, p->stencils.at[i].tap, digit[i]);
     emit_store(e, emit_at(e, cx->taps, emit_mul_n(e, tap.index, cx->s->lanes)),
-               emit_splat(e, code_value(code, p->rhs), cx->s->lanes),
-               4U * (unsigned)cx->s->lanes);
+               emit_splat(e, code_value(code, p->rhs), cx->s->lanes), 4U * (unsigned)cx->s->lanes);
     for (int i = n - 1; i >= 0; i--)
         code_leave(code, p->stencils.at[i].tap);
     emit_loop_end(e, &tap, NULL);
@@ -324,8 +320,8 @@ static void emit_main(Emitter *e, const Stencil *s)
     cx.taps = emit_at(e, e->scratch, emit_i64(e, r->floats));
     cx.row = emit_at(e, cx.taps, emit_i64(e, r->taps * s->lanes));
     region_place(e, r, part, &cx.at);
-    cx.slot = moments_slot(e, &s->moments, emit_add(e, emit_mul_n(e, sample, r->parts), part),
-                           block);
+    cx.slot =
+        moments_slot(e, &s->moments, emit_add(e, emit_mul_n(e, sample, r->parts), part), block);
     cx.is_first = LLVMConstInt(e->i1, 1, 0);
 
     emit_taps(&cx, code_at_block(e, s, sample, block));

@@ -1,6 +1,7 @@
 /* Weight gradient of depthwise convolutions.
  *
- *     acc[c, tap] = sum over samples and outputs of x[samples, c, in(out, tap)] * dy[samples, c, out]
+ *     acc[c, tap] = sum over samples and outputs of x[samples, c, in(out, tap)] * dy[samples, c,
+ * out]
  *
  * Phase 0, a task per sample, block of channels and tile of outputs: the tile's inputs are
  * evaluated into scratch (llvm_region.h); for each row of outputs dy is evaluated into scratch, and
@@ -28,7 +29,8 @@ static bool find_channel(StencilDw *s, const TileProgram *p)
         return false;
     for (uint32_t i = 0; i < p->stencils.len; i++) {
         const TileStencil *st = &p->stencils.at[i];
-        if (st->transposed || ((out | tap | in) >> st->out & 1) || ((out | tap | in) >> st->tap & 1))
+        if (st->transposed || ((out | tap | in) >> st->out & 1) ||
+            ((out | tap | in) >> st->tap & 1))
             return false;
         out |= 1U << st->out;
         tap |= 1U << st->tap;
@@ -46,23 +48,28 @@ static bool find_channel(StencilDw *s, const TileProgram *p)
     return space_stores_cover(p, parallel);
 }
 
-/* Position of an axis in the storage that the first load of rhs reads; -1 when absent. */
+/* The load of dy's code that varies with most axes; -1 when there is none. */
+static int widest_load(const TileProgram *p)
+{
+    uint32_t needs[SPACE_MAX_INSTS];
+    bool used[SPACE_MAX_INSTS];
+    int best = -1;
+    space_needs(p, needs);
+    space_used(p, p->rhs, used);
+    for (int i = 0; i <= p->rhs; i++)
+        if (used[i] && p->insts.at[i].kind == INST_LOAD &&
+            (best < 0 || __builtin_popcount(needs[i]) > __builtin_popcount(needs[best])))
+            best = i;
+    return best;
+}
+
+/* Position of an axis in the storage that dy is read from; -1 when absent. */
 static int order_in_dy(const TileProgram *p, int axis)
 {
-    int inst = p->rhs, best = -1;
-    const TileInst *in = &p->insts.at[inst];
-    if (in->kind != INST_LOAD) {
-        uint32_t needs[SPACE_MAX_INSTS];
-        space_needs(p, needs);
-        /* of the loads before rhs the one that varies with most axes */
-        for (int i = 0; i <= inst; i++)
-            if (p->insts.at[i].kind == INST_LOAD && !(needs[i] & ~needs[p->rhs]) &&
-                (best < 0 || __builtin_popcount(needs[i]) > __builtin_popcount(needs[best])))
-                best = i;
-        if (best < 0)
-            return -1;
-        in = &p->insts.at[best];
-    }
+    int load = widest_load(p);
+    if (load < 0)
+        return -1;
+    const TileInst *in = &p->insts.at[load];
     const TileLayout *l = &p->tensors.at[in->tensor].layout;
     for (int i = 0; i < l->shape.rank; i++)
         for (int k = 0; k < in->index[l->order[i]].n_terms; k++)
@@ -267,8 +274,7 @@ static void emit_combine(Emitter *e, const StencilDw *s)
     Value slots = emit_mul_n(e, outer_count(e, &s->outer), s->region.parts);
     Value zero = emit_zero(e, emit_vector_type(e, e->f64, s->lanes));
     emit_loop_begin(e, &slot, emit_i64(e, 0), slots, 1, 1, &zero);
-    Value at = emit_at(e, sums_at(e, s, slot.index, e->task),
-                       emit_mul_n(e, tap.index, s->lanes));
+    Value at = emit_at(e, sums_at(e, s, slot.index, e->task), emit_mul_n(e, tap.index, s->lanes));
     Value part = emit_load(e, at, s->lanes, 4U * (unsigned)s->lanes);
     Value sum = emit_fadd(e, slot.carried[0], emit_to_f64(e, part));
     emit_loop_end(e, &slot, &sum);

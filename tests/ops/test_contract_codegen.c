@@ -71,8 +71,7 @@ static TileProgram *random_conv(Arena *arena, Random *r, int lanes, int64_t *ter
     }
     const char *kept = letters(arena, "b", g, "n", pick(r, 2) ? "" : pixels);
     if (batched && pick(r, 4) == 0)
-        tile_reduce(&b, pick(r, 2) ? TILE_SUM : TILE_VARIANCE, y, kept,
-                    tile_mean_factor(&b, kept));
+        tile_reduce(&b, pick(r, 2) ? TILE_SUM : TILE_VARIANCE, y, kept, tile_mean_factor(&b, kept));
     return b.p;
 }
 
@@ -109,7 +108,8 @@ static TileProgram *random_weight_gradient(Arena *arena, Random *r, int lanes, i
     return b.p;
 }
 
-/* Plain matrices: out[m, b, g, v] = sum over k, l of a[m, k, l] c[k, l, b, g, v] in random orders */
+/* Plain matrices: out[m, b, g, v] = sum over k, l of a[m, k, l] c[k, l, b, g, v] in random orders
+ */
 static TileProgram *random_matrices(Arena *arena, Random *r, int lanes, int64_t *terms)
 {
     static const int64_t rows[] = {1, 5, 16, 40, 130, 150}, inner[] = {2, 9, 16, 17, 35};

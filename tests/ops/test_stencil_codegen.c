@@ -100,8 +100,7 @@ static TileProgram *random_stencil(Arena *arena, Random *r, int lanes, int64_t *
         tile_reduce(&b, TILE_VARIANCE, y, "c", 1);
     }
     if (batched && pick(r, 4) == 0)
-        tile_reduce(&b, pick(r, 2) ? TILE_SUM : TILE_VARIANCE, y, "bc",
-                    tile_mean_factor(&b, "bc"));
+        tile_reduce(&b, pick(r, 2) ? TILE_SUM : TILE_VARIANCE, y, "bc", tile_mean_factor(&b, "bc"));
     return b.p;
 }
 

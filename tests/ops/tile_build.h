@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 typedef struct TileBuild {
     Arena *arena;
@@ -138,10 +139,13 @@ typedef struct TileData {
 
 static inline float *tile_floats(int64_t n)
 {
-    size_t bytes = ((size_t)n * 4 + 128 + 63) / 64 * 64;
-    float *at = aligned_alloc(64, bytes);
+    bool large = n > 1 << 20;
+    size_t unit = large ? 2 << 20 : 64, bytes = ((size_t)n * 4 + 128 + unit - 1) / unit * unit;
+    float *at = aligned_alloc(unit, bytes);
     if (!at)
         abort();
+    if (large)
+        madvise(at, bytes, MADV_HUGEPAGE); /* as the runtime does */
     for (size_t i = 0; i < bytes / 4; i++)
         at[i] = NAN; /* padding holds anything */
     return at;
