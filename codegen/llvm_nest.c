@@ -184,10 +184,72 @@ static void choose_rows(Nest *nest)
     nest->rows *= nest->n_chunks;
 }
 
+/* ---- partial results ---- */
+
+/* More than this in partial results of rows is worth another order of the loops. */
+#define PARTIAL_BYTES_MAX ((double)(16 << 20))
+
+enum { LAST_ROUNDS_MAX = 2048 };
+
+unsigned nest_kept_loops(const Nest *nest, const TileReduction *r)
+{
+    unsigned bits = 0;
+
+    for (int k = 0; k < nest->n_loops; k++)
+        for (int d = 0; d < nest->p->tensors.at[r->tensor].layout.shape.rank; d++)
+            bits |= r->axis[d] == nest->loop[k].axis ? 1u << k : 0;
+    return bits;
+}
+
+/* Bytes that all rows leave for the second phase. */
+static double partial_bytes(const Nest *nest)
+{
+    double bytes = 0;
+
+    for (uint32_t i = 0; i < nest->p->reductions.len; i++) {
+        unsigned kept = nest_kept_loops(nest, &nest->p->reductions.at[i]);
+        double elems = 8;
+        bool crossed = nest->n_chunks > 1 && !(kept >> nest->n_outer & 1);
+        for (int k = 0; k < nest->n_loops; k++) {
+            bool is_kept = kept >> k & 1;
+            crossed |= k < nest->n_outer && !is_kept;
+            if (k >= nest->n_outer && is_kept)
+                elems *= (double)(k == nest->n_outer ? nest->chunk : nest->loop[k].n);
+            if (is_kept && nest->loop[k].axis == nest->lane_axis)
+                elems *= nest->lanes;
+        }
+        bytes += crossed ? elems * (double)nest->rows : 0;
+    }
+    return bytes;
+}
+
+/* Loops that results keep come first, so that a row owns its results. The innermost stays where it
+ * is, for the sake of memory, unless its results would not fit a cache. */
+static void put_kept_first(Nest *nest)
+{
+    NestLoop loop[TILE_MAX_AXES];
+    unsigned kept = 0;
+    int n = 0, first = nest->by_sample, last = nest->n_loops - 1;
+
+    for (uint32_t i = 0; i < nest->p->reductions.len; i++)
+        kept |= nest_kept_loops(nest, &nest->p->reductions.at[i]);
+    if (nest->loop[last].n > LAST_ROUNDS_MAX)
+        last = nest->n_loops;
+    for (int pass = 0; pass < 2; pass++)
+        for (int k = first; k < last && k < nest->n_loops; k++)
+            if ((kept >> k & 1) != (unsigned)pass)
+                loop[n++] = nest->loop[k];
+    memcpy(nest->loop + first, loop, (size_t)n * sizeof *loop);
+}
+
 void nest_plan(Nest *nest, const TileProgram *merged, const Target *target)
 {
     *nest = (Nest){.p = merged};
     choose_lanes(nest, target);
     order_loops(nest);
     choose_rows(nest);
+    if (partial_bytes(nest) > PARTIAL_BYTES_MAX) {
+        put_kept_first(nest);
+        choose_rows(nest);
+    }
 }

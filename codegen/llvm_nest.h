@@ -31,6 +31,8 @@ typedef struct Nest {
 /* The program with merged axes; a merged axis keeps the number of its outer part, the inner part
  * stays as an axis of size 1. */
 const TileProgram *nest_merge_axes(Arena *arena, const TileProgram *p);
+/* Loops (bits) whose axes a reduction's result has. */
+unsigned nest_kept_loops(const Nest *nest, const TileReduction *r);
 void nest_plan(Nest *nest, const TileProgram *merged, const Target *target);
 
 #endif

@@ -10,16 +10,6 @@ static int64_t round_up(int64_t n, int64_t to)
 
 /* ---- plan ---- */
 
-static unsigned kept_loops(const Nest *nest, const TileReduction *r)
-{
-    unsigned bits = 0;
-
-    for (int k = 0; k < nest->n_loops; k++)
-        for (int d = 0; d < nest->p->tensors.at[r->tensor].layout.shape.rank; d++)
-            bits |= r->axis[d] == nest->loop[k].axis ? 1u << k : 0;
-    return bits;
-}
-
 static int64_t rounds_in_row(const Nest *nest, int k)
 {
     return k == nest->n_outer ? nest->chunk : nest->loop[k].n;
@@ -40,7 +30,8 @@ static void plan_combine(const Nest *nest, Sum *s)
 
 static Sum plan_one(const Nest *nest, const TileReduction *r)
 {
-    Sum s = {.r = r, .variance = r->kind == TILE_VARIANCE, .kept = kept_loops(nest, r), .elems = 1};
+    Sum s = {
+        .r = r, .variance = r->kind == TILE_VARIANCE, .kept = nest_kept_loops(nest, r), .elems = 1};
 
     s.direct = true;
     for (int k = 0; k < nest->n_loops; k++) {

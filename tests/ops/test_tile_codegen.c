@@ -291,6 +291,31 @@ static TileProgram *random_long(Arena *arena, Dice *d, int lanes)
     return p;
 }
 
+/* Sums over samples of large tensors: partial results of samples would be too large. */
+static TileProgram *random_wide(Arena *arena, Dice *d, int lanes)
+{
+    Maker m = {.arena = arena, .dice = d, .lanes = lanes};
+    TileProgram *p = new_program(&m, 3, 1);
+    TileReduction r = {.kind = dice(d, 2) ? TILE_SUM : TILE_VARIANCE, .factor = 0.5};
+    TileTensor t = {.buffer = -1, .is_output = true};
+
+    p->session = p->batch_axis = -1;
+    p->axes.at[0].size = 40 + (int64_t)dice(d, 10);
+    p->axes.at[1].size = 5 + (int64_t)dice(d, 4);
+    p->axes.at[2].size = (dice(d, 2) ? 1000 : 36000) + (int64_t)dice(d, 100);
+    random_code(&m, false);
+    r.inst = (int)p->insts.len - 1;
+    for (int a = 1; a < 3; a++) {
+        r.axis[a - 1] = a;
+        shape_add(&t.layout.shape, axis_names[a], p->axes.at[a].size);
+    }
+    t.layout = tile_layout_plain(&t.layout.shape);
+    vec_push(arena, &p->tensors, t);
+    r.tensor = (int)p->tensors.len - 1;
+    vec_push(arena, &p->reductions, r);
+    return p;
+}
+
 /* ---- running them ---- */
 
 static void check_programs(const Target *target, TileProgram *const *programs, int n, Dice *d)
@@ -411,6 +436,7 @@ static void long_rows_are_cut_without_a_trace(void **state)
 {
     (void)state;
     check_random(random_long, 8);
+    check_random(random_wide, 3);
 }
 
 /* ---- mathematical functions ---- */
