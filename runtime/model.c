@@ -1,9 +1,9 @@
 #include "runtime/model.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "ir/base/file.h"
+#include "runtime/normal.h"
 #include "runtime/philox.h"
 #include "runtime/workers.h"
 
@@ -207,20 +207,15 @@ static void fill_chunk(void *context, int64_t chunk, void *scratch)
     const Init *init = &z->param->init;
     int64_t n = shape_elems(&z->param->shape), end = (chunk + 1) * CHUNK;
     uint64_t stream = philox_stream(z->param->name);
-    for (int64_t i = chunk * CHUNK; i < end && i < n; i += 2) {
-        double two[2];
-        Philox draw = philox_draw(z->seed, stream, (uint64_t)i / 2);
-        if (init->kind == INIT_NORMAL) {
-            philox_normals(draw, two);
-            two[0] = init->a + init->b * two[0];
-            two[1] = init->a + init->b * two[1];
-        } else {
-            two[0] = init->a + (init->b - init->a) * philox_double(draw.v[0], draw.v[1]);
-            two[1] = init->a + (init->b - init->a) * philox_double(draw.v[2], draw.v[3]);
-        }
-        z->at[i] = (float)two[0];
-        if (i + 1 < n)
-            z->at[i + 1] = (float)two[1];
+    int64_t i = chunk * CHUNK;
+    end = end < n ? end : n;
+    if (init->kind == INIT_NORMAL) {
+        normal_fill(z->seed, stream, i, end - i, (float)init->a, (float)init->b, z->at + i);
+        return;
+    }
+    for (; i < end; i++) {
+        Philox draw = philox_draw(z->seed, stream, (uint64_t)i);
+        z->at[i] = (float)(init->a + (init->b - init->a) * philox_double(draw.v[0], draw.v[1]));
     }
 }
 
