@@ -325,6 +325,7 @@ const char *run_dir_facts_text(Arena *arena, const RunFacts *facts)
     put_text(o, "model", facts->model);
     put_text(o, "model_hash", facts->model_hash);
     put_text(o, "recipe_hash", facts->recipe_hash);
+    put_text(o, "data", facts->data);
     put_text(o, "data_hash", facts->data_hash);
     put_text(o, "backend", facts->backend);
     put_text(o, "seed", arena_printf(arena, "%llu", (unsigned long long)facts->seed));

@@ -47,6 +47,7 @@ typedef struct RunFacts {
     int argc;
     char **argv;
     const char *model, *model_hash, *recipe_hash, *data_hash, *backend, *version;
+    const char *data; /* folder of recordings, absolute */
     uint64_t seed;
 } RunFacts;
 

@@ -45,10 +45,27 @@ uint32_t sampler_steps(const Sampler *s)
     return s->clips_per_epoch / s->batch;
 }
 
+/* The session that holds number `at` of all trials laid end to end. */
+static uint32_t session_of_trial(const Sampler *s, uint64_t at)
+{
+    uint32_t m = 0;
+    while (m + 1 < s->n_sessions && at >= s->sessions[m].n_trials)
+        at -= s->sessions[m++].n_trials;
+    return m;
+}
+
 void sampler_order(const Sampler *s, uint32_t epoch, uint32_t *order)
 {
     uint64_t stream = philox_stream("sampler.order") + epoch;
     philox_permutation(s->seed, stream, s->clips_per_epoch, order);
+    if (s->by_trials) {
+        uint64_t all = 0;
+        for (uint32_t m = 0; m < s->n_sessions; m++)
+            all += s->sessions[m].n_trials;
+        for (uint32_t i = 0; i < s->clips_per_epoch; i++)
+            order[i] = session_of_trial(s, order[i] * all / s->clips_per_epoch);
+        return;
+    }
     for (uint32_t i = 0; i < s->clips_per_epoch; i++) /* item [E/S m, E/S (m+1)) is session m's */
         order[i] = (uint32_t)((uint64_t)order[i] * s->n_sessions / s->clips_per_epoch);
 }

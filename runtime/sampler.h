@@ -1,7 +1,8 @@
 /* Which clips make a batch: a pure function of (seed, epoch, step, slot), so that a run can be
  * resumed anywhere and does not depend on threads.
  *
- * An epoch has `clips_per_epoch` items, an equal share per session, permuted afresh and cut into
+ * An epoch has `clips_per_epoch` items, an equal share per session (`by_trials`: a share in
+ * proportion to its trials), permuted afresh and cut into
  * batches (a remainder is left out). Per clip: trial uniform over the session's trials, last frame
  * uniform over {span - 1 .. valid - 1}; trials shorter than the window are drawn again. With
  * probability `mix_chance` a partner of the same session is drawn by the same rule and a CutMix
@@ -28,6 +29,7 @@ typedef struct Sampler {
     ClipShape clip;
     const SamplerSession *sessions; /* the caller's, as long as the sampler is used */
     uint32_t n_sessions;
+    bool by_trials;
 } Sampler;
 
 typedef struct Clip {

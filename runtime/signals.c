@@ -147,3 +147,8 @@ void signals_request_stop(void)
 {
     stop_signal = SIGTERM;
 }
+
+void signals_forget_stop(void)
+{
+    stop_signal = 0;
+}

@@ -17,6 +17,8 @@ bool signals_stop_requested(void);
 int signals_exit_code(void);
 /* As if SIGTERM had come; for tests and for embedding programs. */
 void signals_request_stop(void);
+/* After an orderly stop, before the next job of the same process. */
+void signals_forget_stop(void);
 
 /* Lets the SIGBUS message name the file. `path` is copied (shortened when long). At most 1024 maps
  * are known at a time; more are harmless, they just stay nameless. */
