@@ -9,7 +9,7 @@
 enum { BLOCKS = 256 }; /* Philox blocks per turn: 1024 numbers */
 
 #if defined(__x86_64__) && defined(__GNUC__)
-#define VECTORISED __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
+#define VECTORISED __attribute__((target_clones("avx512f", "avx2", "default")))
 #if defined(__clang__)
 #undef VECTORISED
 #define VECTORISED
