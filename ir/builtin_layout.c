@@ -20,8 +20,7 @@ static bool has_axis(OpCall *c, const AxisArg *a)
     return false;
 }
 
-/* The published rule: ratio and product in float32. */
-static int32_t nearest(int64_t i, int64_t source, int64_t target)
+int32_t resize_nearest(int64_t i, int64_t source, int64_t target)
 {
     float ratio = (float)source / (float)target;
     float at = (float)i * ratio;
@@ -43,7 +42,7 @@ Val emit_resize(OpCall *c)
             return VAL_NONE;
         int32_t *table = ARENA_ARRAY(c->el->arena, int32_t, (size_t)a->size);
         for (int64_t k = 0; k < a->size; k++)
-            table[k] = nearest(k, op_axis_size(c, a->axis), a->size);
+            table[k] = resize_nearest(k, op_axis_size(c, a->axis), a->size);
         x = through_table(c, x, a->axis, table, a->size);
     }
     return x;

@@ -84,6 +84,10 @@ const NameMap *names_find(const Elaborated *e, const char *map);
 const char *names_map(Arena *arena, const Module *m, const NameMap *map, const char *theirs);
 const char *names_unmap(Arena *arena, const Module *m, const NameMap *map, const char *ours);
 
+/* What `resize(by: nearest)` reads for target i of an axis: floor(i source / target), ratio and
+ * product in float32 as published. */
+int32_t resize_nearest(int64_t i, int64_t source, int64_t target);
+
 /* Every op of the language: name, arguments, defaults, one sentence. The table of
  * docs/language.md. */
 void elaborate_print_ops(Text *out);
