@@ -13,7 +13,8 @@ static const Builtin builtins[] = {
      .needs_label = true},
     {"conv", emit_conv,
      "cross-correlation over the kernel's axes, padded to keep the size unless `pad` says "
-     "otherwise; weight [out, in / groups, taps..], an axis of size 1 left out; bias [out]",
+     "otherwise; weight [out, in / groups, taps..], without in where every group has one channel; "
+     "bias [out]",
      .arg = {{"out", ARG_SIZES, ""},
              {"kernel", ARG_STEPS, GIVEN},
              {"stride", ARG_STEPS, ""},
@@ -339,16 +340,6 @@ static bool bind_item(OpCall *c, const Item *it, int *next)
     return bind(c, at, it->value);
 }
 
-/* Would this many elements be beyond anything that can run? */
-static bool is_too_large(const Shape *s)
-{
-    int64_t n = 1;
-    for (int i = 0; i < s->rank; i++)
-        if (__builtin_mul_overflow(n, s->size[i], &n) || n > (int64_t)1 << 40)
-            return true;
-    return false;
-}
-
 Value builtin_call(Elaborator *el, const Builtin *def, const Expr *call, Val x, bool first_is_item)
 {
     OpCall c = {.el = el, .def = def, .span = call->span, .x = x};
@@ -372,9 +363,6 @@ Value builtin_call(Elaborator *el, const Builtin *def, const Expr *call, Val x, 
         c.label = el_label(el, label, def->name);
     el->func->span = c.span;
     Val y = def->emit(&c);
-    if (y.id && is_too_large(func_shape(el->func, y)))
-        return el_error(el, DIAG_E0004, c.span, "a tensor of more than 2^40 elements: %s",
-                        el_shape_text(el, func_shape(el->func, y)));
     if (label && c.label != el->path)
         el_probe(el, c.label, y);
     return y.id ? (Value){.kind = VALUE_TENSOR, .val = y} : VALUE_BAD;

@@ -1,8 +1,9 @@
 /* dense and conv: products with weights.
  *
- * Weights keep the order of published checkpoints, [out, in / groups, taps..], with axes of size 1
- * left out. Groups are views: out splits into (group, each), the input axis into (group, in), the
- * product sums over `in` and keeps the group as a batch axis, and (group, each) merge again. */
+ * Weights keep the order of published checkpoints, [out, in / groups, taps..]; conv leaves the
+ * input axis out when every group has one channel. Groups are views: out splits into (group, each),
+ * the input axis into (group, in), the product sums over `in` and keeps the group as a batch axis,
+ * and (group, each) merge again. */
 #include "ir/builtin.h"
 
 /* Axis names of one product. The IR wants every role to have a name of its own. */
@@ -40,7 +41,6 @@ static bool plan(OpCall *c, const Arg *out, const char *from, const Arg *groups,
                  (long long)p->n_from, (long long)p->n_out);
         return false;
     }
-    p->is_depthwise = p->groups > 1 && p->groups == p->n_from;
     return true;
 }
 
@@ -149,8 +149,6 @@ Val emit_dense(OpCall *c)
     Val x = c->x, w = make_weight(c, &p, NULL), y;
     AxisList over = {.n = 1, .name = {p.in}}, order = result_axes(c, &p);
     split_roles(c, &p, &x, &w);
-    if (p.is_depthwise)
-        over.n = 0;
     y = join_groups(c, &p, func_contract(c->el->func, x, w, &over, &order));
     return c->arg[3].truth ? add_bias(c, &p, y) : y;
 }
@@ -220,6 +218,7 @@ Val emit_conv(OpCall *c)
     if (!axis || !fits_rank(c) || !make_stencils(c, &a) ||
         !plan(c, &c->arg[0], axis, &c->arg[4], &p))
         return VAL_NONE;
+    p.is_depthwise = p.groups > 1 && p.groups == p.n_from;
     Val x = c->x, w = make_weight(c, &p, &c->arg[1]), y;
     if (p.is_depthwise && p.n_out == p.n_from && p.out == p.from) {
         const Shape *s = op_shape_of(c);

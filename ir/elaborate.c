@@ -432,6 +432,7 @@ static void build(Elaborator *el, const char *name, const Plan *p, Value *argume
         if (d->formals.at[i].type->kind != TYPE_TENSOR)
             continue;
         const char *input = is_first ? "clip" : d->formals.at[i].name;
+        el->func->span = d->formals.at[i].span;
         Val v = func_input(el->func, input, &p->tensors[i]);
         arguments[i] = (Value){.kind = VALUE_TENSOR, .span = d->formals.at[i].span, .val = v};
         is_first = false;

@@ -473,7 +473,10 @@ bool el_int(Elaborator *el, const Expr *e, const char *what, int64_t *out)
 static int64_t bad_size(Elaborator *el, const Expr *e, const char *axis, const Value *v)
 {
     Text size = {.arena = el->arena};
-    value_print(&size, v);
+    if (v->den > 1)
+        text_printf(&size, "%lld/%lld", (long long)v->num, (long long)v->den);
+    else
+        value_print(&size, v);
     el_error(el, DIAG_E0220, e->span, "the size of axis '%s' would be %s, %s", axis,
              text_str(&size),
              v->den != 1         ? "not a whole number"

@@ -72,7 +72,7 @@ static void tell(Elaborator *el, const Place *p)
         diag_note(el->diags, p->span, "while building %s", p->name);
         break;
     case PLACE_CALL:
-        diag_note(el->diags, p->span, "while building this %s", p->name);
+        diag_note(el->diags, p->span, "in this call of '%s'", p->name);
         break;
     case PLACE_LOOP:
         print_turn(&turn, p->target, p->turn);
