@@ -13,7 +13,6 @@ typedef struct Verb {
 
 #pragma weak verb_run
 #pragma weak verb_verify
-#pragma weak verb_bench
 
 static const Verb VERBS[] = {
     {"compile", "check a model, say what it costs, show every stage, write a package",
