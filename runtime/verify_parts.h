@@ -1,0 +1,127 @@
+/* What the files of verify share: the case being verified, its tensors, its rows, and the subject,
+ * which is either an engine or the reference evaluator. Private to runtime/verify*.c. */
+#ifndef NPC_RUNTIME_VERIFY_PARTS_H
+#define NPC_RUNTIME_VERIFY_PARTS_H
+
+#include <jansson.h>
+
+#include "ir/eval.h"
+#include "runtime/model.h"
+#include "runtime/safetensors.h"
+#include "runtime/verify.h"
+
+typedef struct Subject Subject;
+
+typedef struct VerifyCase {
+    const VerifyOptions *options;
+    const char *model_path, *path;
+    Safetensors file;
+    VerifyReport *report;
+    Arena *arena;     /* the report's */
+    Map used;         /* names of the tensors that were read */
+    Subject *subject; /* open, in the arena; closed with the case */
+    json_t *json;     /* parsed metadata, an array; released with the case */
+} VerifyCase;
+
+/* The reference is held to this; also what is computed on the host in float64. */
+#define VERIFY_TIGHT 1e-6
+
+/* Tolerances of the page next to the goldens. */
+#define VERIFY_OUTPUTS 2e-5
+#define VERIFY_LOSS 1e-5
+#define VERIFY_GRADIENTS 3e-4
+#define VERIFY_STATISTICS 5e-6
+#define VERIFY_PARAMETERS 1e-5
+
+Status verify_model_case(VerifyCase *c, Err *err);
+Status verify_ops_case(VerifyCase *c, Err *err);
+
+/* ---- tensors of the file: verify.c ---- */
+
+/* NULL when absent; marks it as used. */
+const SafetensorsEntry *verify_find(VerifyCase *c, const char *name);
+/* All elements as float64; `rank` sizes, of which -1 fits any. Missing or of another shape:
+ * NPC_ERR_INPUT naming the tensor. */
+Status verify_read(VerifyCase *c, const char *name, int rank, const int64_t *size, double **out,
+                   Err *err);
+/* The same in float32. */
+Status verify_read_floats(VerifyCase *c, const char *name, int rank, const int64_t *size,
+                          float **out, Err *err);
+int64_t verify_size(const SafetensorsEntry *e, int axis);
+/* Metadata as JSON; borrowed. */
+Status verify_meta(VerifyCase *c, const char *key, json_t **out, Err *err);
+
+__attribute__((format(printf, 2, 3))) const char *verify_name(VerifyCase *c, const char *fmt, ...);
+
+/* ---- rows: verify.c ---- */
+
+/* Tolerances are tightened when the reference is what is verified. */
+VerifyRow verify_row(const VerifyCase *c, const char *quantity, double tolerance);
+/* One more tensor: got against want, n elements. */
+void verify_compare(VerifyRow *row, const char *tensor, const double *got, const double *want,
+                    int64_t n);
+/* The same with a scale of its own instead of max |want|. */
+void verify_compare_scaled(VerifyRow *row, const char *tensor, const double *got,
+                           const double *want, int64_t n, double scale);
+/* Rows without a tensor are left out. */
+void verify_push(VerifyCase *c, VerifyRow row);
+/* Reads the tensor, which must hold n elements, and compares. */
+Status verify_against(VerifyCase *c, VerifyRow *row, const char *tensor, const double *got,
+                      int64_t n, Err *err);
+double *verify_widened(VerifyCase *c, const float *x, int64_t n);
+
+/* ---- recorded arrays: verify_assemble.c ---- */
+
+typedef struct RecordedArrays {
+    const float *video;            /* [rows columns frames] */
+    const float *behavior, *pupil; /* [2 frames] */
+    int64_t rows, columns, frames;
+    int64_t height, width; /* of the input */
+} RecordedArrays;
+
+/* x [5 frames height width] */
+Status verify_assemble(VerifyCase *c, const RecordedArrays *r, float *x, Err *err);
+
+/* ---- the subject: verify_subject.c ---- */
+
+struct Subject {
+    const VerifyOptions *options;
+    Arena arena; /* values; of a hand-built module everything */
+    Names names;
+    Diags diags;
+    Module *module;
+    PassOptions passes;
+    Target target;
+    Model *model; /* owns module and engine, or NULL: hand-built */
+    Engine *engine;
+    VEC(const Func *) programs;
+    Map inputs, tensors; /* reference: name -> double * */
+    Arena run;           /* reference: values of the last run */
+    EvalTensor *values;
+    int last;
+};
+
+/* Opens the model at the options' sizes. */
+Status subject_open_model(Subject *s, const VerifyOptions *o, const ModelOptions *model, Err *err);
+/* An empty module, to be filled before subject_add. */
+Status subject_open_module(Subject *s, const VerifyOptions *o, Err *err);
+void subject_close(Subject *s);
+
+Status subject_add(Subject *s, ProgramKind kind, int *program, Err *err);
+Status subject_ready(Subject *s, Err *err);
+
+/* Shape of an input or random mask of the program and its drop rate (0 for inputs); NULL when it
+ * has none of that name. */
+const Node *subject_find_input(const Subject *s, int program, const char *name);
+void subject_input(Subject *s, int program, const char *name, const double *values);
+void subject_tensor(Subject *s, const char *name, const double *values);
+Status subject_run(Subject *s, int program, const SampleRange *ranges, Err *err);
+/* NULL when the program has no such result. */
+const Shape *subject_result(const Subject *s, int program, ResultRole role, const char *name);
+/* Of the last run; the result exists. */
+Status subject_read(Subject *s, int program, ResultRole role, const char *name, double *out,
+                    Err *err);
+/* A parameter or state as it is now. */
+void subject_read_tensor(Subject *s, const char *name, double *out);
+
+#endif
