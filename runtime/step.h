@@ -15,7 +15,6 @@ typedef struct Teacher {
     Model *model;
     int program;
     float *input, *prediction; /* of the largest session */
-    int *session;              /* [n] number of the student's session in the teacher */
     double ratio;
 } Teacher;
 

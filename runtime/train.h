@@ -6,12 +6,13 @@
 
 #include "runtime/model.h"
 #include "runtime/progress.h"
+#include "runtime/run_dir.h"
 
 /* How and where programs run; shared by training, prediction and scoring. */
 typedef struct RunMachine {
-    int threads;      /* 0: one per core */
-    uint32_t workers; /* that read data; 0: 2 */
-    const char *cpu;
+    int threads;                               /* 0: one per core */
+    uint32_t workers;                          /* that read data; 0: 2 */
+    const char *cpu, *cache_folder, *disabled; /* as in ModelOptions */
     FuseLevel fuse;
     RecomputeMode recompute;
     bool interpret, no_cache;
@@ -45,6 +46,8 @@ typedef struct TrainResult {
  * the disk is full or read-only; the checkpoints are as they were. */
 Status train_run(const TrainOptions *o, TrainResult *out, Err *err);
 
+/* The folder of recordings that run.json names. */
+Status run_data_folder(const RunDir *run, Arena *arena, const char **out, Err *err);
 /* Options of a model on this machine; `path`: its .nm file. */
 ModelOptions machine_model_options(const RunMachine *m, const char *path);
 

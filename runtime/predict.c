@@ -1,0 +1,287 @@
+#include "runtime/predict.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "runtime/blend.h"
+#include "runtime/dataset.h"
+#include "runtime/npy_write.h"
+#include "runtime/run_dir.h"
+#include "runtime/signals.h"
+
+/* ---- one trial ---- */
+
+static uint32_t most_neurons(const Module *m)
+{
+    int64_t most = 0;
+    for (uint32_t i = 0; i < m->sessions.len; i++)
+        most = m->sessions.at[i].neurons > most ? m->sessions.at[i].neurons : most;
+    return (uint32_t)most;
+}
+
+Status predictor_open(Predictor *p, Arena *arena, Model *m, int program, const ClipShape *clip,
+                      RecipeBlend blend, uint32_t longest, Err *err)
+{
+    const Shape *in = dataset_input_shape(m->module, "clip");
+    uint32_t most = most_neurons(m->module);
+    *p = (Predictor){.engine = m->engine,
+                     .program = program,
+                     .module = m->module,
+                     .clip = *clip,
+                     .batch = (uint32_t)in->size[shape_axis(in, "b")],
+                     .longest = longest,
+                     .input = engine_input(m->engine, program, "clip"),
+                     .ranges = ARENA_ARRAY(arena, SampleRange, m->module->sessions.len + 1)};
+    if (!p->input)
+        return err_set(err, NPC_ERR_INTERNAL, "the evaluation program has no input");
+    p->frames = ARENA_ARRAY(arena, float, clip_input_elems(clip) / clip->size * longest + 1);
+    p->window = ARENA_ARRAY(arena, float, p->batch *clip_target_elems(clip, most) + 1);
+    if (blend == RECIPE_BLEND_RAMP) { /* later outputs of a window have seen more of the past */
+        p->weight = ARENA_ARRAY(arena, double, clip->size);
+        for (uint32_t i = 0; i < clip->size; i++)
+            p->weight[i] = (double)(i + 1) / clip->size;
+    }
+    return NPC_OK;
+}
+
+/* Cuts the window ending at `end` out of the trial's frames [c length h w]. */
+static void cut_window(const Predictor *p, uint32_t length, uint32_t end, float *x)
+{
+    const ClipShape *s = &p->clip;
+    size_t plane = (size_t)s->height * s->width;
+    uint32_t first = end - (clip_span(s) - 1);
+    for (uint32_t c = 0; c < clip_channels(s); c++)
+        for (uint32_t i = 0; i < s->size; i++, x += plane)
+            memcpy(x, p->frames + ((size_t)c * length + first + (size_t)i * s->step) * plane,
+                   plane * sizeof *x);
+}
+
+static void weigh(const Predictor *p, float *window, uint32_t neurons)
+{
+    for (uint32_t k = 0; p->weight && k < neurons; k++)
+        for (uint32_t i = 0; i < p->clip.size; i++)
+            window[(size_t)k * p->clip.size + i] *= (float)p->weight[i];
+}
+
+/* sum / sum of weights */
+static void finish(const Predictor *p, const Blend *b, float *out)
+{
+    if (!p->weight) {
+        blend_finish(b, out);
+        return;
+    }
+    for (uint32_t t = 0; t < b->length; t++) {
+        double sum = 0;
+        for (uint32_t i = 0; i < b->size; i++) {
+            uint32_t end = t + (b->size - 1 - i) * b->step;
+            if (end >= blend_first_end(b) && end < b->length)
+                sum += p->weight[i];
+        }
+        for (uint32_t k = 0; k < b->n_neurons && sum > 0; k++)
+            out[(size_t)k * b->length + t] /= (float)sum;
+    }
+}
+
+Status predictor_trial(Predictor *p, uint32_t session, const TrialMap *map, float *out, Err *err)
+{
+    uint32_t n = (uint32_t)p->module->sessions.at[session].neurons;
+    Blend blend = {map->valid, p->clip.size, p->clip.step, n};
+    uint32_t n_windows = blend_windows(&blend), first = blend_first_end(&blend);
+    size_t elems = clip_input_elems(&p->clip), n_out = clip_target_elems(&p->clip, n);
+    if (map->valid > p->longest)
+        return err_set(err, NPC_ERR_INTERNAL, "a trial of %u frames, room for %u", map->valid,
+                       p->longest);
+    memset(out, 0, (size_t)n * map->valid * sizeof *out);
+    if (!n_windows)
+        return NPC_OK;
+    NPC_TRY(clip_frames(map, &p->clip, 0, map->valid, p->frames, err));
+    for (uint32_t at = 0; at < n_windows; at += p->batch) {
+        uint32_t here = n_windows - at < p->batch ? n_windows - at : p->batch;
+        for (uint32_t i = 0; i < here; i++)
+            cut_window(p, map->valid, first + at + i, p->input + i * elems);
+        for (uint32_t m = 0; m < p->module->sessions.len; m++)
+            p->ranges[m] = (SampleRange){0, m == session ? here : 0};
+        engine_run(p->engine, p->program, p->ranges);
+        engine_read(p->engine, p->program, RESULT_OUTPUT, p->module->sessions.at[session].name,
+                    p->window);
+        for (uint32_t i = 0; i < here; i++) {
+            weigh(p, p->window + i * n_out, n);
+            blend_add(&blend, out, p->window + i * n_out, first + at + i);
+        }
+    }
+    finish(p, &blend, out);
+    return NPC_OK;
+}
+
+/* ---- a run directory ---- */
+
+typedef struct Predict {
+    const PredictOptions *o;
+    FILE *out;
+    Arena arena;
+    RunDir dir;
+    Model *model;
+    Dataset data;
+    ClipShape clip;
+    Predictor predictor;
+    Progress progress;
+    uint64_t done, total; /* trials */
+    uint32_t n_short;
+    unsigned tiers;
+    float *trial; /* [neurons longest] */
+} Predict;
+
+static void note(void *user, const char *text)
+{
+    Predict *p = user;
+    progress_note(&p->progress, "%s", text);
+}
+
+static Status open_model(Predict *p, int *program, Err *err)
+{
+    const PredictOptions *o = p->o;
+    char path[4096];
+    NPC_TRY(run_dir_path(&p->dir, "model.nm", path, sizeof path, err));
+    ModelOptions m = machine_model_options(&o->machine, arena_strdup(&p->arena, path));
+    m.batch = o->batch;
+    NPC_TRY(model_open(&p->model, &m, err));
+    const Recipe *r = &p->model->info.recipe;
+    const Shape *in = dataset_input_shape(p->model->module, "clip");
+    int t = in ? shape_axis(in, "t") : -1;
+    if (t >= 0 && in->size[t] != r->predict_frames) { /* longer windows than in training */
+        AxisSize *bind = ARENA_NEW(&p->arena, AxisSize);
+        *bind = (AxisSize){"t", r->predict_frames};
+        m.bind = bind;
+        m.n_bind = 1;
+        model_close(p->model);
+        p->model = NULL;
+        NPC_TRY(model_open(&p->model, &m, err));
+    }
+    return model_add(p->model, PROGRAM_EVAL, program, err);
+}
+
+static Status load_weights(Predict *p, Err *err)
+{
+    char *text;
+    size_t len;
+    uint64_t step;
+    NPC_TRY(run_dir_get(&p->dir, &p->arena, "model.nm", 16u << 20, &text, &len, err));
+    return weights_load(p->model, p->dir.path, p->o->weights, text_hash(&p->arena, text), &step,
+                        note, p, err);
+}
+
+/* Trials to predict, and the frames of the longest. */
+static uint32_t count_trials(Predict *p)
+{
+    uint32_t longest = 0;
+    for (uint32_t m = 0; m < p->data.n; m++)
+        for (uint32_t i = 0; p->data.recording[m] && i < p->data.recording[m]->n_trials; i++) {
+            const Trial *t = &p->data.recording[m]->trials[i];
+            if (t->tier == TIER_NONE || !(p->tiers & TIER_BIT(t->tier)))
+                continue;
+            p->total++;
+            longest = t->frames > longest ? t->frames : longest;
+        }
+    return longest;
+}
+
+static Status prepare(Predict *p, Err *err)
+{
+    const PredictOptions *o = p->o;
+    int program;
+    NPC_TRY(run_dir_open(&p->dir, o->run_dir, RUN_DIR_WRITE, err));
+    NPC_TRY(open_model(p, &program, err));
+    const Recipe *r = &p->model->info.recipe;
+    const char *data = o->data;
+    if (!data)
+        NPC_TRY(run_data_folder(&p->dir, &p->arena, &data, err));
+    NPC_TRY(dataset_match(&p->data, &p->arena, data, p->model->module->sessions.at,
+                          p->model->module->sessions.len, false, err));
+    NPC_TRY(dataset_clip_shape(&p->data, p->model->module, r, r->predict_frames, r->predict_every,
+                               &p->clip, err));
+    uint32_t longest = count_trials(p);
+    if (!p->total)
+        return err_set(err, NPC_ERR_INPUT, "%s: no trial of the tiers asked for", data);
+    NPC_TRY(model_ready(p->model, err));
+    NPC_TRY(load_weights(p, err));
+    p->trial = ARENA_ARRAY(&p->arena, float, (size_t)most_neurons(p->model->module) * longest + 1);
+    return predictor_open(&p->predictor, &p->arena, p->model, program, &p->clip, r->predict_blend,
+                          longest, err);
+}
+
+static Status predict_trial(Predict *p, uint32_t session, uint32_t trial, const char *folder,
+                            Err *err)
+{
+    const Recording *r = p->data.recording[session];
+    char path[4300];
+    TrialMap map;
+    NPC_TRY(trial_map(&map, r, trial, err));
+    Status s = predictor_trial(&p->predictor, session, &map, p->trial, err);
+    size_t shape[2] = {r->n_neurons, map.valid};
+    snprintf(path, sizeof path, "%s/%u.npy", folder, trial);
+    if (s == NPC_OK)
+        s = npy_write(path, NPY_WRITE_F4, p->trial, shape, 2, err);
+    p->n_short += map.valid < clip_span(&p->clip);
+    if (map.valid < clip_span(&p->clip))
+        progress_note(&p->progress,
+                      "%s: trial %u has %u frames, a window needs %u: its prediction is zero",
+                      r->name, trial, map.valid, clip_span(&p->clip));
+    trial_unmap(&map);
+    return s;
+}
+
+static Status predict_tier(Predict *p, uint32_t session, Tier tier, Err *err)
+{
+    const Recording *r = p->data.recording[session];
+    uint32_t *trials, n = recording_trials(r, TIER_BIT(tier), &p->arena, &trials);
+    char name[3072], folder[4096];
+    if (!n)
+        return NPC_OK;
+    snprintf(name, sizeof name, "predictions/%s/%s", r->name, tier_name(tier));
+    NPC_TRY(run_dir_path(&p->dir, name, folder, sizeof folder, err));
+    NPC_TRY(file_make_folder(folder, err));
+    for (uint32_t i = 0; i < n; i++) {
+        if (signals_stop_requested())
+            return err_set(err, NPC_ERR_FAILED, "stopped after %llu of %llu trials",
+                           (unsigned long long)p->done, (unsigned long long)p->total);
+        NPC_TRY(predict_trial(p, session, trials[i], folder, err));
+        ProgressState state = {.stage = "predict", .step = ++p->done, .loss = NAN, .score = NAN};
+        progress_update(&p->progress, &state);
+    }
+    return NPC_OK;
+}
+
+static Status predict(Predict *p, Err *err)
+{
+    NPC_TRY(prepare(p, err));
+    progress_close(&p->progress);
+    progress_open(&p->progress, p->out, p->o->machine.progress, p->total);
+    for (uint32_t m = 0; m < p->data.n; m++)
+        for (Tier t = TIER_TRAIN; p->data.recording[m] && t < TIER_COUNT; t++)
+            if (p->tiers & TIER_BIT(t))
+                NPC_TRY(predict_tier(p, m, t, err));
+    progress_note(&p->progress, "%s/predictions: %llu trials predicted", p->dir.path,
+                  (unsigned long long)p->done);
+    return NPC_OK;
+}
+
+Status predict_run(const PredictOptions *o, Err *err)
+{
+    Predict p = {.o = o,
+                 .out = o->machine.out ? o->machine.out : stderr,
+                 .dir = {.lock_fd = -1},
+                 .tiers = o->tiers ? o->tiers : TIERS_LABELLED_IF_RELEASED};
+    jmp_buf exhausted;
+    Status s;
+    progress_open(&p.progress, p.out, o->machine.progress, 1);
+    p.arena.exhausted = &exhausted;
+    if (setjmp(exhausted))
+        s = err_set(err, NPC_ERR_MEMORY, "%s: not enough memory to predict", o->run_dir);
+    else
+        s = predict(&p, err);
+    progress_close(&p.progress);
+    model_close(p.model);
+    run_dir_close(&p.dir);
+    arena_free(&p.arena);
+    return s;
+}

@@ -1,0 +1,258 @@
+#include "runtime/step.h"
+
+#include <math.h>
+
+#include "runtime/dataset.h"
+#include "runtime/distill.h"
+
+Status stepper_add(Stepper *s, Model *m, Err *err)
+{
+    *s = (Stepper){.recipe = &m->info.recipe, .update = -1, .average = -1};
+    s->chunks = (uint32_t)(s->recipe->accumulate > 1 ? s->recipe->accumulate : 1);
+    NPC_TRY(model_add(m, s->chunks > 1 ? PROGRAM_ACCUMULATE : PROGRAM_STEP, &s->program, err));
+    if (s->chunks > 1)
+        NPC_TRY(model_add(m, PROGRAM_UPDATE, &s->update, err));
+    if (s->recipe->ema > 0)
+        NPC_TRY(model_add(m, PROGRAM_AVERAGE, &s->average, err));
+    return NPC_OK;
+}
+
+static float *input_of(const Stepper *s, Arena *arena, int program, const char *what, int session)
+{
+    const char *name =
+        session < 0 ? what : arena_printf(arena, "%s/%s", what, s->sessions[session].name);
+    return engine_input(s->engine, program, name);
+}
+
+static void find_inputs(const Stepper *s, Arena *arena, int program, StepInputs *in)
+{
+    uint32_t n = s->n_sessions;
+    *in = (StepInputs){.clip = input_of(s, arena, program, "clip", -1),
+                       .target = ARENA_ARRAY(arena, float *, n + 1),
+                       .share = ARENA_ARRAY(arena, float *, n + 1),
+                       .rate = input_of(s, arena, program, "rate", -1),
+                       .bias1 = input_of(s, arena, program, "bias1", -1),
+                       .bias2 = input_of(s, arena, program, "bias2", -1),
+                       .bias1_of = ARENA_ARRAY(arena, float *, n + 1),
+                       .bias2_of = ARENA_ARRAY(arena, float *, n + 1)};
+    for (uint32_t i = 0; i < n; i++) {
+        in->target[i] = input_of(s, arena, program, "target", (int)i);
+        in->share[i] = input_of(s, arena, program, "share", (int)i);
+        in->bias1_of[i] = input_of(s, arena, program, "bias1", (int)i);
+        in->bias2_of[i] = input_of(s, arena, program, "bias2", (int)i);
+    }
+}
+
+static void find_sums(Stepper *s, Arena *arena, const Module *module)
+{
+    s->sums = ARENA_ARRAY(arena, float *, module->params.len + 1);
+    s->sum_elems = ARENA_ARRAY(arena, size_t, module->params.len + 1);
+    for (uint32_t i = 0; i < module->params.len; i++) {
+        const Param *p = &module->params.at[i];
+        if (strncmp(p->name, "grad/", 5))
+            continue;
+        s->sums[s->n_sums] = engine_tensor(s->engine, p->name);
+        s->sum_elems[s->n_sums++] = (size_t)shape_elems(&p->shape);
+    }
+}
+
+Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip, Err *err)
+{
+    const Shape *in = dataset_input_shape(m->module, "clip");
+    s->engine = m->engine;
+    s->clip = *clip;
+    s->sessions = m->module->sessions.at;
+    s->n_sessions = m->module->sessions.len;
+    s->batch = (uint32_t)in->size[shape_axis(in, "b")];
+    find_inputs(s, arena, s->program, &s->in);
+    if (s->update >= 0)
+        find_inputs(s, arena, s->update, &s->in_update);
+    bool ok = s->in.clip != NULL;
+    for (uint32_t i = 0; i < s->n_sessions; i++)
+        ok &= s->in.target[i] && s->in.share[i];
+    if (!ok || (int64_t)s->batch * s->chunks != s->recipe->batch)
+        return err_set(err, NPC_ERR_INTERNAL, "the training program lacks an input");
+    s->weight = ARENA_ARRAY(arena, float, (size_t)s->batch * s->n_sessions + 1);
+    s->ranges = ARENA_ARRAY(arena, SampleRange, s->n_sessions + 1);
+    s->whole = ARENA_ARRAY(arena, SampleRange, s->n_sessions + 1);
+    s->all = ARENA_ARRAY(arena, SampleRange, s->n_sessions + 1);
+    for (uint32_t i = 0; i < s->n_sessions; i++)
+        s->all[i] = (SampleRange){0, s->batch};
+    find_sums(s, arena, m->module);
+    return NPC_OK;
+}
+
+/* ---- filling a chunk ---- */
+
+static void fill_clips(Stepper *s, const Batch *batch, uint32_t chunk)
+{
+    size_t elems = clip_input_elems(&s->clip);
+    if (s->chunks == 1) {
+        memcpy(s->in.clip, batch->x, s->batch * elems * sizeof *batch->x);
+        return;
+    }
+    for (uint32_t k = 0; k < s->batch; k++)
+        memcpy(s->in.clip + k * elems, batch->x + (chunk + (size_t)k * s->chunks) * elems,
+               elems * sizeof *batch->x);
+}
+
+/* Samples i = chunk + k chunks of the batch become sample k of the chunk. */
+static void fill_session(Stepper *s, const Batch *batch, uint32_t chunk, uint32_t m)
+{
+    size_t elems = clip_target_elems(&s->clip, (uint32_t)s->sessions[m].neurons);
+    uint32_t begin = batch->first[m], end = begin + batch->count[m];
+    SampleRange *range = &s->ranges[m];
+    *range = (SampleRange){0, 0};
+    for (uint32_t k = 0; k < s->batch; k++) {
+        uint32_t i = chunk + k * s->chunks;
+        bool own = i >= begin && i < end;
+        s->weight[(size_t)k * s->n_sessions + m] = own;
+        if (!own)
+            continue;
+        if (!range->count++)
+            range->first = k;
+        memcpy(s->in.target[m] + k * elems, batch->target[m] + (i - begin) * elems,
+               elems * sizeof(float));
+    }
+}
+
+static void ask_teacher(Stepper *s)
+{
+    Teacher *t = s->teacher;
+    Engine *e = t->model->engine;
+    memcpy(t->input, s->in.clip, s->batch * clip_input_elems(&s->clip) * sizeof(float));
+    engine_run(e, t->program, NULL);
+    for (uint32_t m = 0; m < s->n_sessions; m++) {
+        engine_read(e, t->program, RESULT_OUTPUT, s->sessions[m].name, t->prediction);
+        distill_fill(s->in.target[m], t->prediction, s->weight + m, s->n_sessions, s->batch,
+                     clip_target_elems(&s->clip, (uint32_t)s->sessions[m].neurons));
+    }
+    distill_fill_weights(s->weight, (size_t)s->batch * s->n_sessions, t->ratio);
+}
+
+static void fill_shares(Stepper *s)
+{
+    weights_normalise(s->weight, (size_t)s->batch * s->n_sessions, s->weight);
+    for (uint32_t m = 0; m < s->n_sessions; m++)
+        for (uint32_t k = 0; k < s->batch; k++)
+            s->in.share[m][k] = s->weight[(size_t)k * s->n_sessions + m];
+}
+
+static void fill(Stepper *s, const Batch *batch, uint32_t chunk)
+{
+    fill_clips(s, batch, chunk);
+    for (uint32_t m = 0; m < s->n_sessions; m++)
+        fill_session(s, batch, chunk, m);
+    if (s->teacher)
+        ask_teacher(s);
+    fill_shares(s);
+}
+
+/* ---- running ---- */
+
+static void put(float *to, double x)
+{
+    if (to)
+        *to = (float)x;
+}
+
+/* Update k of each readout and of the rest; a readout without a sample is not updated. */
+static void put_factors(const Stepper *s, const StepInputs *in, const TrainState *state,
+                        double rate)
+{
+    const Recipe *r = s->recipe;
+    double k = (double)(state->step + 1);
+    put(in->rate, rate);
+    put(in->bias1, 1 - pow(r->beta1, k));
+    put(in->bias2, 1 - pow(r->beta2, k));
+    for (uint32_t m = 0; m < s->n_sessions; m++) {
+        k = (double)(state->updates[m] + 1);
+        put(in->bias1_of[m], 1 - pow(r->beta1, k));
+        put(in->bias2_of[m], 1 - pow(r->beta2, k));
+    }
+}
+
+static double run_chunk(Stepper *s, const Batch *batch, uint32_t chunk, uint64_t draw)
+{
+    float loss = NAN;
+    fill(s, batch, chunk);
+    engine_draw_masks(s->engine, s->program, s->recipe->seed, draw * s->chunks + chunk);
+    engine_run(s->engine, s->program, s->teacher ? s->all : s->ranges);
+    engine_read(s->engine, s->program, RESULT_LOSS, "loss", &loss);
+    return (double)loss;
+}
+
+double stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rate)
+{
+    double loss = 0;
+    for (uint32_t m = 0; m < s->n_sessions; m++)
+        s->whole[m] = s->teacher ? (SampleRange){0, s->recipe->batch}
+                                 : (SampleRange){batch->first[m], batch->count[m]};
+    for (size_t i = 0; i < s->n_sums; i++)
+        memset(s->sums[i], 0, s->sum_elems[i] * sizeof(float));
+    put_factors(s, s->update < 0 ? &s->in : &s->in_update, state, rate);
+    for (uint32_t chunk = 0; chunk < s->chunks; chunk++)
+        loss += run_chunk(s, batch, chunk, state->step) / s->chunks;
+    if (s->update >= 0)
+        engine_run(s->engine, s->update, s->whole);
+    if (s->average >= 0)
+        engine_run(s->engine, s->average, NULL);
+    for (uint32_t m = 0; m < s->n_sessions; m++)
+        state->updates[m] += s->whole[m].count > 0;
+    state->step++;
+    state->loss = loss;
+    return loss;
+}
+
+/* ---- the teacher ---- */
+
+static Status compare_clips(Arena *arena, const Shape *its, const Shape *ours, const char *run_dir,
+                            Err *err)
+{
+    Text a = {.arena = arena}, b = {.arena = arena};
+    if (its && shape_equal(its, ours))
+        return NPC_OK;
+    if (its)
+        shape_text(&a, its);
+    shape_text(&b, ours);
+    return err_set(err, NPC_ERR_INPUT, "%s: the teacher takes clips %s, this model %s", run_dir,
+                   text_str(&a), text_str(&b));
+}
+
+static size_t largest_output(const Module *m, size_t batch, size_t frames)
+{
+    int64_t most = 0;
+    for (uint32_t i = 0; i < m->sessions.len; i++)
+        most = m->sessions.at[i].neurons > most ? m->sessions.at[i].neurons : most;
+    return batch * frames * (size_t)most;
+}
+
+Status teacher_open(Teacher *t, Arena *arena, const ModelOptions *options, const char *run_dir,
+                    const Model *student, double ratio, Err *err)
+{
+    const Shape *clip = dataset_input_shape(student->module, "clip");
+    *t = (Teacher){.ratio = ratio};
+    ModelOptions o = *options;
+    o.path = arena_printf(arena, "%s/model.nm", run_dir);
+    o.batch = clip->size[shape_axis(clip, "b")];
+    /* only the student's recordings: the teacher's other readouts are not needed */
+    o.sessions = student->module->sessions.at;
+    o.n_sessions = (int)student->module->sessions.len;
+    NPC_TRY(model_open(&t->model, &o, err));
+    NPC_TRY(
+        compare_clips(arena, dataset_input_shape(t->model->module, "clip"), clip, run_dir, err));
+    NPC_TRY(model_add(t->model, PROGRAM_EVAL, &t->program, err));
+    NPC_TRY(model_ready(t->model, err));
+    NPC_TRY(weights_load(t->model, run_dir, WEIGHTS_AVERAGE, NULL, NULL, NULL, NULL, err));
+    t->input = engine_input(t->model->engine, t->program, "clip");
+    t->prediction = ARENA_ARRAY(arena, float,
+                                largest_output(t->model->module, (size_t)o.batch,
+                                               (size_t)clip->size[shape_axis(clip, "t")]));
+    return t->input ? NPC_OK : err_set(err, NPC_ERR_INTERNAL, "the teacher's program has no input");
+}
+
+void teacher_close(Teacher *t)
+{
+    if (t)
+        model_close(t->model);
+}

@@ -1,0 +1,360 @@
+/* Puts a training run together: data, model, run directory, split, programs, state. */
+#include "runtime/trainer.h"
+
+#include <jansson.h>
+#include <limits.h>
+#include <stdlib.h>
+
+#include "runtime/npc.h"
+#include "runtime/signals.h"
+
+enum { MODEL_TEXT_LIMIT = 16 << 20, MANY_TRIALS = 1 << 30 /* bytes of mapped trials */ };
+
+void trainer_note(void *user, const char *text)
+{
+    Trainer *t = user;
+    progress_note(&t->progress, "%s", text);
+}
+
+ModelOptions machine_model_options(const RunMachine *m, const char *path)
+{
+    return (ModelOptions){.path = path,
+                          .fuse = m->fuse,
+                          .recompute = m->recompute,
+                          .cpu = m->cpu,
+                          .cache_folder = m->cache_folder,
+                          .disabled = m->disabled,
+                          .threads = m->threads,
+                          .interpret = m->interpret,
+                          .no_cache = m->no_cache,
+                          .messages = m->out};
+}
+
+Status run_data_folder(const RunDir *run, Arena *arena, const char **out, Err *err)
+{
+    char *text;
+    size_t len;
+    NPC_TRY(run_dir_get(run, arena, "run.json", 1 << 20, &text, &len, err));
+    json_t *o = json_loads(text, 0, NULL);
+    const char *data = json_string_value(json_object_get(o, "data"));
+    *out = data ? arena_strdup(arena, data) : NULL;
+    json_decref(o);
+    return *out ? NPC_OK
+                : err_set(err, NPC_ERR_USAGE,
+                          "%s: run.json does not say where the recordings are; name them with "
+                          "--data",
+                          run->path);
+}
+
+/* ---- model and data ---- */
+
+static ModelOptions options_of(const Trainer *t, const char *path)
+{
+    ModelOptions m = machine_model_options(&t->o->machine, path);
+    m.model = t->o->model;
+    m.recipe = t->o->recipe;
+    m.sets = t->o->sets;
+    m.n_sets = t->o->n_sets;
+    return m;
+}
+
+/* The sessions that the file lists itself; none when it has no list. */
+static const Session *listed_sessions(Trainer *t, const char *path, uint32_t *n)
+{
+    ModelOptions m = options_of(t, path);
+    Model *model;
+    Session *out = NULL;
+    Err ignored = {0}; /* whatever is wrong is reported when the model is built for the data */
+    *n = 0;
+    m.messages = fopen("/dev/null", "w");
+    if (!m.messages)
+        return NULL;
+    if (model_open(&model, &m, &ignored) == NPC_OK) {
+        *n = model->module->sessions.len;
+        out = ARENA_ARRAY(&t->arena, Session, *n + 1);
+        for (uint32_t i = 0; i < *n; i++)
+            out[i] = (Session){arena_strdup(&t->arena, model->module->sessions.at[i].name),
+                               model->module->sessions.at[i].neurons};
+    }
+    model_close(model);
+    fclose(m.messages);
+    return out;
+}
+
+static Status open_model(Trainer *t, const char *path, Err *err)
+{
+    ModelOptions m = options_of(t, path);
+    m.sessions = t->data.sessions;
+    m.n_sessions = (int)t->data.n;
+    NPC_TRY(model_open(&t->model, &m, err));
+    t->recipe = &t->model->info.recipe;
+    return dataset_clip_shape(&t->data, t->model->module, t->recipe, t->recipe->clip_frames,
+                              t->recipe->clip_every, &t->clip, err);
+}
+
+static Status open_from_file(Trainer *t, Err *err)
+{
+    uint32_t n;
+    const char *path = t->o->model_path, *data = t->o->data;
+    if (!data && t->o->resume) {
+        RunDir run;
+        NPC_TRY(run_dir_open(&run, t->o->run_dir, RUN_DIR_READ, err));
+        NPC_TRY(run_data_folder(&run, &t->arena, &data, err));
+    }
+    if (!data)
+        return err_set(err, NPC_ERR_USAGE, "training needs recordings: --data FOLDER");
+    const Session *known = listed_sessions(t, path, &n);
+    NPC_TRY(dataset_open(&t->data, &t->arena, data, known, n, err));
+    return open_model(t, path, err);
+}
+
+/* The run's own model.nm with the sessions it lists. */
+static Status open_from_run(Trainer *t, Err *err)
+{
+    char path[PATH_MAX];
+    uint32_t n;
+    const char *data = t->o->data;
+    if (t->o->n_sets || t->o->model || t->o->recipe)
+        return err_set(err, NPC_ERR_USAGE,
+                       "%s: a run goes on with the settings it was started with; --set, --model "
+                       "and --recipe start another run",
+                       t->dir.path);
+    if (!data)
+        NPC_TRY(run_data_folder(&t->dir, &t->arena, &data, err));
+    NPC_TRY(run_dir_path(&t->dir, "model.nm", path, sizeof path, err));
+    const char *own = arena_strdup(&t->arena, path);
+    if (!file_exists(own))
+        return err_set(err, NPC_ERR_INPUT,
+                       "%s: missing; the run was interrupted before it began: start it again with "
+                       "npc run MODEL.nm --train --resume --run %s",
+                       own, t->dir.path);
+    const Session *sessions = listed_sessions(t, own, &n);
+    NPC_TRY(dataset_match(&t->data, &t->arena, data, sessions, n, true, err));
+    return open_model(t, own, err);
+}
+
+/* ---- the run directory ---- */
+
+static const char *facts(Trainer *t)
+{
+    const RunMachine *m = &t->o->machine;
+    Text recipe = {.arena = &t->arena};
+    char data[PATH_MAX];
+    recipe_print(&recipe, t->recipe);
+    RunFacts f = {.argc = m->argc,
+                  .argv = m->argv,
+                  .model = t->model->module->model,
+                  .model_hash = t->hash,
+                  .recipe_hash = text_hash(&t->arena, text_str(&recipe)),
+                  .data = realpath(t->data.dir, data) ? data : t->data.dir,
+                  .data_hash = dataset_hash(&t->arena, &t->data),
+                  .backend = m->interpret ? "cpu interpreter" : "cpu",
+                  .version = npc_version(),
+                  .seed = t->recipe->seed};
+    return run_dir_facts_text(&t->arena, &f);
+}
+
+static Status create_run(Trainer *t, Err *err)
+{
+    Text recipe = {.arena = &t->arena};
+    recipe_print(&recipe, t->recipe);
+    const char *path = t->o->run_dir ? t->o->run_dir
+                                     : arena_printf(&t->arena, "runs/%s",
+                                                    t->recipe->name ? t->recipe->name : "run");
+    t->hash = text_hash(&t->arena, t->model->info.resolved);
+    NPC_TRY(run_dir_create(&t->dir, path, facts(t), err));
+    NPC_TRY(run_dir_put(&t->dir, "recipe.txt", text_str(&recipe), err));
+    return run_dir_put(&t->dir, "model.nm", t->model->info.resolved, err);
+}
+
+/* A run resumed from a model file must still be the same model. */
+static Status compare_model(Trainer *t, Err *err)
+{
+    char *text, path[PATH_MAX];
+    size_t len;
+    NPC_TRY(run_dir_path(&t->dir, "model.nm", path, sizeof path, err));
+    if (t->o->model_path && !file_exists(path)) /* killed before it was written */
+        NPC_TRY(run_dir_put(&t->dir, "model.nm", t->model->info.resolved, err));
+    NPC_TRY(run_dir_get(&t->dir, &t->arena, "model.nm", MODEL_TEXT_LIMIT, &text, &len, err));
+    t->hash = text_hash(&t->arena, text);
+    if (t->o->model_path && strcmp(text, t->model->info.resolved))
+        return err_set(err, NPC_ERR_INPUT,
+                       "%s: differs from what %s gives now; resume the run itself with  npc run %s "
+                       "--train --resume  or start another run",
+                       path, t->o->model_path, t->dir.path);
+    return NPC_OK;
+}
+
+static Status open_run(Trainer *t, Err *err)
+{
+    const TrainOptions *o = t->o;
+    if (!o->resume) {
+        NPC_TRY(open_from_file(t, err));
+        return create_run(t, err);
+    }
+    if (o->model_path)
+        NPC_TRY(open_from_file(t, err));
+    const char *path = o->run_dir;
+    if (!path)
+        path = arena_printf(&t->arena, "runs/%s",
+                            t->recipe && t->recipe->name ? t->recipe->name : "run");
+    NPC_TRY(run_dir_open(&t->dir, path, o->take_lock ? RUN_DIR_WRITE_TAKE : RUN_DIR_WRITE, err));
+    if (!o->model_path)
+        NPC_TRY(open_from_run(t, err));
+    return compare_model(t, err);
+}
+
+/* ---- which trials ---- */
+
+static Status make_folds(Trainer *t, Folds *folds, Err *err)
+{
+    char *text, path[PATH_MAX];
+    size_t len;
+    Workers *workers;
+    NPC_TRY(run_dir_path(&t->dir, "folds.json", path, sizeof path, err));
+    if (file_exists(path)) {
+        NPC_TRY(run_dir_get(&t->dir, &t->arena, "folds.json", MODEL_TEXT_LIMIT, &text, &len, err));
+        if (folds_read(folds, &t->arena, t->data.recording, t->data.n, text))
+            return NPC_OK;
+    }
+    trainer_note(t, "sorting the films of all trials into folds");
+    NPC_TRY(workers_start(&workers, t->o->machine.threads, 64, err));
+    Status s = folds_make(folds, &t->arena, t->data.recording, t->data.n,
+                          (uint32_t)t->recipe->folds, workers, err);
+    workers_stop(workers);
+    NPC_TRY(s);
+    return run_dir_put(&t->dir, "folds.json", folds_text(&t->arena, folds), err);
+}
+
+static Status split(Trainer *t, Err *err)
+{
+    Folds folds;
+    if (t->recipe->folds > 0)
+        NPC_TRY(make_folds(t, &folds, err));
+    return split_trials(&t->split, &t->arena, t->data.recording, t->data.n, t->recipe,
+                        t->recipe->folds > 0 ? &folds : NULL, err);
+}
+
+/* ---- programs and state ---- */
+
+static uint32_t loader_threads(const Trainer *t)
+{
+    return t->o->machine.workers ? t->o->machine.workers : 2;
+}
+
+static Status prepare_programs(Trainer *t, Err *err)
+{
+    NPC_TRY(stepper_add(&t->stepper, t->model, err));
+    NPC_TRY(model_add(t->model, PROGRAM_EVAL, &t->evaluate, err));
+    NPC_TRY(model_ready(t->model, err));
+    NPC_TRY(stepper_ready(&t->stepper, &t->arena, t->model, &t->clip, err));
+    if (t->recipe->teacher) {
+        ModelOptions m = machine_model_options(&t->o->machine, NULL);
+        NPC_TRY(teacher_open(&t->teacher, &t->arena, &m, t->recipe->teacher, t->model,
+                             t->recipe->teacher_ratio, err));
+        t->stepper.teacher = &t->teacher;
+    }
+    return NPC_OK;
+}
+
+static Status prepare_state(Trainer *t, Err *err)
+{
+    train_state_init(&t->state, &t->arena, t->model);
+    if (!t->o->resume || !checkpoint_exists(t->checkpoints)) {
+        model_initialise(t->model, t->recipe->seed);
+        return NPC_OK;
+    }
+    NPC_TRY(train_state_restore(&t->state, t->checkpoints, t->hash, trainer_note, t, err));
+    engine_tensors_changed(t->model->engine);
+    return NPC_OK;
+}
+
+static void plan_steps(Trainer *t)
+{
+    static const ScheduleShape shape[] = {SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE};
+    t->epoch_steps = (uint64_t)recipe_epoch_steps(t->recipe);
+    for (int i = 0; i < t->recipe->n_stages; i++) {
+        const RecipeStage *s = &t->recipe->stages[i];
+        t->schedule[i] = (ScheduleStage){shape[s->schedule], s->from, s->to,
+                                         (uint64_t)recipe_stage_steps(t->recipe, i)};
+    }
+    t->total = (uint64_t)recipe_steps(t->recipe);
+    uint64_t stop = t->o->stop_after;
+    t->limit = stop && stop < t->total ? stop : t->total;
+}
+
+static Status open_loader(Trainer *t, Err *err)
+{
+    const Recipe *r = t->recipe;
+    t->sampler = (Sampler){.seed = r->seed,
+                           .clips_per_epoch = (uint32_t)r->epoch,
+                           .batch = (uint32_t)r->batch,
+                           .mix_chance = r->has_cutmix ? r->cutmix_chance : 0,
+                           .mix_alpha = r->cutmix_alpha,
+                           .clip = t->clip,
+                           .sessions = t->split.train,
+                           .n_sessions = t->data.n,
+                           .by_trials = r->pick == RECIPE_PICK_TRIALS};
+    if (r->epoch > UINT32_MAX || r->batch > UINT32_MAX)
+        return err_set(err, NPC_ERR_INPUT, "recipe: an epoch of %lld clips is too long",
+                       (long long)r->epoch);
+    NPC_TRY(sampler_check(&t->sampler, err));
+    if (t->state.step >= t->limit)
+        return NPC_OK;
+    LoaderConfig config = {.sampler = &t->sampler,
+                           .epoch = (uint32_t)(t->state.step / t->epoch_steps),
+                           .step = (uint32_t)(t->state.step % t->epoch_steps),
+                           .n_batches = t->limit - t->state.step,
+                           .threads = loader_threads(t),
+                           .depth = 4,
+                           .cache_bytes = MANY_TRIALS};
+    return loader_open(&t->loader, &config, err);
+}
+
+static Status open_records(Trainer *t, Err *err)
+{
+    char path[4096];
+    NPC_TRY(run_dir_path(&t->dir, "log.jsonl", path, sizeof path, err));
+    if (t->o->resume)
+        NPC_TRY(log_open_resumed(&t->log, path, t->state.step, err));
+    else
+        NPC_TRY(log_open(&t->log, path, err));
+    return tensorboard_open(&t->board, t->dir.path, t->state.step, err);
+}
+
+static void say_limits(Trainer *t)
+{
+    if (t->dir.note[0])
+        trainer_note(t, t->dir.note);
+    if (t->recipe->precision != RECIPE_F32)
+        trainer_note(t, "precision: the CPU computes in float32");
+    if (!t->validation.n_clips)
+        trainer_note(t, "no trial to validate on: no scores before the end");
+}
+
+Status trainer_open(Trainer *t, Err *err)
+{
+    NPC_TRY(open_run(t, err));
+    NPC_TRY(run_dir_path(&t->dir, "checkpoints", t->checkpoints, sizeof t->checkpoints, err));
+    plan_steps(t);
+    NPC_TRY(split(t, err));
+    NPC_TRY(prepare_programs(t, err));
+    NPC_TRY(prepare_state(t, err));
+    NPC_TRY(validation_open(&t->validation, &t->arena, t->model, t->evaluate, t->split.validate,
+                            &t->clip, loader_threads(t), err));
+    NPC_TRY(open_records(t, err));
+    NPC_TRY(open_loader(t, err));
+    say_limits(t);
+    return NPC_OK;
+}
+
+void trainer_close(Trainer *t)
+{
+    loader_close(t->loader);
+    teacher_close(&t->teacher);
+    model_close(t->model);
+    log_close(&t->log);
+    tensorboard_close(&t->board);
+    run_dir_close(&t->dir);
+    arena_free(&t->arena);
+}
