@@ -20,6 +20,8 @@ struct KernelSet {
     bool from_cache;
     const LlvmApi *llvm; /* NULL when interpreted */
     LlvmCode *code;
+    const KernelPhase **phase; /* per unit; made before any object, so that none is lost */
+    KernelSchedule *schedule;  /* per code */
 };
 
 /* ---- the LLVM module ---- */
@@ -227,18 +229,16 @@ static LlvmUnit *make_units(KernelSet *set, const KernelSetOptions *options, int
 static Status link_code(KernelSet *set, const LlvmObject *objects, int n_units,
                         const Target *target, const TileProgram *const *programs, Err *err)
 {
-    const KernelPhase **phase = ARENA_ARRAY(&set->arena, const KernelPhase *, (size_t)n_units);
-    KernelSchedule *schedule = ARENA_ARRAY(&set->arena, KernelSchedule, (size_t)set->n_distinct);
-
-    NPC_TRY(set->llvm->load(&set->code, objects, n_units, phase, err));
+    NPC_TRY(set->llvm->load(&set->code, objects, n_units, set->phase, err));
     for (int i = 0; i < set->n_distinct; i++)
-        schedule[i] = set->llvm->schedule(set->first[i], target);
+        set->schedule[i] = set->llvm->schedule(set->first[i], target);
     for (int i = 0; i < set->n; i++) {
         int code = set->distinct[i];
         Kernel *k = &set->kernel[i];
-        k->schedule = schedule[code];
+        k->schedule = set->schedule[code];
         k->program = programs[i];
-        memcpy(k->phase, phase[code / UNIT_PROGRAMS] + code % UNIT_PROGRAMS * KERNEL_MAX_PHASES,
+        memcpy(k->phase,
+               set->phase[code / UNIT_PROGRAMS] + code % UNIT_PROGRAMS * KERNEL_MAX_PHASES,
                sizeof k->phase);
     }
     return NPC_OK;
@@ -292,6 +292,8 @@ static Status build(KernelSet *set, const TileProgram *const *programs,
     }
     int n_units = (set->n_distinct + UNIT_PROGRAMS - 1) / UNIT_PROGRAMS;
     LlvmObject *objects = ARENA_ARRAY(&set->arena, LlvmObject, (size_t)n_units);
+    set->phase = ARENA_ARRAY(&set->arena, const KernelPhase *, (size_t)n_units);
+    set->schedule = ARENA_ARRAY(&set->arena, KernelSchedule, (size_t)set->n_distinct);
     text_add(&all, options->target->name);
     bool cached = options->cache_folder && describe_generator(&all, set->llvm, &ignored);
     if (cached)

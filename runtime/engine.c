@@ -20,8 +20,8 @@ typedef struct Runnable {
     const Kernel **kernel; /* per launch */
     float ***tensor;       /* per launch, per tensor of its program */
     float **storage;       /* per buffer */
-    bool is_prepared;
-    double *seconds; /* per launch, or NULL */
+    bool is_prepared, is_timed;
+    double *seconds; /* per launch */
 } Runnable;
 
 struct Engine {
@@ -35,6 +35,19 @@ struct Engine {
     Workers *workers;
     size_t scratch_bytes;
 };
+
+/* Runs a statement with the exhaustion of the bookkeeping's memory caught. */
+#define WITH_MEMORY(e, err, statement)                                                             \
+    do {                                                                                           \
+        jmp_buf exhausted;                                                                         \
+        (e)->arena.exhausted = &exhausted;                                                         \
+        if (setjmp(exhausted)) {                                                                   \
+            (e)->arena.exhausted = NULL;                                                           \
+            return err_set(err, NPC_ERR_MEMORY, "not enough memory to load the programs");         \
+        }                                                                                          \
+        statement;                                                                                 \
+        (e)->arena.exhausted = NULL;                                                               \
+    } while (0)
 
 static Status region_map(Region *r, size_t bytes, const char *what, Err *err)
 {
@@ -92,10 +105,11 @@ size_t engine_workspace(void *target, const TileProgram *tile)
     return kernel_schedule(tile, target).workspace_bytes;
 }
 
-int engine_add(Engine *e, const Plan *plan)
+Status engine_add(Engine *e, const Plan *plan, int *program, Err *err)
 {
-    vec_push(&e->arena, &e->programs, (Runnable){.plan = plan});
-    return (int)e->programs.len - 1;
+    WITH_MEMORY(e, err, vec_push(&e->arena, &e->programs, (Runnable){.plan = plan}));
+    *program = (int)e->programs.len - 1;
+    return NPC_OK;
 }
 
 /* ---- getting ready ---- */
@@ -173,6 +187,7 @@ static Status place_buffers(Engine *e, Runnable *r, Err *err)
         if (!r->storage[i])
             return err_set(err, NPC_ERR_INTERNAL, "no storage for '%s'", b->name ? b->name : "?");
     }
+    r->seconds = ARENA_ARRAY(&e->arena, double, plan->launches.len + 1);
     r->tensor = ARENA_ARRAY(&e->arena, float **, plan->launches.len + 1);
     for (uint32_t k = 0; k < plan->launches.len; k++) {
         const TileProgram *t = plan->launches.at[k].tile;
@@ -183,7 +198,7 @@ static Status place_buffers(Engine *e, Runnable *r, Err *err)
     return NPC_OK;
 }
 
-Status engine_ready(Engine *e, Err *err)
+static Status load(Engine *e, Err *err)
 {
     NPC_TRY(place_tensors(e, err));
     NPC_TRY(compile(e, err));
@@ -196,6 +211,13 @@ Status engine_ready(Engine *e, Err *err)
     for (uint32_t i = 0; i < e->programs.len; i++)
         NPC_TRY(place_buffers(e, &e->programs.at[i], err));
     return workers_start(&e->workers, e->options.threads, e->scratch_bytes, err);
+}
+
+Status engine_ready(Engine *e, Err *err)
+{
+    Status s = NPC_OK;
+    WITH_MEMORY(e, err, s = load(e, err));
+    return s;
 }
 
 /* ---- tensors in and out ---- */
@@ -313,8 +335,10 @@ static void run_launch(Engine *e, Runnable *r, uint32_t i, const SampleRange *ra
         if (axis >= 0)
             range = (TileRange){s->first, s->first + s->count};
     }
-    KernelCall call = {
-        .kernel = k, .tensor = r->tensor[i], .range = range, .workspace = e->shared.at + l->workspace_offset};
+    KernelCall call = {.kernel = k,
+                       .tensor = r->tensor[i],
+                       .range = range,
+                       .workspace = e->shared.at + l->workspace_offset};
     for (int p = 0; p < k->schedule.n_phases; p++) {
         int64_t per = k->schedule.tasks_per_sample[p];
         PhaseCall pc = {k->phase[p], &call};
@@ -336,9 +360,9 @@ void engine_run(Engine *e, int program, const SampleRange *ranges)
     for (uint32_t i = 0; i < r->plan->launches.len; i++) {
         if (r->plan->launches.at[i].is_prepare && r->is_prepared)
             continue;
-        double start = r->seconds ? now() : 0;
+        double start = r->is_timed ? now() : 0;
         run_launch(e, r, i, ranges);
-        if (r->seconds)
+        if (r->is_timed)
             r->seconds[i] += now() - start;
     }
     r->is_prepared = true;
@@ -350,12 +374,14 @@ void engine_run(Engine *e, int program, const SampleRange *ranges)
 void engine_time_launches(Engine *e, int program, bool on)
 {
     Runnable *r = &e->programs.at[program];
-    r->seconds = on ? ARENA_ARRAY(&e->arena, double, r->plan->launches.len + 1) : NULL;
+    r->is_timed = on;
+    memset(r->seconds, 0, r->plan->launches.len * sizeof *r->seconds);
 }
 
 const double *engine_launch_seconds(const Engine *e, int program)
 {
-    return e->programs.at[program].seconds;
+    const Runnable *r = &e->programs.at[program];
+    return r->is_timed ? r->seconds : NULL;
 }
 
 const Plan *engine_plan(const Engine *e, int program)

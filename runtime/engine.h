@@ -43,8 +43,8 @@ void engine_free(Engine *e);
 /* Workspace of a kernel for plan_build: the context is the engine's target. */
 size_t engine_workspace(void *target, const TileProgram *tile);
 
-/* Returns the program's number. */
-int engine_add(Engine *e, const Plan *plan);
+/* Gives the program a number. The plan outlives the engine. */
+Status engine_add(Engine *e, const Plan *plan, int *program, Err *err);
 /* Compiles and allocates. NPC_ERR_MEMORY names what the plan needs. */
 Status engine_ready(Engine *e, Err *err);
 
@@ -67,7 +67,8 @@ void engine_run(Engine *e, int program, const SampleRange *ranges);
  * no such result, or it was not stored. */
 bool engine_read(Engine *e, int program, ResultRole role, const char *name, float *out);
 
-/* Seconds that each launch took, added up over the runs since engine_time_launches(true). */
+/* Seconds that each launch took, added up over the runs since engine_time_launches(true); NULL when
+ * they are not timed. */
 void engine_time_launches(Engine *e, int program, bool on);
 const double *engine_launch_seconds(const Engine *e, int program);
 

@@ -144,8 +144,7 @@ static Status add(Model *m, ProgramKind kind, int *program, Err *err)
     if (!f || m->diags.n_errors)
         return report(m, err);
     Plan *plan = plan_build(&m->arena, f, kind, &o, engine_workspace, &m->target);
-    *program = engine_add(m->engine, plan);
-    return NPC_OK;
+    return engine_add(m->engine, plan, program, err);
 }
 
 Status model_add(Model *m, ProgramKind kind, int *program, Err *err)

@@ -84,7 +84,7 @@ static Status add_func(Subject *s, ProgramKind kind, int *program, Err *err)
     if (s->engine) {
         Plan *plan =
             plan_build(s->module->arena, f, kind, &s->passes, engine_workspace, &s->target);
-        *program = engine_add(s->engine, plan);
+        NPC_TRY(engine_add(s->engine, plan, program, err));
     } else {
         *program = (int)s->programs.len;
     }
