@@ -98,6 +98,9 @@ Func *passes_run(Module *m, ProgramKind kind, const PassOptions *options)
     for (int i = 0; i < N_PASSES; i++) {
         if (!(PASSES[i].kinds & kind) || options->disabled >> i & 1)
             continue;
+        /* folding is a fusion too: the honest baseline runs every norm of the source */
+        if (PASSES[i].run == pass_fold_batch_norm && options->fuse != FUSE_FULL)
+            continue;
         f = PASSES[i].run(&cx, f);
         f->name = program_kind_text(kind);
         emit(options, kind, PASSES[i].name, f);
