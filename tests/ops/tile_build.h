@@ -191,18 +191,31 @@ static inline void *tile_bytes_of(size_t bytes)
     return at;
 }
 
+static inline void tile_check_end(const void *at, size_t bytes, const char *what)
+{
+    const unsigned char *end = (const unsigned char *)at + bytes;
+    for (int i = 0; i < 64; i++)
+        if (end[i] != 0xFF) {
+            fprintf(stderr, "a kernel wrote beyond its %s of %zu bytes\n", what, bytes);
+            abort();
+        }
+}
+
 /* Runs all phases in this thread, tasks backwards if asked. */
 static inline void tile_run(const Kernel *k, const TileData *d, TileRange range, bool backwards)
 {
-    void *scratch = tile_bytes_of(k->schedule.scratch_bytes);
-    void *workspace = tile_bytes_of(k->schedule.workspace_bytes);
+    const KernelSchedule *s = &k->schedule;
+    void *scratch = tile_bytes_of(s->scratch_bytes);
+    void *workspace = tile_bytes_of(s->workspace_bytes);
     KernelCall call = {.kernel = k, .tensor = d->tensor, .range = range, .workspace = workspace};
-    for (int i = 0; i < k->schedule.n_phases; i++) {
-        int64_t each = k->schedule.tasks_per_sample[i];
-        int64_t n = each ? (range.b1 - range.b0) * each : k->schedule.tasks[i];
+    for (int i = 0; i < s->n_phases; i++) {
+        int64_t each = s->tasks_per_sample[i];
+        int64_t n = each ? (range.b1 - range.b0) * each : s->tasks[i];
         for (int64_t t = 0; t < n; t++)
             k->phase[i](&call, backwards ? n - 1 - t : t, scratch);
     }
+    tile_check_end(scratch, s->scratch_bytes, "scratch");
+    tile_check_end(workspace, s->workspace_bytes, "workspace");
     free(scratch);
     free(workspace);
 }
