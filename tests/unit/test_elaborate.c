@@ -387,6 +387,49 @@ static void imports_are_checked(void **state)
     end(b);
 }
 
+/* ---- the reference page ---- */
+
+static void assert_page_holds(const char *page, const char *table)
+{
+    if (!strstr(page, table))
+        fail_msg("docs/language.md does not hold this table:\n%s", table);
+}
+
+static void the_reference_page_holds_the_tables(void **state)
+{
+    (void)state;
+    Arena arena = {0};
+    Text ops = {.arena = &arena}, settings = {.arena = &arena};
+    char *page;
+    size_t n;
+    Err err = {0};
+    if (file_read(&arena, "docs/language.md", 1 << 20, &page, &n, &err) != NPC_OK)
+        fail_msg("%s", err.text);
+    elaborate_print_ops(&ops);
+    recipe_print_settings(&settings);
+    assert_page_holds(page, text_str(&ops));
+    assert_page_holds(page, text_str(&settings));
+    arena_free(&arena);
+}
+
+/* The first program of the page, without its fence, can be built. */
+static void the_first_model_of_the_page_can_be_built(void **state)
+{
+    (void)state;
+    char *page;
+    size_t n;
+    Err err = {0};
+    Build *b = begin(NULL);
+    assert_int_equal(file_read(&b->arena, "docs/language.md", 1 << 20, &page, &n, &err), NPC_OK);
+    const char *at = strstr(page, "```nm\n") + 6, *stop = strstr(at, "```");
+    b->module = elaborate_text(&b->arena, &b->names, &b->diags, "language.md", at,
+                               (size_t)(stop - at), &b->options, &b->info);
+    diags_print(&b->diags, stderr);
+    assert_non_null(b->module);
+    assert_int_equal(b->info.recipe.n_stages, 1);
+    end(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -403,6 +446,8 @@ int main(void)
         cmocka_unit_test(the_resolved_text_is_the_same_program),
         cmocka_unit_test(overrides_reach_model_axes_and_recipe),
         cmocka_unit_test(imports_are_checked),
+        cmocka_unit_test(the_reference_page_holds_the_tables),
+        cmocka_unit_test(the_first_model_of_the_page_can_be_built),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
