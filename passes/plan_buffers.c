@@ -198,6 +198,10 @@ static int buffer_for(Planner *z, Val v, const TileLayout *stored)
         b.kind = BUFFER_PERSISTENT;
         b.name = n->attrs.name;
     } else if (n->op == OP_INPUT || n->op == OP_RANDOM) {
+        for (uint32_t i = 0; i < plan->buffers.len; i++) /* one name is one input */
+            if (plan->buffers.at[i].kind == BUFFER_INPUT &&
+                !strcmp(plan->buffers.at[i].name, n->attrs.name))
+                return plan->buffer_of[v.id] = (int)i;
         b.kind = BUFFER_INPUT;
         b.name = n->attrs.name;
         b.drop_rate = n->op == OP_RANDOM ? n->attrs.k[0] : NAN;
