@@ -193,7 +193,7 @@ static Status push_moment(OpsCase *o, const char *role, const char *state, int64
 static Status check_adamw(OpsCase *o, Err *err)
 {
     Subject *s = &o->subject;
-    double *w, *grads, rate, beta[2], power[2] = {1, 1};
+    double *w, *grads, rate = 0, beta[2] = {0}, power[2] = {1, 1};
     int64_t size[2];
     int update;
     NPC_TRY(open_vector(o, "param", "grads", &w, &grads, size, err));
