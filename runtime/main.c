@@ -11,9 +11,6 @@ typedef struct Verb {
     int (*run)(int argc, char **argv);
 } Verb;
 
-#pragma weak verb_run
-#pragma weak verb_verify
-
 static const Verb VERBS[] = {
     {"compile", "check a model, say what it costs, show every stage, write a package",
      verb_compile},
@@ -70,7 +67,7 @@ int main(int argc, char **argv)
         return 0;
     }
     for (int i = 0; i < N_VERBS; i++)
-        if (!strcmp(argv[1], VERBS[i].name) && VERBS[i].run)
+        if (!strcmp(argv[1], VERBS[i].name))
             return VERBS[i].run(argc - 1, argv + 1);
     return refuse(argv[1]);
 }

@@ -1,2 +1,0 @@
-# The command-line tool.
-npc_test(unit options npc_runtime)
