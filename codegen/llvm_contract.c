@@ -510,6 +510,7 @@ void conv_emit(Emitter *e, const TileProgram *p, const char *const *symbol)
     emit_function_end(e);
     emit_function_begin(e, p, symbol[1]);
     emit_main(e, &c);
+    flat_store_fence(e);
     emit_function_end(e);
     if (!p->reductions.len)
         return;

@@ -136,8 +136,7 @@ void flat_leave(Code *c, FlatPlace *place)
     place->at = NULL;
 }
 
-/* Makes the store just emitted one that goes past the caches. The tasks of a phase are followed by
- * a barrier, whose locked instruction also orders such stores. */
+/* Makes the store just emitted one that goes past the caches. */
 static void mark_streaming(Emitter *e)
 {
     Value one = LLVMConstInt(e->i32, 1, 0);
@@ -161,6 +160,17 @@ void flat_store(Code *c, const FlatPlace *place, const TileStore *s, Value value
                emit_splat(c->e, value, c->lanes), 4U * (unsigned)c->lanes);
     if (4 * c->lanes == LINE_BYTES && 4 * tile_layout_elems(&t->layout) >= STREAM_BYTES)
         mark_streaming(c->e);
+}
+
+/* Streaming stores are not ordered by the ordinary release of a barrier. */
+void flat_store_fence(Emitter *e)
+{
+    if (4 * e->target.lanes != LINE_BYTES)
+        return;
+    unsigned id = LLVMLookupIntrinsicID("llvm.x86.sse.sfence", 19);
+    Type type = LLVMIntrinsicGetType(e->context, id, NULL, 0);
+    LLVMBuildCall2(e->builder, type, LLVMGetIntrinsicDeclaration(e->module, id, NULL, 0), NULL, 0,
+                   "");
 }
 
 void flat_prefetch(Code *c, const Flat *flat, int load, Value at, int64_t n)

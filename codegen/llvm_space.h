@@ -36,6 +36,8 @@ void flat_enter(Code *c, FlatPlace *place, Value at);
 void flat_leave(Code *c, FlatPlace *place);
 /* Stores like code_store, by the flat index where the tensor allows it. */
 void flat_store(Code *c, const FlatPlace *place, const TileStore *s, Value value);
+/* Ends a function that used flat_store: what it wrote is seen by whoever sees the task done. */
+void flat_store_fence(Emitter *e);
 
 /* Fetches `n` consecutive pixels from `at` of what a load reads, where the tensor is blocked along
  * the Code's lanes and follows the flat index; else nothing. All other axes must be entered. */

@@ -339,6 +339,7 @@ void stencil_emit(Emitter *e, const TileProgram *p, const char *const *symbol)
     (void)legal;
     emit_function_begin(e, p, symbol[0]);
     emit_main(e, &s);
+    flat_store_fence(e);
     emit_function_end(e);
     if (!p->reductions.len)
         return;
