@@ -1,0 +1,593 @@
+/* The engine on a small model of two recordings ("a", "b"; tests/golden/tiny_model.nm) and on
+ * hand-built functions: sample ranges, absent recordings, threads, results that are views, prepared
+ * values, masks. Everything is run on the interpreter and, where there is one, on generated code.
+ */
+#include "runtime/model.h"
+#include "tests/ops/ir_harness.h"
+
+enum { BATCH = 5 };
+
+static bool interpret;
+
+/* ---- a model with its programs ---- */
+
+typedef struct Subject {
+    Model *model;
+    Engine *e;
+    int program;
+} Subject;
+
+static Subject open_with_threads(ProgramKind kind, int threads)
+{
+    Subject s = {0};
+    Err err = {0};
+    ModelOptions o = {.path = "tests/golden/tiny_model.nm",
+                      .batch = BATCH,
+                      .fuse = FUSE_FULL,
+                      .threads = threads,
+                      .interpret = interpret,
+                      .no_cache = true,
+                      .verify_passes = true};
+    if (model_open(&s.model, &o, &err) != NPC_OK ||
+        model_add(s.model, kind, &s.program, &err) != NPC_OK)
+        fail_msg("%s", err.text);
+    s.e = s.model->engine;
+    return s;
+}
+
+static void ready(Subject *s)
+{
+    Err err = {0};
+    if (model_ready(s->model, &err) != NPC_OK)
+        fail_msg("%s", err.text);
+    model_initialise(s->model, 11);
+}
+
+static Subject open_program(ProgramKind kind)
+{
+    Subject s = open_with_threads(kind, 2);
+    ready(&s);
+    return s;
+}
+
+static int also(Subject *s, ProgramKind kind)
+{
+    Err err = {0};
+    int program = 0;
+    if (model_add(s->model, kind, &program, &err) != NPC_OK)
+        fail_msg("%s", err.text);
+    return program;
+}
+
+static int64_t elems_of(const Subject *s, int program, const char *input)
+{
+    const Func *f = engine_plan(s->e, program)->f;
+    for (uint32_t i = 1; i < f->nodes.len; i++)
+        if (f->nodes.at[i].op == OP_INPUT && !strcmp(f->nodes.at[i].attrs.name, input))
+            return shape_elems(&f->nodes.at[i].shape);
+    fail_msg("no input '%s'", input);
+    return 0;
+}
+
+static void fill_input(const Subject *s, int program, const char *name, double low, double high)
+{
+    float *at = engine_input(s->e, program, name);
+    uint64_t random = (uint64_t)strlen(name);
+    int64_t n = elems_of(s, program, name);
+    assert_non_null(at);
+    for (int64_t i = 0; i < n; i++)
+        at[i] = (float)(low + (high - low) * test_uniform(&random));
+}
+
+/* Clip, targets and rates; the samples of `ranges` weigh the same, all others nothing. */
+static void fill_inputs(const Subject *s, int program, const SampleRange ranges[2])
+{
+    static const char *const scalar[] = {"rate",    "bias1",   "bias2",  "bias1/a",
+                                         "bias2/a", "bias1/b", "bias2/b"};
+    double total = (double)(ranges[0].count + ranges[1].count);
+    fill_input(s, program, "clip", -1, 1);
+    if (!engine_input(s->e, program, "share/a"))
+        return;
+    for (int k = 0; k < 2; k++) {
+        const char *target[] = {"target/a", "target/b"}, *share[] = {"share/a", "share/b"};
+        float *weight = engine_input(s->e, program, share[k]);
+        fill_input(s, program, target[k], 0, 3);
+        for (int i = 0; i < BATCH; i++) {
+            bool in = i >= ranges[k].first && i < ranges[k].first + ranges[k].count;
+            weight[i] = in ? (float)(1 / total) : 0;
+        }
+    }
+    for (size_t i = 0; i < sizeof scalar / sizeof *scalar; i++) {
+        float *at = engine_input(s->e, program, scalar[i]);
+        if (at)
+            *at = 0.1f;
+    }
+    engine_draw_masks(s->e, program, 3, 1);
+}
+
+static void run_ranges(const Subject *s, const SampleRange ranges[2])
+{
+    fill_inputs(s, s->program, ranges);
+    engine_run(s->e, s->program, ranges);
+}
+
+/* A copy of a result. */
+static float *result_of(const Subject *s, ResultRole role, const char *name, int64_t *n)
+{
+    const Func *f = engine_plan(s->e, s->program)->f;
+    const Result *r = func_find_result(f, role, name);
+    if (!r)
+        fail_msg("there is no result '%s'", name);
+    *n = shape_elems(func_shape(f, r->val));
+    float *out = calloc((size_t)*n, sizeof *out);
+    assert_true(engine_read(s->e, s->program, role, name, out));
+    return out;
+}
+
+static float *tensor_copy(const Subject *s, const char *name, size_t *bytes)
+{
+    *bytes = (size_t)shape_elems(&module_param(s->model->module, name)->shape) * sizeof(float);
+    float *copy = malloc(*bytes);
+    memcpy(copy, engine_tensor(s->e, name), *bytes);
+    return copy;
+}
+
+/* Do all parameters and states of the two have the same bits? `only`: a part of their names. */
+static bool same_tensors(const Subject *x, const Subject *y, const char *only)
+{
+    const Module *m = x->model->module;
+    bool same = true;
+    for (uint32_t i = 0; i < m->params.len; i++) {
+        const Param *p = &m->params.at[i];
+        size_t bytes = (size_t)shape_elems(&p->shape) * sizeof(float);
+        if (!strstr(p->name, only))
+            continue;
+        same &= !memcmp(engine_tensor(x->e, p->name), engine_tensor(y->e, p->name), bytes);
+    }
+    return same;
+}
+
+static const SampleRange both[2] = {{0, BATCH}, {0, BATCH}};
+static const SampleRange only_a[2] = {{0, BATCH}, {0, 0}};
+static const SampleRange parts[2] = {{0, 2}, {2, 3}};
+
+/* ---- absent recordings, ranges ---- */
+
+static void an_absent_recording_keeps_its_parameters(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"readout.b.weight", "readout.b.bias",
+                                        "adam_m/readout.b.weight", "adam_v/readout.b.bias"};
+    Subject s = open_program(PROGRAM_STEP);
+    run_ranges(&s, both); /* moments that are not zero, a memory that is not fresh */
+    float *before[4], *a, *core;
+    size_t bytes[4], n_a, n_core;
+    for (int i = 0; i < 4; i++)
+        before[i] = tensor_copy(&s, names[i], &bytes[i]);
+    a = tensor_copy(&s, "readout.a.weight", &n_a);
+    core = tensor_copy(&s, "core.spatial.weight", &n_core);
+    run_ranges(&s, only_a);
+    for (int i = 0; i < 4; i++) {
+        assert_memory_equal(engine_tensor(s.e, names[i]), before[i], bytes[i]);
+        free(before[i]);
+    }
+    assert_memory_not_equal(engine_tensor(s.e, "readout.a.weight"), a, n_a);
+    assert_memory_not_equal(engine_tensor(s.e, "core.spatial.weight"), core, n_core);
+    free(a);
+    free(core);
+    model_close(s.model);
+}
+
+static void an_absent_recording_adds_nothing(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"core.spatial.weight", "core.layer0.mix.weight",
+                                        "core.layer1.norm.scale", "readout.a.weight"};
+    int64_t n;
+    Subject s = open_program(PROGRAM_GRAD);
+    fill_inputs(&s, s.program, only_a); /* weights of zero for "b" */
+    engine_run(s.e, s.program, both);
+    float *want[4], *loss = result_of(&s, RESULT_LOSS, "loss", &n);
+    for (int i = 0; i < 4; i++)
+        want[i] = result_of(&s, RESULT_GRAD, names[i], &n);
+
+    run_ranges(&s, both); /* leaves contributions of "b" behind */
+    run_ranges(&s, only_a);
+    float *got = result_of(&s, RESULT_LOSS, "loss", &n);
+    assert_true(*got == *loss && *loss > 0);
+    free(got);
+    got = result_of(&s, RESULT_OUTPUT, "loss/b", &n);
+    assert_true(*got == 0);
+    free(got);
+    free(loss);
+    for (int i = 0; i < 4; i++) {
+        got = result_of(&s, RESULT_GRAD, names[i], &n);
+        for (int64_t k = 0; k < n; k++)
+            assert_true(got[k] == want[i][k]);
+        free(got);
+        free(want[i]);
+    }
+    model_close(s.model);
+}
+
+static void a_range_predicts_the_same_as_the_whole_batch(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a", "b"};
+    int64_t n;
+    Subject s = open_program(PROGRAM_EVAL);
+    run_ranges(&s, both);
+    float *whole[] = {result_of(&s, RESULT_OUTPUT, "a", &n), result_of(&s, RESULT_OUTPUT, "b", &n)};
+    run_ranges(&s, parts);
+    for (int k = 0; k < 2; k++) {
+        float *got = result_of(&s, RESULT_OUTPUT, names[k], &n);
+        int64_t per = n / BATCH, from = parts[k].first * per, to = from + parts[k].count * per;
+        assert_true(whole[k][0] != 0);
+        for (int64_t i = from; i < to; i++)
+            assert_true(got[i] == whole[k][i]);
+        free(got);
+        free(whole[k]);
+    }
+    model_close(s.model);
+}
+
+static void ranges_give_the_gradients_of_their_samples(void **state)
+{
+    (void)state;
+    Subject s = open_program(PROGRAM_GRAD);
+    const Func *f = engine_plan(s.e, s.program)->f;
+    fill_inputs(&s, s.program, parts);
+    engine_run(s.e, s.program, NULL); /* other samples have weight zero */
+    float *want[64] = {0};
+    int64_t n;
+    assert_true(f->results.len < 64);
+    for (uint32_t i = 0; i < f->results.len; i++)
+        if (f->results.at[i].role == RESULT_GRAD)
+            want[i] = result_of(&s, RESULT_GRAD, f->results.at[i].name, &n);
+    run_ranges(&s, both);
+    run_ranges(&s, parts);
+    for (uint32_t i = 0; i < f->results.len; i++) {
+        if (!want[i])
+            continue;
+        float *got = result_of(&s, RESULT_GRAD, f->results.at[i].name, &n), largest = 0;
+        for (int64_t k = 0; k < n; k++)
+            largest = fmaxf(largest, fabsf(want[i][k]));
+        for (int64_t k = 0; k < n; k++)
+            assert_true(fabsf(got[k] - want[i][k]) <= 1e-5f * largest + 1e-9f);
+        free(got);
+        free(want[i]);
+    }
+    model_close(s.model);
+}
+
+/* ---- threads, accumulation ---- */
+
+static void any_number_of_threads_gives_the_same_bits(void **state)
+{
+    (void)state;
+    Subject s[3];
+    for (int i = 0; i < 3; i++) {
+        s[i] = open_with_threads(PROGRAM_STEP, i + 1);
+        ready(&s[i]);
+        assert_int_equal(engine_threads(s[i].e), i + 1);
+        run_ranges(&s[i], both);
+        run_ranges(&s[i], parts);
+    }
+    assert_true(same_tensors(&s[0], &s[1], ""));
+    assert_true(same_tensors(&s[0], &s[2], ""));
+    for (int i = 0; i < 3; i++)
+        model_close(s[i].model);
+}
+
+static void an_accumulated_step_is_a_step(void **state)
+{
+    (void)state;
+    Subject step = open_program(PROGRAM_STEP);
+    Subject s = open_with_threads(PROGRAM_ACCUMULATE, 2);
+    int update = also(&s, PROGRAM_UPDATE);
+    ready(&s);
+    run_ranges(&step, only_a);
+    run_ranges(&s, only_a);
+    static const char *const scalar[] = {"rate", "bias1", "bias2", "bias1/a", "bias2/a"};
+    for (int i = 0; i < 5; i++)
+        *engine_input(s.e, update, scalar[i]) = 0.1f;
+    engine_run(s.e, update, only_a);
+    assert_true(same_tensors(&step, &s, "readout.b"));
+    const Module *m = step.model->module;
+    for (uint32_t i = 0; i < m->params.len; i++) {
+        const Param *p = &m->params.at[i];
+        const float *x = engine_tensor(step.e, p->name), *y = engine_tensor(s.e, p->name);
+        for (int64_t k = 0; k < shape_elems(&p->shape); k++)
+            assert_true(fabsf(x[k] - y[k]) <= 1e-5f);
+    }
+    model_close(step.model);
+    model_close(s.model);
+}
+
+/* ---- prepared values ---- */
+
+static void write_other_values(const Subject *s)
+{
+    float *w = engine_tensor(s->e, "core.layer0.mix.weight");
+    float *v = engine_tensor(s->e, "core.layer1.norm.var");
+    for (int i = 0; i < 4; i++)
+        w[i] = 1.5f - (float)i;
+    for (int i = 0; i < 6; i++)
+        v[i] = 2;
+}
+
+static void prepared_values_follow_the_tensors(void **state)
+{
+    (void)state;
+    int64_t n;
+    Subject s = open_program(PROGRAM_EVAL), fresh = open_program(PROGRAM_EVAL);
+    assert_true(engine_plan(s.e, s.program)->n_prepare > 0);
+    run_ranges(&s, both);
+    float *before = result_of(&s, RESULT_OUTPUT, "a", &n);
+    write_other_values(&s);
+    engine_tensors_changed(s.e);
+    run_ranges(&s, both);
+    write_other_values(&fresh);
+    run_ranges(&fresh, both);
+    float *after = result_of(&s, RESULT_OUTPUT, "a", &n);
+    float *want = result_of(&fresh, RESULT_OUTPUT, "a", &n);
+    assert_memory_not_equal(before, after, (size_t)n * sizeof *after);
+    assert_memory_equal(want, after, (size_t)n * sizeof *after);
+    free(before);
+    free(after);
+    free(want);
+    model_close(s.model);
+    model_close(fresh.model);
+}
+
+static void predictions_after_a_step_use_its_parameters(void **state)
+{
+    (void)state;
+    int64_t n;
+    Subject s = open_with_threads(PROGRAM_EVAL, 2), fresh = open_program(PROGRAM_EVAL);
+    int step = also(&s, PROGRAM_STEP);
+    ready(&s);
+    run_ranges(&s, both);
+    fill_inputs(&s, step, both);
+    engine_run(s.e, step, both);
+    run_ranges(&s, both);
+    const Module *m = fresh.model->module;
+    for (uint32_t i = 0; i < m->params.len; i++)
+        memcpy(engine_tensor(fresh.e, m->params.at[i].name),
+               engine_tensor(s.e, m->params.at[i].name),
+               (size_t)shape_elems(&m->params.at[i].shape) * sizeof(float));
+    engine_tensors_changed(fresh.e);
+    run_ranges(&fresh, both);
+    float *got = result_of(&s, RESULT_OUTPUT, "b", &n);
+    float *want = result_of(&fresh, RESULT_OUTPUT, "b", &n);
+    assert_memory_equal(got, want, (size_t)n * sizeof *got);
+    free(got);
+    free(want);
+    model_close(s.model);
+    model_close(fresh.model);
+}
+
+/* ---- masks ---- */
+
+static void masks_are_a_function_of_seed_and_step(void **state)
+{
+    (void)state;
+    enum { N = BATCH * 6 };
+    float first[N];
+    Subject s = open_program(PROGRAM_STEP);
+    Subject other = open_with_threads(PROGRAM_GRAD, 1);
+    ready(&other);
+    const float *at = engine_input(s.e, s.program, "readout.a.dropout");
+    assert_non_null(at);
+    engine_draw_masks(s.e, s.program, 7, 1);
+    memcpy(first, at, sizeof first);
+    engine_draw_masks(s.e, s.program, 7, 2);
+    assert_memory_not_equal(first, at, sizeof first);
+    engine_draw_masks(s.e, s.program, 8, 1);
+    assert_memory_not_equal(first, at, sizeof first);
+    assert_memory_not_equal(engine_input(s.e, s.program, "readout.b.dropout"), at, sizeof first);
+    engine_draw_masks(s.e, s.program, 7, 1);
+    assert_memory_equal(first, at, sizeof first);
+    engine_draw_masks(other.e, other.program, 7, 1);
+    assert_memory_equal(first, engine_input(other.e, other.program, "readout.a.dropout"),
+                        sizeof first);
+    model_close(s.model);
+    model_close(other.model);
+}
+
+/* Is the share of zeros within five standard deviations of the rate? */
+static void check_rate(const Subject *s, const char *name, int n, double rate)
+{
+    enum { STEPS = 1000 };
+    const float *at = engine_input(s->e, s->program, name);
+    int n_zero = 0;
+    for (uint64_t step = 1; step <= STEPS; step++) {
+        engine_draw_masks(s->e, s->program, 5, step);
+        for (int i = 0; i < n; i++) {
+            assert_true(at[i] == 0 || fabs(at[i] - 1 / (1 - rate)) < 1e-6);
+            n_zero += at[i] == 0;
+        }
+    }
+    double draws = (double)n * STEPS, deviation = sqrt(draws * rate * (1 - rate));
+    assert_true(fabs(n_zero - draws * rate) < 5 * deviation);
+}
+
+static void masks_have_their_rate(void **state)
+{
+    (void)state;
+    Subject s = open_program(PROGRAM_STEP);
+    check_rate(&s, "readout.a.dropout", BATCH * 6, 0.5);
+    check_rate(&s, "core.layer1.drop_path", BATCH, 0.1);
+    model_close(s.model);
+}
+
+/* ---- results that are views, launch times ---- */
+
+static const char VIEWS[] =
+    "module \"views\"\n"
+    "param \"w\" : f32[c=6, k=3] normal(0, 1)\n"
+    "func eval() {\n"
+    "  %1 = input {name=\"x\"} : f32[b=2, k=3, t=2, h=2, w=3]\n"
+    "  %2 = param {name=\"w\"} : f32[c=6, k=3]\n"
+    "  %3 = contract %1 %2 {over=[k], out=[b, c, t, h, w]} : f32[b=2, c=6, t=2, h=2, w=3]\n"
+    "  %4 = rename %3 {axis=c, to=n} : f32[b=2, n=6, t=2, h=2, w=3]\n"
+    "  %5 = split %3 {axis=c, outer=g, inner=e, size=2} : f32[b=2, g=2, e=3, t=2, h=2, w=3]\n"
+    "  %6 = merge %3 {to=p, outer=h, inner=w} : f32[b=2, c=6, t=2, p=6]\n"
+    "  %7 = merge %3 {to=p, outer=w, inner=h} : f32[b=2, c=6, t=2, p=6]\n"
+    "  %8 = reorder %3 {out=[w, t, c, h, b]} : f32[w=3, t=2, c=6, h=2, b=2]\n"
+    "  %9 = rename %1 {axis=k, to=c} : f32[b=2, c=3, t=2, h=2, w=3]\n"
+    "  %10 = merge %5 {to=c, outer=e, inner=g} : f32[b=2, c=6, t=2, h=2, w=3]\n"
+    "  return output \"product\" = %3\n"
+    "  return output \"renamed\" = %4\n"
+    "  return output \"split\" = %5\n"
+    "  return output \"merged\" = %6\n"
+    "  return output \"crossed\" = %7\n"
+    "  return output \"reordered\" = %8\n"
+    "  return output \"input\" = %9\n"
+    "  return output \"shuffled\" = %10\n"
+    "}\n";
+
+static bool leaf_value(void *context, const Node *leaf, double *at)
+{
+    (void)context;
+    uint64_t random = leaf->op;
+    for (int64_t i = 0; i < shape_elems(&leaf->shape); i++)
+        at[i] = (float)test_uniform(&random);
+    return true;
+}
+
+static void copy_leaf(const Node *leaf, float *to)
+{
+    double value[256];
+    assert_true(shape_elems(&leaf->shape) <= 256);
+    leaf_value(NULL, leaf, value);
+    for (int64_t i = 0; i < shape_elems(&leaf->shape); i++)
+        to[i] = (float)value[i];
+}
+
+typedef struct Small {
+    TestFunc *t;
+    Module *m;
+    Engine *e;
+    int program;
+} Small;
+
+static Small open_text(const char *text, FuseLevel fuse)
+{
+    Small s = {.t = test_func()};
+    Err err = {0};
+    EngineOptions o = {.threads = 2, .interpret = interpret};
+    s.m = module_parse(&s.t->arena, &s.t->names, &s.t->diags, "text", text, strlen(text));
+    if (!s.m)
+        fail_msg("%s", test_log(s.t));
+    assert_true(target_find(NULL, &o.target, &err));
+    PassOptions p = {.fuse = fuse, .lanes = o.target.lanes, .verify = true};
+    Func *f = passes_run(s.m, PROGRAM_EVAL, &p);
+    assert_non_null(f);
+    Plan *plan = plan_build(&s.t->arena, f, PROGRAM_EVAL, &p, engine_workspace, &o.target);
+    if (engine_create(&s.e, s.m, &o, &err) != NPC_OK ||
+        engine_add(s.e, plan, &s.program, &err) != NPC_OK || engine_ready(s.e, &err) != NPC_OK)
+        fail_msg("%s", err.text);
+    return s;
+}
+
+static void close_text(Small *s)
+{
+    engine_free(s->e);
+    test_done(s->t);
+}
+
+static void check_results(const Small *s)
+{
+    const Func *f = module_func(s->m, "eval");
+    EvalTensor *value;
+    Err err = {0};
+    float got[1024];
+    assert_int_equal(eval_func(&s->t->arena, f, leaf_value, NULL, &value, &err), NPC_OK);
+    for (uint32_t i = 0; i < f->results.len; i++) {
+        const Result *r = &f->results.at[i];
+        int64_t n = shape_elems(func_shape(f, r->val));
+        assert_true(n <= 1024);
+        if (!engine_read(s->e, s->program, r->role, r->name, got))
+            fail_msg("'%s' cannot be read", r->name);
+        for (int64_t k = 0; k < n; k++)
+            if (!(fabs(got[k] - value[r->val.id].at[k]) < 1e-5))
+                fail_msg("'%s'[%d] is %g, not %g", r->name, (int)k, got[k], value[r->val.id].at[k]);
+    }
+}
+
+static void results_that_are_views_are_read(void **state)
+{
+    (void)state;
+    for (int fuse = FUSE_NONE; fuse <= FUSE_FULL; fuse++) {
+        Small s = open_text(VIEWS, (FuseLevel)fuse);
+        const Func *f = module_func(s.m, "eval");
+        copy_leaf(&f->nodes.at[1], engine_input(s.e, s.program, "x"));
+        copy_leaf(&f->nodes.at[2], engine_tensor(s.e, "w"));
+        engine_run(s.e, s.program, NULL);
+        check_results(&s);
+        float out[1];
+        assert_false(engine_read(s.e, s.program, RESULT_OUTPUT, "absent", out));
+        assert_false(engine_read(s.e, s.program, RESULT_LOSS, "product", out));
+        assert_null(engine_input(s.e, s.program, "y"));
+        assert_null(engine_tensor(s.e, "v"));
+        close_text(&s);
+    }
+}
+
+static void launches_are_timed_on_request(void **state)
+{
+    (void)state;
+    Small s = open_text(VIEWS, FUSE_NONE);
+    assert_null(engine_launch_seconds(s.e, s.program));
+    engine_run(s.e, s.program, NULL);
+    engine_time_launches(s.e, s.program, true);
+    const double *seconds = engine_launch_seconds(s.e, s.program);
+    assert_true(seconds[0] == 0);
+    engine_run(s.e, s.program, NULL);
+    assert_true(seconds[0] > 0 && seconds[0] < 60);
+    engine_time_launches(s.e, s.program, false);
+    assert_null(engine_launch_seconds(s.e, s.program));
+    close_text(&s);
+}
+
+static void memory_is_that_of_the_plans(void **state)
+{
+    (void)state;
+    Subject s = open_with_threads(PROGRAM_EVAL, 1);
+    int step = also(&s, PROGRAM_STEP);
+    ready(&s);
+    EngineMemory m = engine_memory(s.e);
+    const Plan *p[] = {engine_plan(s.e, s.program), engine_plan(s.e, step)};
+    size_t larger = p[p[0]->arena_bytes < p[1]->arena_bytes]->arena_bytes;
+    assert_true(m.arena >= larger && m.arena < larger + 4096);
+    assert_true(m.inputs >= p[0]->input_bytes + p[1]->input_bytes);
+    assert_true(m.prepared >= p[0]->prepared_bytes && p[1]->prepared_bytes == 0);
+    assert_true(m.persistent > 0);
+    model_close(s.model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_absent_recording_keeps_its_parameters),
+        cmocka_unit_test(an_absent_recording_adds_nothing),
+        cmocka_unit_test(a_range_predicts_the_same_as_the_whole_batch),
+        cmocka_unit_test(ranges_give_the_gradients_of_their_samples),
+        cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
+        cmocka_unit_test(an_accumulated_step_is_a_step),
+        cmocka_unit_test(prepared_values_follow_the_tensors),
+        cmocka_unit_test(predictions_after_a_step_use_its_parameters),
+        cmocka_unit_test(masks_are_a_function_of_seed_and_step),
+        cmocka_unit_test(masks_have_their_rate),
+        cmocka_unit_test(results_that_are_views_are_read),
+        cmocka_unit_test(launches_are_timed_on_request),
+        cmocka_unit_test(memory_is_that_of_the_plans),
+    };
+    interpret = true;
+    int failed = cmocka_run_group_tests_name("interpreter", tests, NULL, NULL);
+    interpret = false;
+    if (kernel_have_llvm())
+        failed += cmocka_run_group_tests_name("generated code", tests, NULL, NULL);
+    return failed;
+}
