@@ -17,6 +17,23 @@ static Status io(Err *err, const char *path, const char *doing)
     return err_set(err, s, "%s: cannot %s: %s", path, doing, strerror(errno));
 }
 
+/* Room for a file's bytes; where there is none, the descriptor is closed before the jump. */
+static char *room_for(Arena *arena, size_t bytes, int fd)
+{
+    jmp_buf exhausted, *outer = arena->exhausted;
+    if (!outer)
+        return arena_alloc(arena, bytes);
+    if (setjmp(exhausted)) {
+        close(fd);
+        arena->exhausted = outer;
+        longjmp(*outer, 1);
+    }
+    arena->exhausted = &exhausted;
+    char *p = arena_alloc(arena, bytes);
+    arena->exhausted = outer;
+    return p;
+}
+
 Status file_read(Arena *arena, const char *path, size_t limit, char **out, size_t *out_len,
                  Err *err)
 {
@@ -38,7 +55,7 @@ Status file_read(Arena *arena, const char *path, size_t limit, char **out, size_
                        (long long)st.st_size, limit);
     }
     size_t size = (size_t)st.st_size, got = 0;
-    char *p = arena_alloc(arena, size + 1);
+    char *p = room_for(arena, size + 1, fd);
     while (got < size) {
         ssize_t n = read(fd, p + got, size - got);
         if (n < 0 && errno == EINTR)
