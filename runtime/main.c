@@ -35,7 +35,7 @@ static void print_help(FILE *out)
           "examples:\n"
           "  npc data synth recordings --mice 2\n"
           "  npc compile models/dwiseneuro.nm\n"
-          "  npc run models/dwiseneuro.nm --train recordings --output run\n",
+          "  npc run models/demo.nm --train --data recordings --run runs/first\n",
           out);
 }
 
