@@ -74,7 +74,7 @@ typedef struct Job {
     Tier tier;
     const char *predictions, *truth; /* folder of the recording's truth, or NULL */
     uint32_t burn_in;
-    FILE *notes;
+    Progress *notes;
     uint32_t *trials, n;
     Pair *pairs;
     ScoreTrial *scored; /* [n] */
@@ -86,7 +86,7 @@ typedef struct Job {
 static void say(const Job *j, const char *text)
 {
     if (j->notes)
-        fprintf(j->notes, "%s, %s: %s\n", j->recording->name, tier_name(j->tier), text);
+        progress_note(j->notes, "%s, %s: %s", j->recording->name, tier_name(j->tier), text);
 }
 
 static Status check_rows(const Npy *a, const Recording *r, const char *path, Err *err)
@@ -359,7 +359,7 @@ static Status score_pairs(Job *j, Err *err)
 }
 
 Status score_tier(TierScore *out, bool *found, Arena *arena, const Recording *r, Tier tier,
-                  const char *predictions, const char *truth, uint32_t burn_in, FILE *notes,
+                  const char *predictions, const char *truth, uint32_t burn_in, Progress *notes,
                   Err *err)
 {
     bool withheld = false;
@@ -453,7 +453,7 @@ static Status score_all(Scores *s, const Recordings *all, Err *err)
             bool found = false;
             if (tiers & TIER_BIT(t))
                 NPC_TRY(score_tier(&s->score[s->n], &found, &s->arena, all->at[i], t, folder,
-                                   s->truth, s->burn_in, s->out, err));
+                                   s->truth, s->burn_in, &s->progress, err));
             if (found)
                 NPC_TRY(write_neurons(s, &s->score[s->n++], err));
             progress_update(&s->progress, &state);

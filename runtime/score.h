@@ -31,7 +31,7 @@ typedef struct ScoreOptions {
 /* Scores one tier of a recording from the folder `predictions`. *found is false when there is
  * nothing to score: no predictions, or withheld responses (a note says so). In the arena. */
 Status score_tier(TierScore *out, bool *found, Arena *arena, const Recording *r, Tier tier,
-                  const char *predictions, const char *truth, uint32_t burn_in, FILE *notes,
+                  const char *predictions, const char *truth, uint32_t burn_in, Progress *notes,
                   Err *err);
 /* Writes report.md, scores.json and scores/<recording>/<tier>_*.npy into the run directory. */
 Status score_run(const ScoreOptions *o, Err *err);

@@ -1,0 +1,631 @@
+/* Whole runs in miniature: training, resuming, predicting, scoring, on recordings of 12 neurons
+ * made on the spot and the model tests/models/tiny.nm, on the interpreter. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "runtime/blend.h"
+#include "runtime/dataset.h"
+#include "runtime/folds.h"
+#include "runtime/npy_write.h"
+#include "runtime/predict.h"
+#include "runtime/score.h"
+#include "runtime/signals.h"
+#include "runtime/step.h"
+#include "runtime/synth.h"
+#include "runtime/train.h"
+#include "tests/unit/scratch.h"
+
+#define MODEL "tests/models/tiny.nm"
+enum { SIZE = 4, EVERY = 8, SPAN = 25 }; /* of its windows */
+
+#define assert_says(err, part)                                                                     \
+    do {                                                                                           \
+        if (!strstr((err).text, (part)))                                                           \
+            fail_msg("\"%s\" does not say \"%s\"", (err).text, (part));                            \
+    } while (0)
+
+static char data[4096];
+
+static const char *path(const char *name)
+{
+    return scratch_path(name);
+}
+
+static TrainOptions options(const char *run)
+{
+    return (TrainOptions){.model_path = MODEL,
+                          .run_dir = run,
+                          .data = data,
+                          .machine = {.threads = 1,
+                                      .workers = 1,
+                                      .interpret = true,
+                                      .no_cache = true,
+                                      .progress = PROGRESS_QUIET}};
+}
+
+static void must(Status s, const Err *err)
+{
+    if (s != NPC_OK)
+        fail_msg("%s", err->text);
+}
+
+static TrainResult train_with(const TrainOptions *o)
+{
+    TrainResult r;
+    Err err = {0};
+    must(train_run(o, &r, &err), &err);
+    return r;
+}
+
+static void assert_same_file(const char *a, const char *b)
+{
+    Arena arena = {0};
+    char *x, *y;
+    size_t n, m;
+    Err err = {0};
+    must(file_read(&arena, a, 1 << 28, &x, &n, &err), &err);
+    must(file_read(&arena, b, 1 << 28, &y, &m, &err), &err);
+    assert_int_equal(n, m);
+    assert_memory_equal(x, y, n);
+    arena_free(&arena);
+}
+
+static const char *checkpoint(const char *run, int step)
+{
+    char name[200];
+    snprintf(name, sizeof name, "%s/checkpoints/step-%08d.safetensors", run, step);
+    return path(name);
+}
+
+/* Six steps in one go, once for all tests: "whole". */
+static int make_data(void **state)
+{
+    if (scratch_make(state))
+        return -1;
+    SynthOptions o = synth_defaults();
+    Err err = {0};
+    o.neurons = 12;
+    o.trials = 5;
+    o.frames = 81;
+    o.height = 8;
+    o.width = 12;
+    o.repeats = 2;
+    snprintf(data, sizeof data, "%s", path("data"));
+    if (synth_write(data, &o, NULL, NULL, NULL, &err) != NPC_OK)
+        return -1;
+    TrainOptions t = options(path("whole"));
+    TrainResult r;
+    if (train_run(&t, &r, &err) == NPC_OK && r.step == 6)
+        return 0;
+    fprintf(stderr, "%s\n", err.text);
+    return -1;
+}
+
+/* ---- training ---- */
+
+static void a_resumed_run_has_the_bits_of_an_uninterrupted_one(void **state)
+{
+    (void)state;
+    TrainOptions o = options(path("halves"));
+    o.stop_after = 4;
+    TrainResult r = train_with(&o);
+    assert_int_equal(r.step, 4);
+    TrainOptions on = {.run_dir = path("halves"), .resume = true, .machine = o.machine};
+    r = train_with(&on);
+    assert_int_equal(r.step, 6);
+    assert_same_file(checkpoint("whole", 6), checkpoint("halves", 6));
+    assert_same_file(path("whole/checkpoints/best.safetensors"),
+                     path("halves/checkpoints/best.safetensors"));
+}
+
+static void threads_do_not_change_a_bit(void **state)
+{
+    (void)state;
+    TrainOptions o = options(path("threads"));
+    o.machine.threads = 2;
+    o.machine.workers = 3;
+    train_with(&o);
+    assert_same_file(checkpoint("whole", 6), checkpoint("threads", 6));
+}
+
+static void stop_after_three(void *user, uint64_t step)
+{
+    (void)user;
+    if (step == 2)
+        signals_request_stop();
+}
+
+static void a_request_to_stop_saves_and_ends_well(void **state)
+{
+    (void)state;
+    TrainOptions o = options(path("asked"));
+    o.after_step = stop_after_three;
+    TrainResult r = train_with(&o);
+    signals_forget_stop();
+    assert_int_equal(r.step, 2);
+    assert_true(file_exists(checkpoint("asked", 2)));
+    o.after_step = NULL;
+    o.resume = true; /* from the model file this time */
+    train_with(&o);
+    assert_same_file(checkpoint("whole", 6), checkpoint("asked", 6));
+}
+
+static void chunks_of_a_batch_resume_too(void **state)
+{
+    (void)state;
+    const char *sets[] = {"accumulate=3"};
+    TrainOptions o = options(path("chunks"));
+    o.sets = sets;
+    o.n_sets = 1;
+    TrainResult whole = train_with(&o);
+    o.run_dir = path("chunks2");
+    o.stop_after = 3;
+    train_with(&o);
+    o.resume = true;
+    o.stop_after = 0;
+    TrainResult r = train_with(&o);
+    assert_true(isfinite(whole.loss) && whole.loss == r.loss);
+    assert_same_file(checkpoint("chunks", 6), checkpoint("chunks2", 6));
+}
+
+static void a_teacher_teaches(void **state)
+{
+    (void)state;
+    char set[4300];
+    snprintf(set, sizeof set, "teacher.run=\"%s\"", path("whole"));
+    const char *sets[] = {set, "teacher.ratio=0.36"};
+    TrainOptions o = options(path("pupil"));
+    o.sets = sets;
+    o.n_sets = 2;
+    o.stop_after = 3;
+    TrainResult r = train_with(&o);
+    assert_true(isfinite(r.loss));
+    o.resume = true;
+    o.stop_after = 0;
+    train_with(&o);
+    o.resume = false;
+    o.run_dir = path("pupil2");
+    train_with(&o);
+    assert_same_file(checkpoint("pupil", 6), checkpoint("pupil2", 6));
+}
+
+static void an_infinite_loss_stops_and_keeps_the_checkpoints(void **state)
+{
+    (void)state;
+    TrainOptions o = options(path("diverged"));
+    TrainResult r;
+    Err err = {0};
+    o.model_path = "tests/models/diverges.nm";
+    assert_int_equal(train_run(&o, &r, &err), NPC_ERR_FAILED);
+    assert_says(err, "step 2: the loss is");
+    assert_true(file_exists(checkpoint("diverged", 1)));
+    assert_false(file_exists(checkpoint("diverged", 2)));
+}
+
+static void folds_hold_out_films(void **state)
+{
+    (void)state;
+    const char *sets[] = {"split.n=3", "split.validate=1"};
+    TrainOptions o = options(path("folds"));
+    o.sets = sets;
+    o.n_sets = 2;
+    TrainResult r = train_with(&o);
+    assert_int_equal(r.step, 6);
+    assert_true(file_exists(path("folds/folds.json")));
+
+    Arena arena = {0};
+    Dataset d;
+    Folds folds, again;
+    Split split;
+    Err err = {0};
+    Workers *workers;
+    Recipe recipe;
+    recipe_default(&recipe);
+    recipe.folds = 3;
+    recipe.validate = 1;
+    must(dataset_open(&d, &arena, data, NULL, 0, &err), &err);
+    must(workers_start(&workers, 2, 64, &err), &err);
+    must(folds_make(&folds, &arena, d.recording, d.n, 3, workers, &err), &err);
+    workers_stop(workers);
+    const char *text = folds_text(&arena, &folds);
+    assert_true(folds_read(&again, &arena, d.recording, d.n, text));
+    must(split_trials(&split, &arena, d.recording, d.n, &recipe, &again, &err), &err);
+    for (uint32_t m = 0; m < d.n; m++) {
+        const Recording *one = d.recording[m];
+        for (uint32_t i = 0; i < split.validate[m].n_trials; i++)
+            assert_int_equal(folds.of[m][split.validate[m].trials[i]], 1);
+        for (uint32_t i = 0; i < split.train[m].n_trials; i++)
+            assert_true(folds.of[m][split.train[m].trials[i]] != 1);
+        /* test tiers take part where their responses are released: every second recording */
+        for (uint32_t i = 0; i < one->n_trials; i++)
+            if (one->trials[i].tier == TIER_FINAL_MAIN)
+                assert_int_equal(folds.of[m][i] != FOLD_NONE, m % 2);
+    }
+    assert_false(folds_read(&again, &arena, d.recording, d.n, "{\"x\": [1]}"));
+    arena_free(&arena);
+}
+
+/* ---- refusals ---- */
+
+static void a_folder_with_a_run_is_not_overwritten(void **state)
+{
+    (void)state;
+    TrainOptions o = options(path("whole"));
+    TrainResult r;
+    Err err = {0};
+    assert_int_equal(train_run(&o, &r, &err), NPC_ERR_INPUT);
+    assert_says(err, "already holds a run");
+}
+
+static void a_changed_model_is_not_resumed(void **state)
+{
+    (void)state;
+    const char *sets[] = {"widths=[4, 12]"};
+    TrainOptions o = options(path("whole"));
+    TrainResult r;
+    Err err = {0};
+    o.resume = true;
+    o.sets = sets;
+    o.n_sets = 1;
+    assert_int_equal(train_run(&o, &r, &err), NPC_ERR_INPUT);
+    assert_says(err, "differs from what");
+}
+
+static void data_that_do_not_fit_are_named(void **state)
+{
+    (void)state;
+    const char *channels[] = {"data.channels=[video]"};
+    TrainOptions o = options(path("unfit"));
+    TrainResult r;
+    Err err = {0};
+    o.sets = channels;
+    o.n_sets = 1;
+    assert_int_equal(train_run(&o, &r, &err), NPC_ERR_INPUT);
+    assert_says(err, "E0410");
+    assert_says(err, "1 channels");
+    o.n_sets = 0;
+    o.data = path("nothing");
+    err = (Err){0};
+    assert_int_not_equal(train_run(&o, &r, &err), NPC_OK);
+    assert_says(err, "nothing");
+    assert_false(file_exists(path("unfit"))); /* nothing was begun */
+}
+
+static void a_run_that_cannot_be_written_never_starts(void **state)
+{
+    (void)state;
+    scratch_write("file", "x", 1);
+    TrainOptions o = options(path("file/run"));
+    TrainResult r;
+    Err err = {0};
+    assert_int_equal(status_exit_code(train_run(&o, &r, &err)), 2);
+    assert_says(err, "file");
+    assert_int_equal(r.step, 0);
+}
+
+/* ---- prediction ---- */
+
+typedef struct Lab {
+    Arena arena;
+    Dataset data;
+    Model *model;
+    ClipShape clip;
+    int program;
+    Predictor predictor;
+} Lab;
+
+static void lab_open(Lab *l, int64_t batch, RecipeBlend blend)
+{
+    Err err = {0};
+    *l = (Lab){0};
+    RunMachine machine = {.threads = 1, .interpret = true, .no_cache = true};
+    ModelOptions o = machine_model_options(&machine, MODEL);
+    must(dataset_open(&l->data, &l->arena, data, NULL, 0, &err), &err);
+    o.sessions = l->data.sessions;
+    o.n_sessions = (int)l->data.n;
+    o.batch = batch;
+    must(model_open(&l->model, &o, &err), &err);
+    must(dataset_clip_shape(&l->data, l->model->module, &l->model->info.recipe, SIZE, EVERY,
+                            &l->clip, &err),
+         &err);
+    must(model_add(l->model, PROGRAM_EVAL, &l->program, &err), &err);
+    must(model_ready(l->model, &err), &err);
+    must(weights_load(l->model, path("whole"), WEIGHTS_AVERAGE, NULL, NULL, NULL, NULL, &err),
+         &err);
+    must(predictor_open(&l->predictor, &l->arena, l->model, l->program, &l->clip, blend, 100, &err),
+         &err);
+}
+
+static void lab_close(Lab *l)
+{
+    model_close(l->model);
+    arena_free(&l->arena);
+}
+
+/* Windows one by one, straight from the files. */
+static void predict_plainly(Lab *l, uint32_t session, const TrialMap *map, float *out)
+{
+    Err err = {0};
+    uint32_t n = l->data.recording[session]->n_neurons;
+    float *window = l->predictor.window;
+    double *sum = calloc((size_t)n * map->valid, sizeof *sum);
+    int *count = calloc(map->valid, sizeof *count);
+    for (uint32_t end = SPAN - 1; end < map->valid; end++) {
+        must(clip_input(map, &l->clip, end, l->predictor.input, &err), &err);
+        engine_run(l->model->engine, l->program, NULL);
+        engine_read(l->model->engine, l->program, RESULT_OUTPUT, l->data.recording[session]->name,
+                    window);
+        for (uint32_t i = 0; i < SIZE; i++) {
+            uint32_t frame = end - (SPAN - 1) + EVERY * i;
+            count[frame]++;
+            for (uint32_t k = 0; k < n; k++)
+                sum[k * map->valid + frame] += window[k * SIZE + i];
+        }
+    }
+    for (uint32_t k = 0; k < n; k++)
+        for (uint32_t t = 0; t < map->valid; t++)
+            out[k * map->valid + t] = (float)(sum[k * map->valid + t] / count[t]);
+    free(sum);
+    free(count);
+}
+
+static void a_prediction_is_the_mean_of_all_windows_that_hold_a_frame(void **state)
+{
+    (void)state;
+    Lab l, one;
+    TrialMap map;
+    Err err = {0};
+    float got[12 * 100], want[12 * 100];
+    lab_open(&l, 5, RECIPE_BLEND_UNIFORM);
+    lab_open(&one, 1, RECIPE_BLEND_UNIFORM);
+    must(trial_map(&map, l.data.recording[1], 2, &err), &err);
+    must(predictor_trial(&l.predictor, 1, &map, got, &err), &err);
+    predict_plainly(&one, 1, &map, want);
+    for (uint32_t i = 0; i < 12 * map.valid; i++)
+        assert_true(fabsf(got[i] - want[i]) <= 1e-5f * (1 + fabsf(want[i])));
+    assert_true(got[0] != got[1]);
+    trial_unmap(&map);
+    lab_close(&l);
+    lab_close(&one);
+}
+
+static void a_ramp_weighs_constant_outputs_like_the_mean(void **state)
+{
+    (void)state;
+    Lab l;
+    TrialMap map;
+    Err err = {0};
+    float got[12 * 100];
+    lab_open(&l, 5, RECIPE_BLEND_RAMP);
+    must(trial_map(&map, l.data.recording[0], 0, &err), &err);
+    /* a readout of zeros gives softplus(0) = log(2) / 0.07 everywhere */
+    for (uint32_t i = 0; i < l.model->module->params.len; i++) {
+        const Param *p = &l.model->module->params.at[i];
+        if (p->session == 0)
+            memset(engine_tensor(l.model->engine, p->name), 0,
+                   (size_t)shape_elems(&p->shape) * sizeof(float));
+    }
+    engine_tensors_changed(l.model->engine);
+    must(predictor_trial(&l.predictor, 0, &map, got, &err), &err);
+    for (uint32_t i = 0; i < 12 * map.valid; i++)
+        assert_true(fabs((double)got[i] - log(2) / 0.07) < 1e-4);
+    trial_unmap(&map);
+    lab_close(&l);
+}
+
+static void a_trial_shorter_than_a_window_is_predicted_as_zero(void **state)
+{
+    (void)state;
+    Lab l;
+    TrialMap map;
+    Err err = {0};
+    float got[12 * 6];
+    lab_open(&l, 5, RECIPE_BLEND_UNIFORM);
+    must(trial_map(&map, l.data.recording[0], 0, &err), &err);
+    map.valid = 6; /* a window spans 25 frames */
+    memset(got, 1, sizeof got);
+    must(predictor_trial(&l.predictor, 0, &map, got, &err), &err);
+    for (int i = 0; i < 12 * 6; i++)
+        assert_true(got[i] == 0);
+    trial_unmap(&map);
+    lab_close(&l);
+}
+
+static void predictions_land_where_scores_look_for_them(void **state)
+{
+    (void)state;
+    Err err = {0};
+    PredictOptions p = {.run_dir = path("whole"),
+                        .tiers = TIER_BIT(TIER_LIVE_MAIN),
+                        .batch = 16,
+                        .machine = options(NULL).machine};
+    must(predict_run(&p, &err), &err);
+    Arena arena = {0};
+    Dataset d;
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s", path("whole/predictions"));
+    must(dataset_open(&d, &arena, data, NULL, 0, &err), &err);
+    for (uint32_t m = 0; m < 2; m++) {
+        TierScore with, without;
+        bool found;
+        char truth[4300];
+        snprintf(truth, sizeof truth, "%s/truth", data);
+        must(score_tier(&with, &found, &arena, d.recording[m], TIER_LIVE_MAIN, folder, truth, 50,
+                        NULL, &err),
+             &err);
+        assert_true(found && with.has_ceiling && with.n_clips == 2);
+        assert_int_equal(with.is_from_truth, m == 0);
+        must(score_tier(&without, &found, &arena, d.recording[m], TIER_LIVE_MAIN, folder, NULL, 50,
+                        NULL, &err),
+             &err);
+        assert_int_equal(found, m == 1); /* the first recording withholds its responses */
+        if (found) {                     /* repeats found by looking at the films */
+            assert_int_equal(without.n_clips, with.n_clips);
+            assert_true(without.to_average == with.to_average);
+        }
+    }
+    arena_free(&arena);
+}
+
+/* ---- scores of numbers written down here ---- */
+
+/* A recording of 2 neurons and 4 trials of 5, 5, 5 and 4 frames; films 0, 0, 1, 1. */
+static const float responses[4][2][5] = {
+    {{1, 2, 3, 4, 5}, {0, 1, 0, 2, 1}},
+    {{2, 2, 4, 4, 7}, {1, 1, 0, 0, 3}},
+    {{0, 1, 0, 1, 0}, {5, 4, 3, 2, 1}},
+    {{1, 1, 0, 2, 0}, {4, 4, 2, 2, 0}},
+};
+static const float predicted[4][2][5] = {
+    {{9, 1, 2, 2, 3}, {9, 1, 1, 2, 2}},
+    {{9, 1, 2, 3, 3}, {9, 1, 2, 2, 2}},
+    {{9, 2, 1, 2, 1}, {9, 3, 3, 2, 1}},
+    {{9, 2, 1, 2, 0}, {9, 3, 2, 2, 0}},
+};
+/* per neuron and frame; the mean is 1.5975, so 0.01 counts as 0.015975 */
+static const float deviation[2][5] = {{1, 2, 1, 2, 1}, {0.01f, 2, 1, 4, 1.965f}};
+
+static void put_array(const char *root, const char *name, const float *x, size_t rank,
+                      const size_t *shape)
+{
+    char full[4600];
+    Err err = {0};
+    snprintf(full, sizeof full, "%s/%s", root, name);
+    *strrchr(full, '/') = 0;
+    must(file_make_folder(full, &err), &err);
+    snprintf(full, sizeof full, "%s/%s", root, name);
+    must(npy_write(full, NPY_WRITE_F4, x, shape, rank, &err), &err);
+}
+
+static void put_recording(const char *root)
+{
+    static const float grey[2 * 2 * 5] = {1, 2, 3, 4, 5, 2, 3, 4, 5, 6,
+                                          3, 4, 5, 6, 7, 4, 5, 6, 7, 8};
+    static const float ones[2 * 2 * 5] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+                                          1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    static const char *const tiers[] = {"oracle", "oracle", "oracle", "oracle"};
+    static const char *const stats[] = {"mean", "std"};
+    char name[200];
+    Err err = {0};
+    size_t n_ids[1] = {4};
+    int64_t ids[4] = {0, 0, 1, 1};
+    for (int i = 0; i < 4; i++) {
+        size_t t = i == 3 ? 4 : 5, video[3] = {2, 2, t}, two[2] = {2, t};
+        float x[10], y[10];
+        for (size_t k = 0; k < 2; k++)
+            for (size_t f = 0; f < t; f++) {
+                x[k * t + f] = responses[i][k][f];
+                y[k * t + f] = predicted[i][k][f];
+            }
+        snprintf(name, sizeof name, "rec/data/videos/%d.npy", i);
+        put_array(root, name, grey, 3, video);
+        snprintf(name, sizeof name, "rec/data/responses/%d.npy", i);
+        put_array(root, name, x, 2, two);
+        snprintf(name, sizeof name, "rec/data/behavior/%d.npy", i);
+        put_array(root, name, grey, 2, two);
+        snprintf(name, sizeof name, "rec/data/pupil_center/%d.npy", i);
+        put_array(root, name, grey, 2, two);
+        snprintf(name, sizeof name, "predictions/rec/oracle/%d.npy", i);
+        put_array(root, name, y, 2, two);
+    }
+    for (int v = 0; v < VAR_COUNT; v++)
+        for (int s = 0; s < 2; s++) {
+            size_t video[3] = {2, 2, 5}, two[2] = {2, 5};
+            bool is_response = v == VAR_RESPONSE;
+            snprintf(name, sizeof name, "rec/meta/statistics/%s/all/%s.npy",
+                     variable_folder((Variable)v), stats[s]);
+            put_array(root, name, is_response ? &deviation[0][0] : ones, v == VAR_VIDEO ? 3 : 2,
+                      v == VAR_VIDEO ? video : two);
+        }
+    char full[4600];
+    snprintf(full, sizeof full, "%s/rec/meta/trials", root);
+    must(file_make_folder(full, &err), &err);
+    snprintf(full, sizeof full, "%s/rec/meta/trials/tiers.npy", root);
+    must(npy_write_text(full, tiers, 4, &err), &err);
+    snprintf(full, sizeof full, "%s/truth/rec/meta", root);
+    must(file_make_folder(full, &err), &err);
+    snprintf(full, sizeof full, "%s/truth/rec/meta/video_ids.npy", root);
+    must(npy_write(full, NPY_WRITE_I8, ids, n_ids, 1, &err), &err);
+}
+
+static void score_written(TierScore *out, Arena *arena, const char *root)
+{
+    char predictions[4200], truth[4200], recording[4200];
+    Recording *r;
+    Err err = {0};
+    bool found;
+    snprintf(predictions, sizeof predictions, "%s/predictions", root);
+    snprintf(truth, sizeof truth, "%s/truth", root);
+    snprintf(recording, sizeof recording, "%s/rec", root);
+    must(recording_open(&r, arena, recording, &err), &err);
+    must(score_tier(out, &found, arena, r, TIER_ORACLE, predictions, truth, 1, NULL, &err), &err);
+    assert_true(found);
+}
+
+static void scores_equal_reference_numbers(void **state)
+{
+    (void)state;
+    /* numpy statement of the competition's scores, float64 */
+    static const double want[3][2] = {{0.911221145327, 0.721462193544},
+                                      {0.943739455057, 0.749099972495},
+                                      {0.907459858784, 0.805504835773}};
+    Arena arena = {0};
+    TierScore s;
+    char root[4000];
+    snprintf(root, sizeof root, "%s", path("numbers"));
+    put_recording(root);
+    score_written(&s, &arena, root);
+    assert_true(s.is_normalised && s.n_clips == 2);
+    for (int what = 0; what < 3; what++)
+        for (int k = 0; k < 2; k++)
+            if (fabs(s.of_neuron[what][k] - want[what][k]) > 1e-6)
+                fail_msg("score %d of neuron %d: %.9g, expected %.9g", what, k,
+                         s.of_neuron[what][k], want[what][k]);
+    arena_free(&arena);
+}
+
+static void a_statistic_that_is_zero_ends_every_trial(void **state)
+{
+    (void)state;
+    static const float still[2][5] = {{1, 1, 1, 0, 1}, {1, 1, 1, 1, 1}};
+    size_t two[2] = {2, 5};
+    Arena arena = {0};
+    TierScore s;
+    char root[4000];
+    snprintf(root, sizeof root, "%s", path("numbers2"));
+    put_recording(root);
+    put_array(root, "rec/meta/statistics/behavior/all/std.npy", &still[0][0], 2, two);
+    score_written(&s, &arena, root);
+    assert_int_equal(s.longest, 3);
+    assert_true(s.is_normalised);
+    arena_free(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_resumed_run_has_the_bits_of_an_uninterrupted_one),
+        cmocka_unit_test(threads_do_not_change_a_bit),
+        cmocka_unit_test(a_request_to_stop_saves_and_ends_well),
+        cmocka_unit_test(chunks_of_a_batch_resume_too),
+        cmocka_unit_test(a_teacher_teaches),
+        cmocka_unit_test(an_infinite_loss_stops_and_keeps_the_checkpoints),
+        cmocka_unit_test(folds_hold_out_films),
+        cmocka_unit_test(a_folder_with_a_run_is_not_overwritten),
+        cmocka_unit_test(a_changed_model_is_not_resumed),
+        cmocka_unit_test(data_that_do_not_fit_are_named),
+        cmocka_unit_test(a_run_that_cannot_be_written_never_starts),
+        cmocka_unit_test(a_prediction_is_the_mean_of_all_windows_that_hold_a_frame),
+        cmocka_unit_test(a_ramp_weighs_constant_outputs_like_the_mean),
+        cmocka_unit_test(a_trial_shorter_than_a_window_is_predicted_as_zero),
+        cmocka_unit_test(predictions_land_where_scores_look_for_them),
+        cmocka_unit_test(scores_equal_reference_numbers),
+        cmocka_unit_test(a_statistic_that_is_zero_ends_every_trial),
+    };
+    return cmocka_run_group_tests(tests, make_data, scratch_remove);
+}

@@ -1,0 +1,2 @@
+# Whole runs: training, resuming, prediction, scores.
+npc_test(models train npc_runtime)
