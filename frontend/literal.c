@@ -21,8 +21,10 @@ static bool read_decimal(const char *digits, int64_t *mantissa, int64_t *exponen
         *exponent -= after_point;
     }
     long e = *digits ? strtol(digits + 1, NULL, 10) : 0;
+    if (e <= -1000 || e >= 1000)
+        return false;
     *exponent += e;
-    return e > -1000 && e < 1000;
+    return true;
 }
 
 static int64_t gcd(int64_t a, int64_t b)
