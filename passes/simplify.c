@@ -91,6 +91,10 @@ static Val simplify(Rewrite *r, Val old, const Node *n, const Val *in)
             return share(r, &merged, a->in);
         }
         break;
+    case OP_REORDER: {
+        const Val *from = a->op == OP_REORDER ? a->in : in;
+        return shape_equal(&n->shape, func_shape(r->out, from[0])) ? from[0] : share(r, n, from);
+    }
     case OP_INDEX:
         if (n->attrs.axis == n->attrs.axis2 && shape_equal(&n->shape, &a->shape) &&
             is_identity(n->attrs.table, n->attrs.table_len))
