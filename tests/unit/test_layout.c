@@ -1,0 +1,235 @@
+/* passes/layout.c: where values lie, and which views the same storage expresses. */
+#include "passes/plan.h"
+#include "tests/ops/ir_harness.h"
+
+enum { LANES = 4 };
+
+/* A depthwise convolution over h and w, and a product that makes channels m of c. */
+static void build(TestFunc *t, Val *x, Val *conv, Val *product)
+{
+    Attrs a = {.out = test_axes(t, "b c h w"), .n_stencil = 2};
+    a.stencil[0] =
+        (Stencil){name_intern(&t->names, "h"), name_intern(&t->names, "kh"), 1, 1, 1, 6, 3};
+    a.stencil[1] =
+        (Stencil){name_intern(&t->names, "w"), name_intern(&t->names, "kw"), 1, 1, 1, 5, 3};
+    AxisList over = test_axes(t, "c_in"), out = test_axes(t, "b c h w");
+    *x = test_input(t, "x", "b=2 c=8 h=6 w=5");
+    *conv = func_emit(t->f, OP_CONV, &a, (Val[]){*x, test_param(t, "k", "c=8 kh=3 kw=3")}, 2);
+    Val in = func_rename(t->f, *conv, name_intern(&t->names, "c"), name_intern(&t->names, "c_in"));
+    *product = func_contract(t->f, in, test_param(t, "w", "c=12 c_in=8"), &over, &out);
+    assert_int_not_equal(product->id, 0);
+    func_result(t->f, RESULT_OUTPUT, "y", *product);
+}
+
+/* "b c h w": the axes in storage order, a blocked one with its lanes. */
+static const char *order_text(TestFunc *t, const TileLayout *l)
+{
+    Text text = {.arena = &t->arena};
+    for (int i = 0; i < l->shape.rank; i++)
+        text_printf(&text, "%s%s%s", i ? " " : "", l->shape.name[l->order[i]],
+                    l->order[i] == l->lane ? "*" : "");
+    return text_str(&text);
+}
+
+static void volumes_are_blocked_over_channels(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    Val x, conv, product;
+    build(t, &x, &conv, &product);
+    Layouts l = layouts_choose(&t->arena, t->f, LANES);
+    assert_true(l.is_volume[conv.id] && l.is_volume[product.id]);
+    assert_string_equal(order_text(t, &l.of[conv.id]), "b c* h w");
+    assert_string_equal(order_text(t, &l.of[product.id]), "b c* h w");
+    assert_int_equal(l.of[conv.id].lanes, LANES);
+    test_done(t);
+}
+
+static void leaves_keep_their_logical_order(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    Val x, conv, product;
+    build(t, &x, &conv, &product);
+    Layouts l = layouts_choose(&t->arena, t->f, LANES);
+    for (uint32_t id = 1; id < t->f->nodes.len; id++)
+        if (op_lowering(t->f->nodes.at[id].op) == LOWER_LEAF)
+            assert_true(tile_layout_is_plain(&l.of[id]) && l.of[id].lane < 0);
+    test_done(t);
+}
+
+static void activations_of_products_put_channels_first(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    AxisList over = test_axes(t, "c_in"), out = test_axes(t, "b c t");
+    Val x = test_input(t, "x", "b=2 c_in=8 t=5");
+    Val y = func_contract(t->f, x, test_param(t, "w", "c=12 c_in=8"), &over, &out);
+    Val z = func_emit1(t->f, OP_EXP, y);
+    func_result(t->f, RESULT_OUTPUT, "z", z);
+    Layouts l = layouts_choose(&t->arena, t->f, LANES);
+    assert_false(l.is_volume[y.id]);
+    assert_string_equal(order_text(t, &l.of[y.id]), "c b t");
+    assert_string_equal(order_text(t, &l.of[z.id]), "c b t");
+    test_done(t);
+}
+
+static void products_of_activations_make_no_channels(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    AxisList over = test_axes(t, "k"), out = test_axes(t, "b i j");
+    Val x = test_input(t, "x", "b=2 i=8 k=5"), z = test_input(t, "z", "b=2 j=6 k=5");
+    Val y = func_contract(t->f, func_emit1(t->f, OP_EXP, x), z, &over, &out);
+    func_result(t->f, RESULT_OUTPUT, "y", y);
+    Layouts l = layouts_choose(&t->arena, t->f, LANES);
+    assert_string_equal(order_text(t, &l.of[y.id]), "b i j");
+    test_done(t);
+}
+
+/* ---- views ---- */
+
+static TileLayout blocked(TestFunc *t, const char *shape, const char *lane)
+{
+    Shape s = test_shape(t, shape);
+    TileLayout l = tile_layout_plain(&s);
+    if (lane) {
+        l.lane = shape_axis(&s, name_intern(&t->names, lane));
+        l.lanes = LANES;
+    }
+    return l;
+}
+
+/* Does every element of the view lie where the element of the stored value that it shows lies? */
+static void check_same_places(TestFunc *t, const TileLayout *stored, Val view, const TileLayout *v)
+{
+    const Node *n = func_node(t->f, view);
+    int64_t elems = shape_elems(&stored->shape), index[MAX_RANK] = {0};
+    EvalTensor in = {stored->shape, ARENA_ARRAY(&t->arena, double, elems)}, out;
+    for (int64_t i = 0; i < elems; i++) {
+        in.at[i] = (double)tile_layout_offset(stored, index);
+        for (int k = stored->shape.rank - 1; k >= 0 && ++index[k] == stored->shape.size[k]; k--)
+            index[k] = 0;
+    }
+    const EvalTensor *operand[] = {&in};
+    eval_node(&t->arena, t->f, view, operand, &out);
+    assert_true(shape_equal(&v->shape, &n->shape));
+    memset(index, 0, sizeof index);
+    for (int64_t i = 0; i < elems; i++) {
+        assert_int_equal(tile_layout_offset(v, index), (int64_t)out.at[i]);
+        for (int k = n->shape.rank - 1; k >= 0 && ++index[k] == n->shape.size[k]; k--)
+            index[k] = 0;
+    }
+}
+
+static bool view_works(TestFunc *t, const TileLayout *stored, Val view)
+{
+    TileLayout out;
+    assert_int_not_equal(view.id, 0);
+    if (!layout_of_view(stored, func_node(t->f, view), &out))
+        return false;
+    check_same_places(t, stored, view, &out);
+    return true;
+}
+
+static const char *name(TestFunc *t, const char *text)
+{
+    return name_intern(&t->names, text);
+}
+
+static void renamed_axes_lie_where_they_lay(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    Val x = test_input(t, "x", "b=2 c=6 h=3");
+    Val lane = func_rename(t->f, x, name(t, "c"), name(t, "m"));
+    Val other = func_rename(t->f, x, name(t, "h"), name(t, "y"));
+    TileLayout plain = blocked(t, "b=2 c=6 h=3", NULL), l = blocked(t, "b=2 c=6 h=3", "c");
+    assert_true(view_works(t, &plain, lane) && view_works(t, &plain, other));
+    assert_true(view_works(t, &l, lane) && view_works(t, &l, other));
+    test_done(t);
+}
+
+static void a_split_needs_whole_blocks(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    Val x = test_input(t, "x", "b=2 c=24 h=4");
+    const char *c = name(t, "c"), *g = name(t, "g"), *e = name(t, "e");
+    Val whole = func_split(t->f, x, c, g, e, 3), cut = func_split(t->f, x, c, g, e, 4);
+    Val rows = func_split(t->f, x, name(t, "h"), g, e, 2);
+    Val batch = func_split(t->f, x, name(t, "b"), g, e, 2);
+    TileLayout plain = blocked(t, "b=2 c=24 h=4", NULL), l = blocked(t, "b=2 c=24 h=4", "c");
+    assert_true(view_works(t, &plain, whole) && view_works(t, &plain, cut));
+    assert_true(view_works(t, &l, whole) && view_works(t, &l, rows) && view_works(t, &l, batch));
+    assert_false(view_works(t, &l, cut)); /* 6 channels are no whole blocks of 4 */
+    TileLayout turned = plain;            /* c first */
+    turned.order[0] = 1;
+    turned.order[1] = 0;
+    assert_true(view_works(t, &turned, whole) && view_works(t, &turned, rows));
+    test_done(t);
+}
+
+static void merged_axes_must_be_neighbours(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    Val x = test_input(t, "x", "b=2 c=8 h=3 w=4");
+    const char *b = name(t, "b"), *c = name(t, "c"), *h = name(t, "h"), *w = name(t, "w"),
+               *p = name(t, "p");
+    Val near = func_merge(t->f, x, h, w, p), crossed = func_merge(t->f, x, w, h, p);
+    Val apart = func_merge(t->f, x, b, h, p), lanes = func_merge(t->f, x, b, c, p);
+    TileLayout plain = blocked(t, "b=2 c=8 h=3 w=4", NULL), l = blocked(t, "b=2 c=8 h=3 w=4", "c");
+    assert_true(view_works(t, &plain, near) && view_works(t, &plain, lanes));
+    assert_true(view_works(t, &l, near));
+    assert_false(view_works(t, &plain, crossed));
+    assert_false(view_works(t, &plain, apart));
+    assert_false(view_works(t, &l, lanes));
+    assert_false(view_works(t, &l, apart));
+    TileLayout turned = plain; /* w before h */
+    turned.order[2] = 3;
+    turned.order[3] = 2;
+    assert_true(view_works(t, &turned, crossed));
+    assert_false(view_works(t, &turned, near));
+    test_done(t);
+}
+
+static void reordered_axes_lie_where_they_lay(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    Val x = test_input(t, "x", "b=2 c=6 h=3");
+    AxisList order = test_axes(t, "h b c");
+    Val y = func_reorder(t->f, x, &order);
+    TileLayout plain = blocked(t, "b=2 c=6 h=3", NULL), l = blocked(t, "b=2 c=6 h=3", "c");
+    assert_true(view_works(t, &plain, y) && view_works(t, &l, y));
+    test_done(t);
+}
+
+static void tables_are_no_views(void **state)
+{
+    (void)state;
+    static const int32_t table[] = {1, 0};
+    TestFunc *t = test_func();
+    Val x = test_input(t, "x", "b=2 c=6");
+    Val y = func_index(t->f, x, name(t, "b"), name(t, "b"), table, 2);
+    TileLayout plain = blocked(t, "b=2 c=6", NULL), out;
+    assert_false(layout_of_view(&plain, func_node(t->f, y), &out));
+    test_done(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(volumes_are_blocked_over_channels),
+        cmocka_unit_test(leaves_keep_their_logical_order),
+        cmocka_unit_test(activations_of_products_put_channels_first),
+        cmocka_unit_test(products_of_activations_make_no_channels),
+        cmocka_unit_test(renamed_axes_lie_where_they_lay),
+        cmocka_unit_test(a_split_needs_whole_blocks),
+        cmocka_unit_test(merged_axes_must_be_neighbours),
+        cmocka_unit_test(reordered_axes_lie_where_they_lay),
+        cmocka_unit_test(tables_are_no_views),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
