@@ -165,6 +165,15 @@ static uint32_t count_readers(const Fuser *z, Val v)
     return n;
 }
 
+/* The one reader, perhaps behind views. */
+static Val only_reader(const Fuser *z, Val v)
+{
+    do
+        v = z->users[v.id].at[0];
+    while (op_lowering(func_node(z->f, v)->op) == LOWER_VIEW);
+    return v;
+}
+
 static bool stores_pointwise(Fuser *z, Val v)
 {
     const Node *n = func_node(z->f, v);
@@ -176,8 +185,8 @@ static bool stores_pointwise(Fuser *z, Val v)
     if (z->level == FUSE_ELEMENTWISE) {
         if (count_readers(z, v) > 1)
             return true;
-        const Node *user = func_node(z->f, z->users[v.id].at[0]);
-        return !is_inline_kind(user->op);
+        const Node *reader = func_node(z->f, only_reader(z, v));
+        return !is_inline_kind(reader->op);
     }
     if (count_readers(z, v) <= 1)
         return false;
