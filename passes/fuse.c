@@ -165,12 +165,12 @@ static uint32_t count_readers(const Fuser *z, Val v)
     return n;
 }
 
-/* The one reader, perhaps behind views. */
+/* The one reader, perhaps behind views that are not stored. */
 static Val only_reader(const Fuser *z, Val v)
 {
     do
         v = z->users[v.id].at[0];
-    while (op_lowering(func_node(z->f, v)->op) == LOWER_VIEW);
+    while (op_lowering(func_node(z->f, v)->op) == LOWER_VIEW && !(z->forced && z->forced[v.id]));
     return v;
 }
 
