@@ -1,0 +1,259 @@
+/* npc verify: the published numbers are reproduced at every fusion level on every vector unit, a
+ * changed number is found, a file that does not fit is refused by name. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "codegen/kernel.h"
+#include "runtime/safetensors.h"
+#include "runtime/verify.h"
+
+#define GOLDENS "tests/goldens/dwiseneuro/"
+#define MODEL "models/dwiseneuro.nm"
+
+static char folder[] = "/tmp/npc-verify-XXXXXX", copy[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(copy, sizeof copy, "%s/case.safetensors", folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    unlink(copy);
+    return rmdir(folder);
+}
+
+static void assert_reproduced(const VerifyOptions *o, const char *path)
+{
+    VerifyReport r = {0};
+    Err err = {0};
+    if (verify_case(o, MODEL, path, &r, &err) != NPC_OK)
+        fail_msg("%s: %s", r.how ? r.how : "?", err.text);
+    assert_true(r.passed);
+    assert_true(r.rows.len >= 10);
+    verify_report_free(&r);
+}
+
+static const char *const SMALL[] = {GOLDENS "ops.safetensors", GOLDENS "tiny.safetensors",
+                                    GOLDENS "odd_sizes.safetensors",
+                                    GOLDENS "distilled.safetensors"};
+static const char *const LARGE = GOLDENS "frames64.safetensors";
+
+static void assert_all_reproduced(VerifyOptions o)
+{
+    for (int fuse = FUSE_NONE; fuse <= FUSE_FULL; fuse++) {
+        o.fuse = (FuseLevel)fuse;
+        for (int i = 0; i < 4; i++)
+            assert_reproduced(&o, SMALL[i]);
+    }
+}
+
+static void the_reference_reproduces_the_goldens(void **state)
+{
+    (void)state;
+    const VerifyOptions o = {.reference = true};
+    for (int i = 0; i < 4; i++)
+        assert_reproduced(&o, SMALL[i]);
+}
+
+/* The large case is left to machine code where there is any. */
+static void the_interpreter_reproduces_the_goldens(void **state)
+{
+    (void)state;
+    VerifyOptions o = {.interpret = true, .fuse = FUSE_FULL};
+    assert_all_reproduced(o);
+    if (!kernel_have_llvm())
+        assert_reproduced(&o, LARGE);
+}
+
+static void assert_unit_reproduces(const char *cpu)
+{
+    Target target;
+    Err err = {0};
+    VerifyOptions o = {.cpu = cpu, .no_cache = true};
+    if (!kernel_have_llvm() || !target_find(cpu, &target, &err))
+        skip();
+    assert_all_reproduced(o);
+    for (int fuse = FUSE_NONE; fuse <= FUSE_FULL; fuse++) {
+        o.fuse = (FuseLevel)fuse;
+        assert_reproduced(&o, LARGE);
+    }
+}
+
+static void generic_code_reproduces_the_goldens(void **state)
+{
+    (void)state;
+    assert_unit_reproduces("generic");
+}
+
+static void avx2_code_reproduces_the_goldens(void **state)
+{
+    (void)state;
+    assert_unit_reproduces("avx2");
+}
+
+static void avx512_code_reproduces_the_goldens(void **state)
+{
+    (void)state;
+    assert_unit_reproduces("avx512");
+}
+
+/* ---- changed files ---- */
+
+/* Writes a golden without the tensor `without`, with `called` under the name `instead`, and with
+ * the first number of `changed` (float32) made larger by `by` times its largest. */
+typedef struct Change {
+    const char *without, *called, *instead, *changed;
+    float by;
+} Change;
+
+static void alter(float *x, uint64_t n, float by)
+{
+    float most = 0;
+    for (uint64_t i = 0; i < n; i++)
+        most = x[i] > most ? x[i] : -x[i] > most ? -x[i] : most;
+    x[0] += by * (most > 0 ? most : 1);
+}
+
+static void write_copy(const char *golden, Change c)
+{
+    Safetensors st;
+    Err err = {0};
+    size_t n = 0;
+    assert_int_equal(safetensors_open(&st, golden, &err), NPC_OK);
+    SafetensorsEntry *entry = calloc(st.n, sizeof *entry);
+    float *fresh = NULL;
+    assert_non_null(entry);
+    for (size_t i = 0; i < st.n; i++) {
+        SafetensorsEntry e = st.entry[i];
+        if (c.without && !strcmp(e.name, c.without))
+            continue;
+        if (c.changed && !strcmp(e.name, c.changed)) {
+            assert_int_equal(e.dtype, SAFETENSORS_F32);
+            fresh = malloc(e.bytes);
+            assert_non_null(fresh);
+            memcpy(fresh, e.data, e.bytes);
+            alter(fresh, e.elems, c.by);
+            e.data = fresh;
+        }
+        if (c.called && !strcmp(e.name, c.called))
+            e.name = c.instead;
+        entry[n++] = e;
+    }
+    assert_true(!c.changed || fresh);
+    assert_int_equal(safetensors_write(copy, entry, n, st.meta, st.n_meta, &err), NPC_OK);
+    free(fresh);
+    free(entry);
+    safetensors_close(&st);
+}
+
+static void assert_difference(const char *golden, const char *tensor, float by)
+{
+    const VerifyOptions o = {.interpret = !kernel_have_llvm(), .fuse = FUSE_FULL, .no_cache = true};
+    VerifyReport r = {0};
+    Err err = {0};
+    int n_failed = 0;
+    write_copy(golden, (Change){.changed = tensor, .by = by});
+    Status s = verify_case(&o, MODEL, copy, &r, &err);
+    assert_int_equal(s, NPC_ERR_FAILED);
+    assert_int_equal(status_exit_code(s), 1);
+    assert_false(r.passed);
+    assert_non_null(strstr(err.text, tensor));
+    for (uint32_t i = 0; i < r.rows.len; i++) {
+        if (r.rows.at[i].passed)
+            continue;
+        assert_string_equal(r.rows.at[i].worst_tensor, tensor);
+        n_failed++;
+    }
+    assert_true(n_failed > 0);
+    verify_report_free(&r);
+}
+
+static void a_changed_number_is_a_difference(void **state)
+{
+    (void)state;
+    const char *tiny = GOLDENS "tiny.safetensors", *ops = GOLDENS "ops.safetensors";
+    assert_difference(tiny, "expect/eval/mouse0", 1e-4f);
+    assert_difference(tiny, "expect/train/block1", 1e-4f);
+    assert_difference(tiny, "expect/train/loss", 1e-4f);
+    assert_difference(tiny, "expect/grad/block2.squeeze.weight", 1e-3f);
+    assert_difference(tiny, "expect/after/cortex0.mix.norm.var", 1e-4f);
+    assert_difference(GOLDENS "odd_sizes.safetensors", "expect/after/readout1.weight", 1e-6f);
+    assert_difference(GOLDENS "distilled.safetensors", "expect/masked/grad/block1.expand.weight",
+                      1e-3f);
+    assert_difference(ops, "norm/train/grad_x", 1e-3f);
+    assert_difference(ops, "adamw/four_steps/out", 1e-4f);
+    assert_difference(ops, "ema/d0.999/out", 1e-4f);
+    assert_difference(ops, "cutmix/1/out_y", 1e-4f);
+}
+
+static void assert_refused(const char *golden, const char *model, Change c, const char *part)
+{
+    const VerifyOptions o = {.interpret = true, .fuse = FUSE_FULL};
+    VerifyReport r = {0};
+    Err err = {0};
+    write_copy(golden, c);
+    Status s = verify_case(&o, model, copy, &r, &err);
+    if (status_exit_code(s) != 2 || !strstr(err.text, part))
+        fail_msg("exit code %d, \"%s\" does not contain \"%s\"", status_exit_code(s), err.text,
+                 part);
+    verify_report_free(&r);
+}
+
+static void a_file_that_does_not_fit_is_refused_by_name(void **state)
+{
+    (void)state;
+    const char *tiny = GOLDENS "tiny.safetensors", *ops = GOLDENS "ops.safetensors";
+    assert_refused(tiny, MODEL, (Change){.without = "param/block1.expand.weight"},
+                   "param/block1.expand.weight");
+    assert_refused(tiny, MODEL, (Change){.without = "input/target/mouse1"}, "input/target/mouse1");
+    assert_refused(tiny, MODEL,
+                   (Change){.called = "param/stem.weight", .instead = "param/stern.weight"},
+                   "param/stern.weight");
+    assert_refused(tiny, MODEL, (Change){.called = "input/target/mouse0", .instead = "input/x0"},
+                   "input/target/mouse0");
+    assert_refused(tiny, NULL, (Change){0}, "needs a model");
+    assert_refused(ops, NULL, (Change){.called = "silu/wide/x", .instead = "swish/wide/x"},
+                   "'swish'");
+    assert_refused(ops, NULL, (Change){.without = "silu/wide/out"}, "silu/wide/out");
+    assert_refused(ops, NULL, (Change){.without = "shuffle/g2/grad_x"}, "shuffle/g2/grad_x");
+    assert_refused("tests/goldens/baselines/metrics.safetensors", MODEL, (Change){0}, "metadata");
+}
+
+static void a_file_that_is_none_is_refused(void **state)
+{
+    (void)state;
+    const VerifyOptions o = {.interpret = true};
+    VerifyReport r = {0};
+    Err err = {0};
+    Status s = verify_case(&o, MODEL, "tests/goldens/none.safetensors", &r, &err);
+    assert_int_equal(status_exit_code(s), 2);
+    assert_non_null(strstr(err.text, "none.safetensors"));
+    verify_report_free(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_reference_reproduces_the_goldens),
+        cmocka_unit_test(the_interpreter_reproduces_the_goldens),
+        cmocka_unit_test(generic_code_reproduces_the_goldens),
+        cmocka_unit_test(avx2_code_reproduces_the_goldens),
+        cmocka_unit_test(avx512_code_reproduces_the_goldens),
+        cmocka_unit_test(a_changed_number_is_a_difference),
+        cmocka_unit_test(a_file_that_does_not_fit_is_refused_by_name),
+        cmocka_unit_test(a_file_that_is_none_is_refused),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
