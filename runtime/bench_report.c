@@ -83,6 +83,8 @@ static void print_totals(const BenchReport *r, const Roofline *roof, FILE *out)
                 v->n_distinct, 1e-9 * v->flops, 1e-9 * v->bytes, rate(v->flops, v->total.median),
                 share_of_roof(roof, v->flops, v->bytes, v->total.median));
     }
+    if (r->variant[0].masks.median > 0)
+        fprintf(out, "random masks: %.2f ms of it\n", 1e3 * r->variant[0].masks.median);
     for (int i = 1; i < r->n_variants; i++)
         fprintf(out, "%s is %.2f times as fast as %s and moves %.2f times fewer bytes\n",
                 fuse_level_text(r->variant[0].fuse),

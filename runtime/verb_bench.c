@@ -36,17 +36,27 @@ static Status read_levels(BenchVerb *b, Err *err)
     return NPC_OK;
 }
 
+static double greater(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+/* Keeps the best values of all calls: before and after the programs run. */
 static Status measure_roof(const BenchVerb *b, Roofline *roof, Err *err)
 {
     Workers *workers = NULL;
     Target target;
+    Roofline r;
     if (!target_find(b->options.model.cpu, &target, err))
         return err->status;
     Status s = workers_start(&workers, (int)b->flags.threads, 0, err);
     if (s == NPC_OK)
-        s = roofline_measure(roof, workers, target.cpu, err);
+        s = roofline_measure(&r, workers, target.cpu, err);
     if (workers)
         workers_stop(workers);
+    if (s == NPC_OK)
+        *roof = (Roofline){r.threads, greater(r.peak, roof->peak), greater(r.read, roof->read),
+                           greater(r.copy, roof->copy)};
     return s;
 }
 
@@ -65,7 +75,7 @@ static Status write_json(const BenchVerb *b, const Roofline *roof, Err *err)
 static Status bench(BenchVerb *b, Err *err)
 {
     static const ProgramKind KINDS[] = {PROGRAM_EVAL, PROGRAM_STEP};
-    Roofline roof;
+    Roofline roof = {0};
     NPC_TRY(read_levels(b, err));
     NPC_TRY(model_flags_apply(&b->flags, b->path, &b->options.model, err));
     b->options.runs = (int)b->runs;
@@ -77,6 +87,7 @@ static Status bench(BenchVerb *b, Err *err)
         b->options.kind = KINDS[i];
         NPC_TRY(bench_run(&b->options, &b->report[b->n_reports++], err));
     }
+    NPC_TRY(measure_roof(b, &roof, err));
     if (!b->json || strcmp(b->json, "-"))
         bench_report_print(b->report, b->n_reports, &roof, (int)b->kernels, stdout);
     return b->json ? write_json(b, &roof, err) : NPC_OK;
