@@ -95,7 +95,7 @@ static Status build(Model *m, Err *err)
     if (m->diags.messages.len) /* warnings */
         diags_print(&m->diags, o->messages ? o->messages : stderr);
     const Recipe *r = &m->info.recipe;
-    m->batch = o->batch ? o->batch : r->batch;
+    m->batch = o->batch ? o->batch : r->batch / (r->accumulate > 0 ? r->accumulate : 1);
     m->passes =
         (PassOptions){.fuse = o->fuse,
                       .lanes = m->target.lanes,

@@ -5,11 +5,15 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+
 #include "runtime/cost.h"
 
 static Model *open_model(const char *name, int64_t batch)
 {
-    ModelOptions o = {.path = "models/dwiseneuro.nm", .model = name, .batch = batch};
+    char path[256];
+    snprintf(path, sizeof path, "models/%s.nm", name);
+    ModelOptions o = {.path = path, .model = name, .batch = batch};
     Model *m;
     Err err = {0};
     if (model_open(&m, &o, &err) != NPC_OK)

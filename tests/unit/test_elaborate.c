@@ -100,7 +100,7 @@ static void the_second_stage_is_a_variant(void **state)
     (void)state;
     Build *b = begin(NULL);
     int64_t learned = 0;
-    build(b, "models/dwiseneuro.nm");
+    build(b, "models/dwiseneuro_distilled.nm");
     for (uint32_t i = 0; i < b->module->params.len; i++)
         if (!b->module->params.at[i].is_state)
             learned += shape_elems(&b->module->params.at[i].shape);
