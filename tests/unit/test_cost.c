@@ -5,16 +5,15 @@
 
 #include <cmocka.h>
 
-#include <stdio.h>
-
 #include "runtime/cost.h"
 
 static Model *open_model(const char *set, int64_t batch)
 {
-    char path[256];
-    snprintf(path, sizeof path, "models/%s.nm", name);
-    ModelOptions o = {
-        .path = path, .model = "dwiseneuro", .sets = &set, .n_sets = set != NULL, .batch = batch};
+    ModelOptions o = {.path = "models/dwiseneuro.nm",
+                      .model = "dwiseneuro",
+                      .sets = &set,
+                      .n_sets = set != NULL,
+                      .batch = batch};
     Model *m;
     Err err = {0};
     if (model_open(&m, &o, &err) != NPC_OK)
