@@ -7,13 +7,11 @@
 
 #include "runtime/cost.h"
 
+/* `set`: an override, or NULL. */
 static Model *open_model(const char *set, int64_t batch)
 {
-    ModelOptions o = {.path = "models/dwiseneuro.nm",
-                      .model = "dwiseneuro",
-                      .sets = &set,
-                      .n_sets = set != NULL,
-                      .batch = batch};
+    ModelOptions o = {
+        .path = "models/dwiseneuro.nm", .sets = &set, .n_sets = set != NULL, .batch = batch};
     Model *m;
     Err err = {0};
     if (model_open(&m, &o, &err) != NPC_OK)
