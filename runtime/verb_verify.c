@@ -1,7 +1,6 @@
 /* npc verify: are the numbers right? */
 #include <stdlib.h>
 
-#include "runtime/signals.h"
 #include "runtime/verb.h"
 #include "runtime/verify.h"
 
@@ -69,7 +68,6 @@ int verb_verify(int argc, char **argv)
     int code;
     if (!read_arguments(&a, argc, argv, &words, &code))
         return code;
-    signals_install();
     fuse_level_find(a.fuse, &a.options.fuse);
     a.options.threads = (int)a.threads;
     VerifyReport *reports = calloc((size_t)words.n, sizeof *reports);
