@@ -166,13 +166,32 @@ static bool *find_prepared(Planner *z)
     return prepared;
 }
 
+/* Does a group that is no update read what update u makes? */
+static bool is_awaited(const Planner *z, int u)
+{
+    for (uint32_t g = 0; g < z->groups.at.len; g++)
+        for (uint32_t i = 0; z->tile[g] && i < z->tile[g]->tensors.len; i++) {
+            const TileTensor *t = &z->tile[g]->tensors.at[i];
+            if (!t->is_output && z->groups.group_of[t->buffer] == u && !is_update(z, (int)g))
+                return true;
+        }
+    return false;
+}
+
+/* Prepared values, then all others, updates last: then each moves up as far as it may. */
 static void put_in_order(Planner *z, const bool *prepared)
 {
-    for (int pass = 1; pass >= 0; pass--)
+    enum { PREPARED, ORDINARY, UPDATE, N_RANKS };
+    int *rank = ARENA_ARRAY(z->arena, int, z->groups.at.len + 1);
+    for (uint32_t g = 0; g < z->groups.at.len; g++)
+        rank[g] = prepared[g]                                                    ? PREPARED
+                  : z->tile[g] && is_update(z, (int)g) && !is_awaited(z, (int)g) ? UPDATE
+                                                                                 : ORDINARY;
+    for (int r = 0; r < N_RANKS; r++)
         for (uint32_t g = 0; g < z->groups.at.len; g++)
-            if (z->tile[g] && prepared[g] == (pass == 1)) {
+            if (z->tile[g] && rank[g] == r) {
                 vec_push(z->arena, &z->order, (int)g);
-                z->plan->n_prepare += pass;
+                z->plan->n_prepare += r == PREPARED;
             }
     for (uint32_t i = 0; i < z->order.len; i++)
         if (is_update(z, z->order.at[i]))
