@@ -189,7 +189,7 @@ static Status prepare(Predict *p, Err *err)
 {
     const PredictOptions *o = p->o;
     int program;
-    NPC_TRY(run_dir_open(&p->dir, o->run_dir, RUN_DIR_WRITE, err));
+    NPC_TRY(run_dir_open(&p->dir, o->run_dir, RUN_DIR_READ, err)); /* also while it is trained */
     NPC_TRY(open_model(p, &program, err));
     const Recipe *r = &p->model->info.recipe;
     const char *data = o->data;

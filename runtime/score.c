@@ -359,14 +359,14 @@ static Status score_pairs(Job *j, Err *err)
 }
 
 Status score_tier(TierScore *out, bool *found, Arena *arena, const Recording *r, Tier tier,
-                  const char *predictions, const char *truth, uint32_t burn_in, Progress *notes,
-                  Err *err)
+                  const char *predictions, const char *truth, const ScoreRules *rules,
+                  Progress *notes, Err *err)
 {
     bool withheld = false;
     Job j = {.arena = arena,
              .recording = r,
              .tier = tier,
-             .burn_in = burn_in,
+             .burn_in = rules->burn_in,
              .notes = notes,
              .predictions = arena_printf(arena, "%s/%s/%s", predictions, r->name, tier_name(tier)),
              .truth = truth ? arena_printf(arena, "%s/%s", truth, r->name) : NULL,
@@ -376,7 +376,8 @@ Status score_tier(TierScore *out, bool *found, Arena *arena, const Recording *r,
     j.n = out->n_trials = recording_trials(r, TIER_BIT(tier), arena, &j.trials);
     if (!j.n || !file_is_folder(j.predictions))
         return NPC_OK;
-    read_norm(&j.norm, arena, r);
+    if (!rules->as_recorded)
+        read_norm(&j.norm, arena, r);
     Status s = open_pairs(&j, &withheld, err);
     if (s == NPC_OK && withheld)
         say(&j, "the responses are withheld (zeros): not scored; --truth FOLDER names the "
@@ -396,7 +397,7 @@ typedef struct Scores {
     FILE *out;
     Arena arena;
     RunDir dir;
-    uint32_t burn_in;
+    ScoreRules rules;
     const char *data, *truth;
     TierScore *score;
     size_t n;
@@ -453,7 +454,7 @@ static Status score_all(Scores *s, const Recordings *all, Err *err)
             bool found = false;
             if (tiers & TIER_BIT(t))
                 NPC_TRY(score_tier(&s->score[s->n], &found, &s->arena, all->at[i], t, folder,
-                                   s->truth, s->burn_in, &s->progress, err));
+                                   s->truth, &s->rules, &s->progress, err));
             if (found)
                 NPC_TRY(write_neurons(s, &s->score[s->n++], err));
             progress_update(&s->progress, &state);
@@ -469,7 +470,7 @@ static Status score(Scores *s, Err *err)
     const ScoreOptions *o = s->o;
     Recordings all;
     Text table = {.arena = &s->arena};
-    NPC_TRY(run_dir_open(&s->dir, o->run_dir, RUN_DIR_WRITE, err));
+    NPC_TRY(run_dir_open(&s->dir, o->run_dir, RUN_DIR_READ, err));
     s->data = o->data;
     if (!s->data)
         NPC_TRY(run_data_folder(&s->dir, &s->arena, &s->data, err));
@@ -479,7 +480,7 @@ static Status score(Scores *s, Err *err)
             return err_set(err, NPC_ERR_INPUT, "%s: no such folder", o->truth);
         s->truth = NULL;
     }
-    s->burn_in = burn_in_of(s);
+    s->rules = (ScoreRules){burn_in_of(s), o->as_recorded};
     NPC_TRY(recordings_open(&all, &s->arena, s->data, err));
     progress_open(&s->progress, s->out, o->machine.progress, (uint64_t)all.len * TIER_COUNT);
     NPC_TRY(score_all(s, &all, err));

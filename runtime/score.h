@@ -19,20 +19,26 @@ typedef struct TierScore {
     double *of_neuron[3];                     /* the same per neuron; [2] NULL without ceiling */
 } TierScore;
 
+typedef struct ScoreRules {
+    uint32_t burn_in; /* frames at the start of a trial that do not count */
+    bool as_recorded; /* never normalise: what statistics of few trials are worth little for */
+} ScoreRules;
+
 typedef struct ScoreOptions {
     const char *run_dir;
     const char *data;  /* NULL: what the run was trained on */
     const char *truth; /* held-back responses and film numbers; NULL: DATA/truth if it is there */
     unsigned tiers;    /* 0: every tier with predictions */
     bool json;         /* scores.json to stdout instead of the table */
+    bool as_recorded;  /* as in ScoreRules */
     RunMachine machine;
 } ScoreOptions;
 
 /* Scores one tier of a recording from the folder `predictions`. *found is false when there is
  * nothing to score: no predictions, or withheld responses (a note says so). In the arena. */
 Status score_tier(TierScore *out, bool *found, Arena *arena, const Recording *r, Tier tier,
-                  const char *predictions, const char *truth, uint32_t burn_in, Progress *notes,
-                  Err *err);
+                  const char *predictions, const char *truth, const ScoreRules *rules,
+                  Progress *notes, Err *err);
 /* Writes report.md, scores.json and scores/<recording>/<tier>_*.npy into the run directory. */
 Status score_run(const ScoreOptions *o, Err *err);
 

@@ -275,7 +275,10 @@ static Status train(Trainer *t, TrainResult *out, Err *err)
 {
     Status s = trainer_open(t, err);
     snprintf(out->run_dir, sizeof out->run_dir, "%s", t->dir.path);
-    NPC_TRY(s);
+    if (s != NPC_OK) {
+        trainer_abandon(t);
+        return s;
+    }
     progress_close(&t->progress);
     progress_open(&t->progress, t->out, t->o->machine.progress, t->total);
     t->started = now();

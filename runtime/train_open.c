@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "runtime/npc.h"
 #include "runtime/signals.h"
@@ -163,6 +164,7 @@ static Status create_run(Trainer *t, Err *err)
                                                     t->recipe->name ? t->recipe->name : "run");
     t->hash = text_hash(&t->arena, t->model->info.resolved);
     NPC_TRY(run_dir_create(&t->dir, path, facts(t), err));
+    t->created = true;
     NPC_TRY(run_dir_put(&t->dir, "recipe.txt", text_str(&recipe), err));
     return run_dir_put(&t->dir, "model.nm", t->model->info.resolved, err);
 }
@@ -248,6 +250,11 @@ static Status prepare_programs(Trainer *t, Err *err)
     NPC_TRY(model_add(t->model, PROGRAM_EVAL, &t->evaluate, err));
     NPC_TRY(model_ready(t->model, err));
     NPC_TRY(stepper_ready(&t->stepper, &t->arena, t->model, &t->clip, err));
+    if (t->recipe->teacher && !run_dir_is_run(t->recipe->teacher))
+        return err_set(err, NPC_ERR_INPUT,
+                       "the recipe's teacher '%s' is no run directory: train it first, or name "
+                       "another with --set teacher.run=DIR",
+                       t->recipe->teacher);
     if (t->recipe->teacher) {
         ModelOptions m = machine_model_options(&t->o->machine, NULL);
         NPC_TRY(teacher_open(&t->teacher, &t->arena, &m, t->recipe->teacher, t->model,
@@ -346,6 +353,24 @@ Status trainer_open(Trainer *t, Err *err)
     NPC_TRY(open_loader(t, err));
     say_limits(t);
     return NPC_OK;
+}
+
+void trainer_abandon(Trainer *t)
+{
+    static const char *const files[] = {"model.nm", "recipe.txt", "folds.json", "log.jsonl"};
+    static const char *const last[] = {"checkpoints", "predictions", "run.json", "lock", ""};
+    char path[4096];
+    Err ignored = {0};
+    if (!t->created)
+        return;
+    if (t->board.stream)
+        unlink(t->board.path);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (run_dir_path(&t->dir, files[i], path, sizeof path, &ignored) == NPC_OK)
+            unlink(path);
+    for (size_t i = 0; i < sizeof last / sizeof *last; i++) /* folders only when empty */
+        if (run_dir_path(&t->dir, last[i], path, sizeof path, &ignored) == NPC_OK)
+            remove(path);
 }
 
 void trainer_close(Trainer *t)

@@ -17,6 +17,7 @@ typedef struct Trainer {
     FILE *out;
     Arena arena;
     RunDir dir;
+    bool created;           /* this call made the run directory */
     char checkpoints[4096]; /* folder */
     const char *hash;       /* of model.nm */
     Model *model;
@@ -43,6 +44,8 @@ typedef struct Trainer {
  * it fails. */
 Status trainer_open(Trainer *t, Err *err);
 void trainer_close(Trainer *t);
+/* After trainer_open failed: a run directory that it made is removed again. */
+void trainer_abandon(Trainer *t);
 /* For CheckpointWarn and other notes: `user` is the Trainer. */
 void trainer_note(void *user, const char *text);
 

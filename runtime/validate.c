@@ -118,7 +118,7 @@ static void finish(Validation *v, double loss)
         n_scored++;
     }
     v->mean = n_scored ? total / n_scored : NAN;
-    v->loss = v->n_clips ? loss / v->n_clips : NAN;
+    v->loss = v->n_clips && !isnan(loss) ? loss / v->n_clips : NAN; /* never -NaN in texts */
 }
 
 static void evaluate(Validation *v, const Batch *batch, double *loss)

@@ -9,7 +9,7 @@
 #include "runtime/verb.h"
 
 typedef struct Run {
-    bool train, predict, score, resume, take_lock, json, interpret, no_cache;
+    bool train, predict, score, resume, take_lock, json, as_recorded, interpret, no_cache;
     const char *data, *run, *recipe, *model, *tiers, *weights, *truth;
     const char *fuse, *recompute, *cpu, *cache, *disabled, *progress;
     int64_t threads, workers, steps, batch;
@@ -143,6 +143,7 @@ static Status jobs(Run *r, Err *err)
                           .truth = r->truth,
                           .tiers = r->tier_bits,
                           .json = r->json,
+                          .as_recorded = r->as_recorded,
                           .machine = r->machine};
         NPC_TRY(score_run(&o, err));
     }
@@ -178,6 +179,8 @@ int verb_run(int argc, char **argv)
          .integer = &r.batch, .low = 1, .high = 4096},
         {"truth", "DIR", "held-back responses and film numbers; DATA/truth when it is there",
          .text = &r.truth},
+        {"as-recorded", NULL, "score responses as they were recorded, not divided by their statistics "
+         "per frame, which recordings of few trials have no use for", .flag = &r.as_recorded},
         {"json", NULL, "print the scores as JSON", .flag = &r.json},
         {"threads", "N", "threads that compute; one per core when left out", .integer = &r.threads,
          .low = 1, .high = 1024},

@@ -250,6 +250,78 @@ static void folds_hold_out_films(void **state)
     arena_free(&arena);
 }
 
+static void sessions_follow_the_files_list(void **state)
+{
+    (void)state;
+    Arena arena = {0};
+    Dataset sorted, listed;
+    Err err = {0};
+    must(dataset_open(&sorted, &arena, data, NULL, 0, &err), &err);
+    assert_int_equal(sorted.n, 2);
+    assert_true(strcmp(sorted.sessions[0].name, sorted.sessions[1].name) < 0);
+    Session known[3] = {{"another", 5}, sorted.sessions[1], sorted.sessions[0]};
+    must(dataset_open(&listed, &arena, data, known, 3, &err), &err);
+    assert_string_equal(listed.sessions[0].name, sorted.sessions[1].name);
+    must(dataset_open(&listed, &arena, data, known, 2, &err), &err); /* it lacks one: sorted */
+    assert_string_equal(listed.sessions[0].name, sorted.sessions[0].name);
+
+    known[0] = sorted.sessions[0];
+    known[0].neurons++;
+    assert_int_equal(dataset_match(&listed, &arena, data, known, 1, true, &err), NPC_ERR_INPUT);
+    assert_says(err, "12 neurons; the model was made for 13");
+    arena_free(&arena);
+}
+
+/* ---- requests for memory ---- */
+
+static _Thread_local bool counting;
+static _Thread_local long n_requests;
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+
+void *__wrap_malloc(size_t n)
+{
+    n_requests += counting;
+    return __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    n_requests += counting;
+    return __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    n_requests += counting;
+    return __real_realloc(p, n);
+}
+
+static void count_one_step(void *user, uint64_t step)
+{
+    (void)user;
+    counting = step == 4; /* the fifth step: no validation, no checkpoint */
+}
+
+static void a_step_requests_no_memory(void **state)
+{
+    (void)state;
+    TrainOptions o = options(path("lean"));
+    if (!kernel_have_llvm())
+        skip(); /* the interpreter asks for memory as it goes */
+    o.machine.interpret = false;
+    o.after_step = count_one_step;
+    o.stop_after = 5;
+    n_requests = 0;
+    train_with(&o);
+    assert_int_equal(n_requests, 0);
+}
+
 /* ---- refusals ---- */
 
 static void a_folder_with_a_run_is_not_overwritten(void **state)
@@ -260,6 +332,20 @@ static void a_folder_with_a_run_is_not_overwritten(void **state)
     Err err = {0};
     assert_int_equal(train_run(&o, &r, &err), NPC_ERR_INPUT);
     assert_says(err, "already holds a run");
+}
+
+static void a_missing_teacher_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    const char *sets[] = {"teacher.run=\"nobody\""};
+    TrainOptions o = options(path("orphan"));
+    TrainResult r;
+    Err err = {0};
+    o.sets = sets;
+    o.n_sets = 1;
+    assert_int_equal(train_run(&o, &r, &err), NPC_ERR_INPUT);
+    assert_says(err, "nobody");
+    assert_false(file_exists(path("orphan")));
 }
 
 static void a_changed_model_is_not_resumed(void **state)
@@ -451,17 +537,18 @@ static void predictions_land_where_scores_look_for_them(void **state)
     snprintf(folder, sizeof folder, "%s", path("whole/predictions"));
     must(dataset_open(&d, &arena, data, NULL, 0, &err), &err);
     for (uint32_t m = 0; m < 2; m++) {
+        ScoreRules rules = {.burn_in = 50};
         TierScore with, without;
         bool found;
         char truth[4300];
         snprintf(truth, sizeof truth, "%s/truth", data);
-        must(score_tier(&with, &found, &arena, d.recording[m], TIER_LIVE_MAIN, folder, truth, 50,
-                        NULL, &err),
+        must(score_tier(&with, &found, &arena, d.recording[m], TIER_LIVE_MAIN, folder, truth,
+                        &rules, NULL, &err),
              &err);
         assert_true(found && with.has_ceiling && with.n_clips == 2);
         assert_int_equal(with.is_from_truth, m == 0);
-        must(score_tier(&without, &found, &arena, d.recording[m], TIER_LIVE_MAIN, folder, NULL, 50,
-                        NULL, &err),
+        must(score_tier(&without, &found, &arena, d.recording[m], TIER_LIVE_MAIN, folder, NULL,
+                        &rules, NULL, &err),
              &err);
         assert_int_equal(found, m == 1); /* the first recording withholds its responses */
         if (found) {                     /* repeats found by looking at the films */
@@ -556,6 +643,7 @@ static void put_recording(const char *root)
 static void score_written(TierScore *out, Arena *arena, const char *root)
 {
     char predictions[4200], truth[4200], recording[4200];
+    ScoreRules rules = {.burn_in = 1};
     Recording *r;
     Err err = {0};
     bool found;
@@ -563,7 +651,8 @@ static void score_written(TierScore *out, Arena *arena, const char *root)
     snprintf(truth, sizeof truth, "%s/truth", root);
     snprintf(recording, sizeof recording, "%s/rec", root);
     must(recording_open(&r, arena, recording, &err), &err);
-    must(score_tier(out, &found, arena, r, TIER_ORACLE, predictions, truth, 1, NULL, &err), &err);
+    must(score_tier(out, &found, arena, r, TIER_ORACLE, predictions, truth, &rules, NULL, &err),
+         &err);
     assert_true(found);
 }
 
@@ -616,6 +705,9 @@ int main(void)
         cmocka_unit_test(a_teacher_teaches),
         cmocka_unit_test(an_infinite_loss_stops_and_keeps_the_checkpoints),
         cmocka_unit_test(folds_hold_out_films),
+        cmocka_unit_test(sessions_follow_the_files_list),
+        cmocka_unit_test(a_step_requests_no_memory),
+        cmocka_unit_test(a_missing_teacher_leaves_nothing_behind),
         cmocka_unit_test(a_folder_with_a_run_is_not_overwritten),
         cmocka_unit_test(a_changed_model_is_not_resumed),
         cmocka_unit_test(data_that_do_not_fit_are_named),
