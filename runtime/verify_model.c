@@ -210,7 +210,8 @@ static Status compare_gradients(VerifyModel *m, int program, const char *label, 
 {
     VerifyCase *c = m->c;
     VerifyRow row = verify_row(c, verify_name(c, "%s: gradients", label), VERIFY_GRADIENTS);
-    VerifyRow vanish = verify_row(c, verify_name(c, "%s: vanishing gradients", label), 1e-6);
+    VerifyRow vanish =
+        verify_row(c, verify_name(c, "%s: vanishing gradients", label), VERIFY_VANISHING);
     double **want = ARENA_ARRAY(c->arena, double *, m->given.len + 1), most;
     vanish.note = "of the case's largest gradient";
     NPC_TRY(read_gradients(m, prefix, want, &most, err));

@@ -24,6 +24,9 @@ typedef struct VerifyCase {
 } VerifyCase;
 
 /* The reference is held to this; also what is computed on the host in float64. */
+/* Gradients that vanish identically, as a share of the case's largest gradient: rounding noise of
+ * up to 1e-6 was seen in float32; the factor to the tolerance is that of the other rows. */
+#define VERIFY_VANISHING 5e-6
 #define VERIFY_TIGHT 1e-6
 
 /* Tolerances of the page next to the goldens. */
