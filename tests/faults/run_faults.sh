@@ -4,11 +4,11 @@
 #
 #     tests/faults/run_faults.sh PATH_OF_NPC [kills]
 #
-# Prints one line per check; ends with 1 when any of them failed. NPC_RUN_FLAGS (default
-# --interpret) are given to every run.
+# Prints one line per check; ends with 1 when any of them failed. NPC_RUN_FLAGS are given to every
+# run, --interpret for example.
 npc=$(realpath "$1")
 kills=${2:-5}
-flags=${NPC_RUN_FLAGS---interpret}
+flags=$NPC_RUN_FLAGS
 model=$(realpath "$(dirname "$0")/../models/tiny.nm")
 folder=$(mktemp -d)
 failed=0

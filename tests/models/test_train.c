@@ -1,5 +1,5 @@
 /* Whole runs in miniature: training, resuming, predicting, scoring, on recordings of 12 neurons
- * made on the spot and the model tests/models/tiny.nm, on the interpreter. */
+ * made on the spot and the model tests/models/tiny.nm. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,7 +29,7 @@ enum { SIZE = 4, EVERY = 8, SPAN = 25 }; /* of its windows */
             fail_msg("\"%s\" does not say \"%s\"", (err).text, (part));                            \
     } while (0)
 
-static char data[4096];
+static char data[4096], cache[4096];
 
 static const char *path(const char *name)
 {
@@ -38,14 +38,11 @@ static const char *path(const char *name)
 
 static TrainOptions options(const char *run)
 {
-    return (TrainOptions){.model_path = MODEL,
-                          .run_dir = run,
-                          .data = data,
-                          .machine = {.threads = 1,
-                                      .workers = 1,
-                                      .interpret = true,
-                                      .no_cache = true,
-                                      .progress = PROGRESS_QUIET}};
+    return (TrainOptions){
+        .model_path = MODEL,
+        .run_dir = run,
+        .data = data,
+        .machine = {.threads = 1, .workers = 1, .cache_folder = cache, .progress = PROGRESS_QUIET}};
 }
 
 static void must(Status s, const Err *err)
@@ -96,6 +93,9 @@ static int make_data(void **state)
     o.width = 12;
     o.repeats = 2;
     snprintf(data, sizeof data, "%s", path("data"));
+    snprintf(cache, sizeof cache, "%s", path("cache"));
+    if (file_make_folder(cache, &err) != NPC_OK)
+        return -1;
     if (synth_write(data, &o, NULL, NULL, NULL, &err) != NPC_OK)
         return -1;
     TrainOptions t = options(path("whole"));
@@ -314,7 +314,6 @@ static void a_step_requests_no_memory(void **state)
     TrainOptions o = options(path("lean"));
     if (!kernel_have_llvm())
         skip(); /* the interpreter asks for memory as it goes */
-    o.machine.interpret = false;
     o.after_step = count_one_step;
     o.stop_after = 5;
     n_requests = 0;
@@ -409,7 +408,7 @@ static void lab_open(Lab *l, int64_t batch, RecipeBlend blend)
 {
     Err err = {0};
     *l = (Lab){0};
-    RunMachine machine = {.threads = 1, .interpret = true, .no_cache = true};
+    RunMachine machine = {.threads = 1, .cache_folder = cache};
     ModelOptions o = machine_model_options(&machine, MODEL);
     must(dataset_open(&l->data, &l->arena, data, NULL, 0, &err), &err);
     o.sessions = l->data.sessions;
