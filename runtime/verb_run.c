@@ -198,7 +198,7 @@ int verb_run(int argc, char **argv)
         {"take-lock", NULL, "resume although a process of another host seems to write to the run",
          .flag = &r.take_lock},
         {"progress", "auto|bar|lines|quiet", "how progress is shown", .text = &r.progress},
-        {NULL},
+        {.name = NULL},
     };
     /* clang-format on */
     const Command command = {
