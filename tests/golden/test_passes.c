@@ -52,8 +52,10 @@ static bool read_golden(Arena *arena, const char *path, Golden *g)
         return false;
     const char *line = arena_strndup(arena, g->text, strcspn(g->text, "\n")) + strlen(HEAD);
     int pass = pass_find(arena_strndup(arena, line, strcspn(line, ",")));
-    if (pass < 0)
+    if (pass < 0) {
         fail_msg("%s: there is no pass '%s'", path, line);
+        return false;
+    }
     g->pass = &PASSES[pass];
     g->kind = kind_of(path, line, g->pass);
     const char *becomes = strstr(g->text, BECOMES);
