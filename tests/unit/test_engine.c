@@ -314,6 +314,7 @@ static void write_other_values(const Subject *s)
         w[i] = 1.5f - (float)i;
     for (int i = 0; i < 6; i++)
         v[i] = 2;
+    *engine_tensor(s->e, "core.frequencies") = 2; /* of the position table, which is prepared */
 }
 
 static void prepared_values_follow_the_tensors(void **state)
@@ -325,6 +326,8 @@ static void prepared_values_follow_the_tensors(void **state)
     run_ranges(&s, both);
     float *before = result_of(&s, RESULT_OUTPUT, "a", &n);
     write_other_values(&s);
+    run_ranges(&s, both);
+    float *stale = result_of(&s, RESULT_OUTPUT, "a", &n); /* the table is still the old one */
     engine_tensors_changed(s.e);
     run_ranges(&s, both);
     write_other_values(&fresh);
@@ -332,8 +335,10 @@ static void prepared_values_follow_the_tensors(void **state)
     float *after = result_of(&s, RESULT_OUTPUT, "a", &n);
     float *want = result_of(&fresh, RESULT_OUTPUT, "a", &n);
     assert_memory_not_equal(before, after, (size_t)n * sizeof *after);
+    assert_memory_not_equal(stale, after, (size_t)n * sizeof *after);
     assert_memory_equal(want, after, (size_t)n * sizeof *after);
     free(before);
+    free(stale);
     free(after);
     free(want);
     model_close(s.model);
