@@ -11,6 +11,7 @@
 #include "runtime/blend.h"
 #include "runtime/dataset.h"
 #include "runtime/folds.h"
+#include "runtime/metrics.h"
 #include "runtime/npy_write.h"
 #include "runtime/predict.h"
 #include "runtime/score.h"
@@ -18,6 +19,7 @@
 #include "runtime/step.h"
 #include "runtime/synth.h"
 #include "runtime/train.h"
+#include "runtime/validate.h"
 #include "tests/unit/scratch.h"
 
 #define MODEL "tests/models/tiny.nm"
@@ -171,6 +173,24 @@ static void chunks_of_a_batch_resume_too(void **state)
     TrainResult r = train_with(&o);
     assert_true(isfinite(whole.loss) && whole.loss == r.loss);
     assert_same_file(checkpoint("chunks", 6), checkpoint("chunks2", 6));
+}
+
+/* Validation borrows the engine and puts the average in the parameters' place for a while. */
+static void validation_leaves_training_alone(void **state)
+{
+    (void)state;
+    const char *often[] = {"validation=1steps"}, *plain[] = {"average=none"};
+    TrainOptions o = options(path("usual"));
+    TrainResult usual = train_with(&o);
+    o.run_dir = path("often");
+    o.sets = often;
+    o.n_sets = 1;
+    TrainResult r = train_with(&o);
+    assert_true(r.loss == usual.loss && r.score == usual.score);
+    o.run_dir = path("plain");
+    o.sets = plain;
+    r = train_with(&o);
+    assert_true(r.loss == usual.loss && r.score != usual.score);
 }
 
 static void a_teacher_teaches(void **state)
@@ -479,6 +499,56 @@ static void a_prediction_is_the_mean_of_all_windows_that_hold_a_frame(void **sta
     lab_close(&one);
 }
 
+/* Per neuron over all clips of a recording; means over neurons, then recordings. */
+static void validation_scores_equal_plain_correlations(void **state)
+{
+    (void)state;
+    Lab l;
+    Err err = {0};
+    Split split;
+    Recipe recipe;
+    Validation v;
+    bool stopped;
+    double total = 0;
+    recipe_default(&recipe);
+    recipe.folds = 0;
+    lab_open(&l, 5, RECIPE_BLEND_UNIFORM);
+    must(split_trials(&split, &l.arena, l.data.recording, l.data.n, &recipe, NULL, &err), &err);
+    must(validation_open(&v, &l.arena, l.model, l.program, split.validate, &l.clip, 2, &err), &err);
+    must(validation_run(&v, NULL, &stopped, &err), &err);
+    for (uint32_t m = 0; m < l.data.n; m++) {
+        enum { ROOM = 400 };
+        static double a[12][ROOM], b[12][ROOM];
+        size_t n = 0;
+        double sum = 0;
+        float target[12 * SIZE];
+        for (uint32_t i = 0; i < split.validate[m].n_trials; i++) {
+            TrialMap map;
+            must(trial_map(&map, l.data.recording[m], split.validate[m].trials[i], &err), &err);
+            for (uint32_t end = SPAN - 1; end < map.valid; end += SPAN, n += SIZE) {
+                must(clip_input(&map, &l.clip, end, l.predictor.input, &err), &err);
+                must(clip_target(&map, &l.clip, end, target, &err), &err);
+                engine_run(l.model->engine, l.program, NULL);
+                engine_read(l.model->engine, l.program, RESULT_OUTPUT, l.data.recording[m]->name,
+                            l.predictor.window);
+                assert_true(n + SIZE <= ROOM);
+                for (int k = 0; k < 12; k++)
+                    for (int t = 0; t < SIZE; t++) {
+                        a[k][n + t] = l.predictor.window[k * SIZE + t];
+                        b[k][n + t] = target[k * SIZE + t];
+                    }
+            }
+            trial_unmap(&map);
+        }
+        for (int k = 0; k < 12; k++)
+            sum += metrics_correlation(a[k], b[k], n, METRICS_EPS) / 12;
+        assert_true(n > SIZE && fabs(sum - v.score[m]) < 1e-6);
+        total += sum / l.data.n;
+    }
+    assert_true(fabs(total - v.mean) < 1e-6);
+    lab_close(&l);
+}
+
 static void a_ramp_weighs_constant_outputs_like_the_mean(void **state)
 {
     (void)state;
@@ -701,6 +771,7 @@ int main(void)
         cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(a_request_to_stop_saves_and_ends_well),
         cmocka_unit_test(chunks_of_a_batch_resume_too),
+        cmocka_unit_test(validation_leaves_training_alone),
         cmocka_unit_test(a_teacher_teaches),
         cmocka_unit_test(an_infinite_loss_stops_and_keeps_the_checkpoints),
         cmocka_unit_test(folds_hold_out_films),
@@ -712,6 +783,7 @@ int main(void)
         cmocka_unit_test(data_that_do_not_fit_are_named),
         cmocka_unit_test(a_run_that_cannot_be_written_never_starts),
         cmocka_unit_test(a_prediction_is_the_mean_of_all_windows_that_hold_a_frame),
+        cmocka_unit_test(validation_scores_equal_plain_correlations),
         cmocka_unit_test(a_ramp_weighs_constant_outputs_like_the_mean),
         cmocka_unit_test(a_trial_shorter_than_a_window_is_predicted_as_zero),
         cmocka_unit_test(predictions_land_where_scores_look_for_them),
