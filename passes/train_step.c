@@ -135,13 +135,20 @@ static bool is_companion(const char *name)
     return false;
 }
 
+/* Volatile, because gcc 12 at -O2 drops the rounding of two such values side by side. */
+static double as_float32(double x)
+{
+    volatile float rounded = (float)x;
+    return rounded;
+}
+
 Func *pass_average(PassCx *cx, const Func *in)
 {
     Func *f = func_rewrite(cx, in, copy, NULL);
     Module *m = f->module;
     /* the factors are those of float32 arithmetic (specs/dwiseneuro.md, 3.7) */
-    float keep = (float)cx->options->optimizer.ema_decay,
-          move = (float)(1 - (double)cx->options->optimizer.ema_decay);
+    double decay = cx->options->optimizer.ema_decay;
+    double keep = as_float32(decay), move = as_float32(1 - decay);
     f->session = f->part = -1;
     uint32_t n = m->params.len;
     for (uint32_t i = 0; i < n; i++) {
