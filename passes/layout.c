@@ -92,13 +92,25 @@ static int position(const NameSet *order, const char *name)
     return MAX_NAMES;
 }
 
-/* Sorts l->order by the common order; `first` (a logical axis or -1) goes to place `at`. */
+/* Where channels stand in the common order: all names of them where the first one does, so that
+ * gradients, whose channels have names of their own, lie as the values they belong to. */
+static int channel_position(const NameSet *order, const NameSet *channels)
+{
+    for (int i = 0; i < order->n; i++)
+        if (has(channels, order->at[i]))
+            return i;
+    return MAX_NAMES;
+}
+
+/* Sorts l->order by the common order; with `lead` channels go before everything else. */
 static void arrange(TileLayout *l, const NameSet *order, const NameSet *channels, bool lead)
 {
+    int of_channels = channel_position(order, channels);
     for (int i = 1; i < l->shape.rank; i++)
         for (int j = i; j > 0; j--) {
             const char *a = l->shape.name[l->order[j - 1]], *b = l->shape.name[l->order[j]];
-            int pa = position(order, a), pb = position(order, b);
+            int pa = has(channels, a) ? of_channels : position(order, a);
+            int pb = has(channels, b) ? of_channels : position(order, b);
             if (lead) { /* channels before everything else, keeping their logical order */
                 pa = has(channels, a) ? -MAX_RANK + l->order[j - 1] : pa;
                 pb = has(channels, b) ? -MAX_RANK + l->order[j] : pb;
