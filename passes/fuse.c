@@ -135,6 +135,33 @@ static bool is_read_as_zero(const Fuser *z, Val v)
     return false;
 }
 
+static bool feeds_update(const Fuser *z, Val v)
+{
+    for (uint32_t i = 0; i < z->users[v.id].len; i++) {
+        Val u = z->users[v.id].at[i];
+        bool is_view = op_lowering(func_node(z->f, u)->op) == LOWER_VIEW;
+        if (z->is_update[u.id] || (is_view && feeds_update(z, u)))
+            return true;
+    }
+    return false;
+}
+
+/* A gradient computed inside the update of its parameter would read other parameters after their
+ * updates, in whatever order those stand. */
+static bool is_gradient_of_parameters(const Fuser *z, Val v)
+{
+    Vals sources = {0};
+    if (z->is_update[v.id] || !feeds_update(z, v))
+        return false;
+    add_sources(z, v, &sources);
+    for (uint32_t i = 0; i < sources.len; i++) {
+        Op op = func_node(z->f, sources.at[i])->op;
+        if (op == OP_PARAM || op == OP_STATE)
+            return true;
+    }
+    return false;
+}
+
 static bool must_store_for_users(Fuser *z, Val v)
 {
     const Node *n = func_node(z->f, v);
@@ -177,7 +204,7 @@ static Val only_reader(const Fuser *z, Val v)
 static bool stores_pointwise(Fuser *z, Val v)
 {
     const Node *n = func_node(z->f, v);
-    if (z->is_result[v.id] || must_store_for_users(z, v) ||
+    if (z->is_result[v.id] || is_gradient_of_parameters(z, v) || must_store_for_users(z, v) ||
         (n->op != OP_INDEX && is_read_as_zero(z, v)))
         return true;
     if (z->chain[v.id] > MAX_CHAIN)
