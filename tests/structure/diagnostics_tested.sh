@@ -5,7 +5,7 @@ set -eu
 
 numbers_in()
 {
-    grep -rhoE '\<E[0-9]{4}\>' "$@" | sort -u
+    grep -rhoE '\<(DIAG_)?E[0-9]{4}\>' "$@" | sed 's/DIAG_//' | sort -u
 }
 
 rows=$(sed -n 's/^DIAG(\(E[0-9]*\),.*/\1/p' ir/base/diag.def | sort)
