@@ -32,7 +32,7 @@ if [ -e "$folder/recordings/truth" ]; then
     echo "$folder/recordings is there"
 else
     rm -rf "$folder/recordings"
-    "$npc" data synth "$folder/recordings" --mice 2 --neurons 100 --trials 100
+    "$npc" data synth "$folder/recordings" --mice 2 --neurons 100 --trials 150
 fi
 
 part '4/6 training' 'about 5 min left'
