@@ -46,6 +46,8 @@ typedef struct RegionAt {
 } RegionAt;
 
 void region_place(Emitter *e, const Region *r, Value part, RegionAt *at);
+/* A place along the last dimension, of outputs or inputs, whose loads fetch the next row. */
+FlatPlace region_row(const Region *r, bool inputs);
 /* Evaluates `inst` on the region, into `to`. The Code has entered samples and channels. */
 void region_fill(Code *c, const Region *r, const RegionAt *at, int inst, Value to);
 

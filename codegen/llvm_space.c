@@ -97,6 +97,17 @@ static Value flat_offset(Code *c, const FlatPlace *place, const TileTensor *t,
     return offset;
 }
 
+/* Distance in elements that a step of an axis makes; 0 when the access does not follow it. */
+static int64_t axis_stride(const TileTensor *t, const TileIndex *index, int axis)
+{
+    int64_t stride[MAX_RANK], sum = 0;
+    space_strides(&t->layout, stride);
+    for (int d = 0; d < t->layout.shape.rank; d++)
+        for (int k = 0; k < index[d].n_terms && d != t->layout.lane && !index[d].table; k++)
+            sum += index[d].axis[k] == axis ? index[d].coef[k] * stride[d] : 0;
+    return sum;
+}
+
 static Value flat_load(Code *c, int inst, void *context)
 {
     const FlatPlace *place = context;
@@ -108,9 +119,12 @@ static Value flat_load(Code *c, int inst, void *context)
     if (!offset)
         return NULL;
     bool vector = code_access(c, t, in->index) == ACCESS_VECTOR;
-    unsigned align = vector && t->layout.lanes == c->lanes ? 4U * (unsigned)c->lanes : 4;
-    return emit_load(c->e, emit_at(c->e, c->e->tensor[in->tensor], offset), vector ? c->lanes : 1,
-                     align);
+    bool blocked = vector && t->layout.lanes == c->lanes;
+    Value address = emit_at(c->e, c->e->tensor[in->tensor], offset);
+    int64_t ahead = place->rows_ahead * axis_stride(t, in->index, place->row_axis);
+    if (blocked && ahead)
+        emit_prefetch(c->e, emit_at(c->e, address, emit_i64(c->e, ahead)));
+    return emit_load(c->e, address, vector ? c->lanes : 1, blocked ? 4U * (unsigned)c->lanes : 4);
 }
 
 void flat_hook(Code *c, FlatPlace *place)
@@ -177,7 +191,7 @@ void flat_prefetch(Code *c, const Flat *flat, int load, Value at, int64_t n)
 {
     const TileInst *in = &c->p->insts.at[load];
     const TileTensor *t = &c->p->tensors.at[in->tensor];
-    FlatPlace place = {flat, at};
+    FlatPlace place = {.flat = flat, .at = at};
     if (flat_stride(flat, t, in->index) != c->lanes || t->layout.lanes != c->lanes)
         return;
     Value offset = flat_offset(c, &place, t, in->index);

@@ -27,6 +27,10 @@ bool flat_has(const Flat *f, int axis);
 typedef struct FlatPlace {
     const Flat *flat;
     Value at;
+    /* != 0: a load also fetches what it will read so many steps of row_axis further on. Rows are
+     * too short for the processor's own prefetching, which stops at the end of a page. */
+    int64_t rows_ahead;
+    int row_axis;
 } FlatPlace;
 
 /* Lets the loads of `c` use the flat index of `place`. */

@@ -312,7 +312,7 @@ static Code *code_at_block(Emitter *e, const Stencil *s, Value sample, Value blo
 static void emit_main(Emitter *e, const Stencil *s)
 {
     const Region *r = &s->region;
-    StencilCx cx = {.e = e, .s = s, .place = {.flat = &r->dim[r->n - 1].out}};
+    StencilCx cx = {.e = e, .s = s, .place = region_row(r, false)};
     Value part = emit_mod_n(e, e->task, r->parts), rest = emit_div_n(e, e->task, r->parts);
     Value block = emit_mod_n(e, rest, s->blocks), sample = emit_div_n(e, rest, s->blocks);
 

@@ -232,7 +232,7 @@ static Value sums_at(Emitter *e, const StencilDw *s, Value sample_part, Value bl
 static void emit_main(Emitter *e, const StencilDw *s)
 {
     const Region *r = &s->region;
-    DwCx cx = {.e = e, .s = s, .place = {.flat = &r->dim[r->n - 1].out}};
+    DwCx cx = {.e = e, .s = s, .place = region_row(r, false)};
     Value part = emit_mod_n(e, e->task, r->parts), rest = emit_div_n(e, e->task, r->parts);
     Value block = emit_mod_n(e, rest, s->blocks), sample = emit_div_n(e, rest, s->blocks);
     EmitLoop tap;
