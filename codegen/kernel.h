@@ -47,7 +47,7 @@ typedef struct KernelCall {
     const struct Kernel *kernel; /* the one being run: the interpreter reads its program */
     float *const *tensor;        /* storage of the program's tensors */
     TileRange range;
-    void *workspace;             /* 64-byte aligned, as is scratch */
+    void *workspace; /* 64-byte aligned, as is scratch */
 } KernelCall;
 
 typedef void (*KernelPhase)(const KernelCall *call, int64_t task, void *scratch);

@@ -114,7 +114,7 @@ struct Module {
     Arena *arena;
     Names *names;
     Diags *diags;
-    const char *model; /* name of the model */
+    const char *model;      /* name of the model */
     const char *batch_axis; /* interned: the axis of samples, which recordings' ranges cut */
     VEC(Func *) funcs;
     VEC(Param) params; /* in order of creation */

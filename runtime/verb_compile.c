@@ -17,7 +17,7 @@ typedef struct Compile {
     const char *path, *emit, *program, *output;
     bool json, time;
     ProgramKind kind; /* of --program */
-    Arena arena; /* texts */
+    Arena arena;      /* texts */
     Model *model;
     CompileReport report;
 } Compile;

@@ -20,14 +20,14 @@ part()
     printf '\n[%d:%02d] %s (%s)\n' $((passed / 60)) $((passed % 60)) "$1" "$2"
 }
 
-part '1/6 packages' 'about 8 min left'
+part '1/6 packages' 'about 8 min left, 6 when they are there'
 scripts/setup.sh
 
-part '2/6 build' 'about 7 min left'
+part '2/6 build' 'about 6 min left'
 BUILD=$build scripts/build.sh npc
 npc=$build/npc
 
-part '3/6 two recordings of 100 neurons each' 'about 6 min left'
+part '3/6 two recordings of 100 neurons each' 'about 5 min left'
 if [ -e "$folder/recordings/truth" ]; then
     echo "$folder/recordings is there"
 else
@@ -35,15 +35,15 @@ else
     "$npc" data synth "$folder/recordings" --mice 2 --neurons 100 --trials 150
 fi
 
-part '4/6 training' 'about 5 min left'
+part '4/6 training' 'about 4 min left, 3 of them here'
 if [ -e "$folder/run/run.json" ]; then
     "$npc" run "$folder/run" --train --resume
 else
     "$npc" run models/demo.nm --train --data "$folder/recordings" --run "$folder/run"
 fi
 
-part '5/6 predictions of the held-out clips' 'about 1 min left'
-"$npc" run "$folder/run" --predict --tier final_test_main
+part '5/6 predictions of the held-out clips' 'under 1 min left'
+"$npc" run "$folder/run" --predict --weights best --tier final_test_main
 
 part '6/6 scores' 'seconds left'
 "$npc" run "$folder/run" --score --tier final_test_main
