@@ -108,7 +108,7 @@ int verb_bench(int argc, char **argv)
          .high = 100000},
         {"json", "FILE", "write everything as JSON; '-' is standard output, without the tables",
          .text = &b.json},
-        {NULL},
+        {.name = NULL},
     };
     const Command command = {
         .name = "bench",

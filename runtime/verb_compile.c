@@ -344,7 +344,7 @@ int verb_compile(int argc, char **argv)
          .letter = 'o'},
         {"time", NULL, "seconds of every stage, code generation included", .flag = &c.time},
         {"json", NULL, "machine-readable output", .flag = &c.json},
-        {NULL},
+        {.name = NULL},
     };
     const Command command = {
         .name = "compile",

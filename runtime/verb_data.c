@@ -76,7 +76,7 @@ static int data_synth(int argc, char **argv)
         {"seed", "N", "the same seed and options give the same bytes", .integer = &seed,
          .high = INT64_MAX},
         {"quiet", NULL, "print nothing but errors", .flag = &quiet},
-        {NULL},
+        {.name = NULL},
     };
     const Command command = {
         .name = "data synth",
@@ -124,7 +124,7 @@ static int data_info(int argc, char **argv)
     bool json = false;
     const OptionRow options[] = {
         {"json", NULL, "machine-readable output", .flag = &json},
-        {NULL},
+        {.name = NULL},
     };
     const Command command = {
         .name = "data info",
@@ -194,7 +194,7 @@ static int data_folds(int argc, char **argv)
          .high = 1024},
         {"json", NULL, "print the fold of every trial, -1 for none", .flag = &json},
         {"output", "FILE", "write the same to a file", .text = &output, .letter = 'o'},
-        {NULL},
+        {.name = NULL},
     };
     const Command command = {
         .name = "data folds",

@@ -72,7 +72,7 @@ int verb_fmt(int argc, char **argv)
     const OptionRow options[] = {
         {"check", NULL, "change nothing; print the files that would change and exit with 1",
          .flag = &f.check},
-        {NULL},
+        {.name = NULL},
     };
     const Command command = {
         .name = "fmt",

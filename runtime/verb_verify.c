@@ -25,7 +25,7 @@ static bool read_arguments(Arguments *a, int argc, char **argv, Words *words, in
         {"threads", "N", "threads to run on; one per core is the default", .integer = &a->threads,
          .low = 1, .high = 1024},
         {"json", NULL, "machine-readable output", .flag = &a->json},
-        {NULL},
+        {.name = NULL},
     };
     const Command command = {
         .name = "verify",

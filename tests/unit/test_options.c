@@ -30,7 +30,7 @@ static Status parse_n(Values *v, int n, const char *const *arguments)
         {"set", "NAME=VALUE", "override", .list = &v->sets},
         {"output", "FILE", "where to write", .text = &v->output, .letter = 'o'},
         {"json", NULL, "machine-readable output", .flag = &v->json},
-        {NULL},
+        {.name = NULL},
     };
     const Command command = {.name = "compile",
                              .arguments = "MODEL.nm",
@@ -176,7 +176,7 @@ static void help_shows_every_option_and_the_examples(void **state)
         {"a-rather-long-name-of-an-option", "VALUE",
          "a sentence that is long enough to be broken into two lines because it has many words",
          .flag = &flag, .letter = 'r'},
-        {NULL},
+        {.name = NULL},
     };
     const Command command = {.name = "data info",
                              .arguments = "DIR",
