@@ -50,7 +50,7 @@ sanitize)
 no-llvm)
     configure build/no-llvm -DNPC_LLVM=OFF -DNPC_WERROR=ON
     ninja -C build/no-llvm --quiet
-    run_tests build/no-llvm '^(unit|diag|golden|faults|models)$'
+    run_tests build/no-llvm '^(unit|diag|golden)$'
     ;;
 generated)
     configure build/generated -DNPC_LLVM=OFF -DNPC_GENERATED_DIR="$PWD/build/frontend" \
