@@ -41,7 +41,8 @@ clang)
     ninja -C build/clang --quiet
     ;;
 sanitize)
-    configure build/sanitize -DNPC_SANITIZE=ON -DNPC_WERROR=ON
+    # not -DNPC_WERROR: the sanitizers' own tests for NULL make gcc 12 see NULLs that are not there
+    configure build/sanitize -DNPC_SANITIZE=ON
     ninja -C build/sanitize --quiet
     # leaks of LLVM's own start-up are none of ours
     LSAN_OPTIONS="suppressions=$PWD/tests/structure/leaks.txt:print_suppressions=0" \

@@ -22,7 +22,7 @@ esac
 
 if [ "$full" = yes ]; then
     scripts/setup.sh --checks
-    scripts/build.sh
+    OPTIONS=-DNPC_WERROR=ON scripts/build.sh
     ctest --test-dir build --output-on-failure -j "$(nproc)" -C full
 else
     scripts/setup.sh

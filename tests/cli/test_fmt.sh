@@ -1,6 +1,7 @@
 # npc fmt: in place, --check, standard input, files with errors.
 . "$(dirname "$0")/common.sh"
 
+expect 0 -- fmt --check models/*.nm
 cp models/*.nm "$dir"
 expect 0 -- fmt "$dir"/*.nm
 expect 0 -- fmt --check "$dir"/*.nm
