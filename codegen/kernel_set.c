@@ -111,7 +111,7 @@ static void interpret(const KernelCall *call, int64_t task, void *scratch)
 {
     (void)task;
     (void)scratch;
-    tile_eval(call->kernel->program, call->tensor, call->range);
+    tile_eval(call->kernel->program, (void *const *)call->tensor, call->range);
 }
 
 static const KernelSchedule interpreter_schedule = {.n_phases = 1, .tasks = {1}};

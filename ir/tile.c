@@ -29,7 +29,7 @@ int64_t tile_layout_elems(const TileLayout *l)
 
 bool tile_layout_equal(const TileLayout *a, const TileLayout *b)
 {
-    if (a->lane != b->lane || (a->lane >= 0 && a->lanes != b->lanes))
+    if (a->type != b->type || a->lane != b->lane || (a->lane >= 0 && a->lanes != b->lanes))
         return false;
     if (a->shape.rank != b->shape.rank)
         return false;
@@ -80,11 +80,16 @@ bool tile_layout_is_plain(const TileLayout *l)
     return lanes_are_plain(l);
 }
 
+size_t tile_layout_bytes(const TileLayout *l)
+{
+    return (size_t)tile_layout_elems(l) * storage_bytes(l->type);
+}
+
 double tile_bytes(const TileProgram *p)
 {
     double bytes = 0;
 
     for (uint32_t i = 0; i < p->tensors.len; i++)
-        bytes += 4.0 * (double)tile_layout_elems(&p->tensors.at[i].layout);
+        bytes += (double)tile_layout_bytes(&p->tensors.at[i].layout);
     return bytes;
 }

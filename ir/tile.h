@@ -26,6 +26,7 @@
 #include "ir/base/diag.h"
 #include "ir/formula.h"
 #include "ir/shape.h"
+#include "ir/storage.h"
 
 enum { TILE_MAX_AXES = 16, TILE_MAX_TERMS = 2 };
 
@@ -39,10 +40,12 @@ typedef struct TileLayout {
     int order[MAX_RANK]; /* physical: order[0] is the outermost logical axis */
     int lane;            /* logical axis, or -1 */
     int lanes;           /* 1 when lane is -1 */
+    Storage type;        /* of every element */
 } TileLayout;
 
 TileLayout tile_layout_plain(const Shape *s);
 int64_t tile_layout_elems(const TileLayout *l); /* with padding */
+size_t tile_layout_bytes(const TileLayout *l);
 bool tile_layout_equal(const TileLayout *a, const TileLayout *b);
 /* Offset in elements of a logical index. */
 int64_t tile_layout_offset(const TileLayout *l, const int64_t *index);
@@ -126,7 +129,8 @@ typedef struct TileProgram {
     int session;      /* -1, or the recording whose samples it runs on */
     int batch_axis;   /* the axis that a session's sample range cuts to [b0, b1); -1 none */
     TileAnchor anchor;
-    int lhs, rhs; /* anchor operands; -1 for MAP */
+    int lhs, rhs;  /* anchor operands; -1 for MAP */
+    MathMode math; /* CONTRACT: what the operands are rounded to */
     VEC(TileAxis) axes;
     VEC(TileTensor) tensors;
     VEC(TileInst) insts;
@@ -153,8 +157,8 @@ typedef struct TileRange {
     int64_t b0, b1;
 } TileRange;
 
-/* Runs the program plainly, in float32 storage with float64 arithmetic. tensor[i] is the storage of
- * p->tensors.at[i] in its layout. Padding lanes are left alone. */
-void tile_eval(const TileProgram *p, float *const *tensor, TileRange range);
+/* Runs the program plainly, with float64 arithmetic. tensor[i] is the storage of p->tensors.at[i]
+ * in its layout and type. Padding lanes are left alone. */
+void tile_eval(const TileProgram *p, void *const *tensor, TileRange range);
 
 #endif

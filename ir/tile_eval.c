@@ -1,11 +1,11 @@
 /* The obviously right way to run a tile program: every point of the iteration space in turn,
- * float64 arithmetic on float32 storage. Code generators are compared with it. */
+ * float64 arithmetic on what is stored. Code generators are compared with it. */
 #include "ir/tile.h"
 #include <stdlib.h>
 
 typedef struct Run {
     const TileProgram *p;
-    float *const *tensor;
+    void *const *tensor;
     TileRange range;
     bool *in_anchor, *in_results; /* per instruction: needed there */
     double *value;                /* per instruction */
@@ -41,11 +41,12 @@ static bool locate(const Run *r, const TileLayout *l, const TileIndex *index, in
 
 static double load(const Run *r, const TileInst *in)
 {
+    const TileLayout *l = &r->p->tensors.at[in->tensor].layout;
     int64_t offset;
 
-    if (!locate(r, &r->p->tensors.at[in->tensor].layout, in->index, &offset))
+    if (!locate(r, l, in->index, &offset))
         return 0;
-    return (double)r->tensor[in->tensor][offset];
+    return (double)storage_read(r->tensor[in->tensor], l->type, offset);
 }
 
 static void compute(Run *r, const bool *flag, double acc)
@@ -133,6 +134,15 @@ static bool derive_inputs(Run *r)
     return true;
 }
 
+static double factor(const Run *r, int inst)
+{
+    double x = r->value[inst];
+
+    if (r->p->math == MATH_F32 || r->p->anchor != TILE_CONTRACT)
+        return x;
+    return (double)math_round(r->p->math, (float)x);
+}
+
 static double anchor(Run *r)
 {
     double acc = 0;
@@ -143,7 +153,7 @@ static double anchor(Run *r)
         if (!derive_inputs(r))
             continue;
         compute(r, r->in_anchor, 0);
-        acc += r->value[r->p->lhs] * r->value[r->p->rhs];
+        acc += factor(r, r->p->lhs) * factor(r, r->p->rhs);
     } while (next_point(r, TILE_REDUCE));
     return acc;
 }
@@ -200,9 +210,10 @@ static void store_all(Run *r, Sums *sums)
     (void)sums;
     for (uint32_t i = 0; i < r->p->stores.len; i++) {
         const TileStore *s = &r->p->stores.at[i];
+        const TileLayout *l = &r->p->tensors.at[s->tensor].layout;
         int64_t offset;
-        if (locate(r, &r->p->tensors.at[s->tensor].layout, s->index, &offset))
-            r->tensor[s->tensor][offset] = (float)r->value[s->inst];
+        if (locate(r, l, s->index, &offset))
+            storage_write(r->tensor[s->tensor], l->type, offset, (float)r->value[s->inst]);
     }
 }
 
@@ -228,11 +239,11 @@ static void write_reduction(Run *r, const TileReduction *red, const Sums *sums)
         double v = sums->sum[o];
         if (red->kind == TILE_VARIANCE)
             v = sums->count[o] ? sums->squares[o] / (double)sums->count[o] : 0;
-        r->tensor[red->tensor][o] = (float)(red->factor * v);
+        storage_write(r->tensor[red->tensor], l->type, o, (float)(red->factor * v));
     }
 }
 
-void tile_eval(const TileProgram *p, float *const *tensor, TileRange range)
+void tile_eval(const TileProgram *p, void *const *tensor, TileRange range)
 {
     Arena arena = {0};
     uint32_t n = p->insts.len, n_red = p->reductions.len;

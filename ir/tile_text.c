@@ -4,14 +4,14 @@
  *       axis b 2 parallel
  *       axis k 3 reduce
  *       tensor in buffer 4 [b=2, k=3] order 0 1 lane 1 x 16
- *       tensor out buffer 5 [b=2] order 0
+ *       tensor out bf16 buffer 5 [b=2] order 0
  *       stencil out 1 tap 2 in 3 stride 1 dilation 1 pad 0
  *       %0 = load t0 [a0, 2*a1 + a2]
  *       %1 = load t0 [a0{0 2 -1}, 0]
  *       %2 = const 0.5
  *       %3 = mul %0 %2
  *       %4 = acc
- *       anchor contract %3 %1
+ *       anchor contract %3 %1 bf16
  *       store %4 t1 [a0]
  *       sum %4 t1 [a0] factor 0.5
  *     }
@@ -55,6 +55,8 @@ static void print_tensor(Text *t, const TileTensor *x, bool anonymous)
     const TileLayout *l = &x->layout;
 
     text_add(t, x->is_output ? "  tensor out" : "  tensor in");
+    if (l->type != STORAGE_F32)
+        text_printf(t, " %s", storage_text(l->type));
     if (!anonymous)
         text_printf(t, " buffer %d", x->buffer);
     text_add(t, " [");
@@ -139,7 +141,8 @@ void tile_print(Text *t, const TileProgram *p, bool anonymous)
     for (uint32_t i = 0; i < p->insts.len; i++)
         print_inst(t, p, i);
     if (p->anchor != TILE_MAP)
-        text_printf(t, "  anchor %s %%%d %%%d\n", anchor_text[p->anchor], p->lhs, p->rhs);
+        text_printf(t, "  anchor %s %%%d %%%d%s%s\n", anchor_text[p->anchor], p->lhs, p->rhs,
+                    p->math == MATH_F32 ? "" : " ", p->math == MATH_F32 ? "" : math_text(p->math));
     print_results(t, p);
     text_add(t, "}\n");
 }
@@ -282,6 +285,9 @@ static void read_tensor(Parser *s)
     t.is_output = accept(s, "out");
     if (!t.is_output)
         expect(s, "in");
+    for (int i = STORAGE_F32 + 1; i < STORAGE_COUNT; i++)
+        if (accept(s, storage_text((Storage)i)))
+            l->type = (Storage)i;
     if (accept(s, "buffer"))
         t.buffer = small_number(s);
     expect(s, "[");
@@ -429,6 +435,9 @@ static void read_anchor(Parser *s)
     s->p->anchor = (TileAnchor)i;
     s->p->lhs = reference(s);
     s->p->rhs = reference(s);
+    for (int m = MATH_F32 + 1; m < MATH_COUNT; m++)
+        if (accept(s, math_text((MathMode)m)))
+            s->p->math = (MathMode)m;
 }
 
 static void read_store(Parser *s)

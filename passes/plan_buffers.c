@@ -209,7 +209,7 @@ static int buffer_for(Planner *z, Val v, const TileLayout *stored)
     PlanBuffer b = {.kind = BUFFER_ARENA,
                     .val = v,
                     .layout = *stored,
-                    .bytes = round_up((size_t)tile_layout_elems(stored) * sizeof(float) + 64),
+                    .bytes = round_up(tile_layout_bytes(stored) + 64),
                     .first = -1,
                     .same_as = -1,
                     .drop_rate = NAN};

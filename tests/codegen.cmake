@@ -1,3 +1,4 @@
+npc_test(unit storage npc_ir)
 npc_test(unit tile npc_ir)
 npc_test(unit tile_kernels npc_codegen)
 npc_test(unit workers npc_runtime)

@@ -53,7 +53,7 @@ static inline void check_program(const TileProgram *p, const Kernel *k, const ch
     }
     uint64_t seed = (uint64_t)pick(r, 1 << 30);
     TileData expected = tile_data(p, seed), found = tile_data(p, seed), again = tile_data(p, seed);
-    tile_eval(p, expected.tensor, range);
+    tile_eval(p, (void *const *)expected.tensor, range);
     tile_run(k, &found, range, false);
     tile_run(k, &again, range, true);
     /* inputs are below 1: rounding of a sum of that many terms, doubled, and of a few functions */

@@ -66,11 +66,11 @@ static void store(float *to, const TileLayout *l, const double *from)
     }
 }
 
-typedef struct Storage {
+typedef struct Stored {
     char *arena, *inputs, *prepared;
     Map persistent;
     float **at;
-} Storage;
+} Stored;
 
 static void fill_garbage(char *at, size_t bytes)
 {
@@ -87,7 +87,7 @@ static char *allocate(Arena *a, size_t bytes)
     return at;
 }
 
-static void place_storage(Module *m, const Plan *plan, Storage *s, const PlanCheck *c)
+static void place_storage(Module *m, const Plan *plan, Stored *s, const PlanCheck *c)
 {
     Arena *a = m->arena;
     s->arena = allocate(a, plan->arena_bytes);
@@ -124,7 +124,7 @@ static void place_storage(Module *m, const Plan *plan, Storage *s, const PlanChe
     }
 }
 
-static void run_plan(Module *m, const Plan *plan, const Storage *s, const PlanCheck *c)
+static void run_plan(Module *m, const Plan *plan, const Stored *s, const PlanCheck *c)
 {
     for (uint32_t i = 0; i < plan->launches.len; i++) {
         const Launch *l = &plan->launches.at[i];
@@ -136,12 +136,12 @@ static void run_plan(Module *m, const Plan *plan, const Storage *s, const PlanCh
         if (c->run)
             c->run(c->context, plan, (int)i, tensor, s->arena + l->workspace_offset);
         else
-            tile_eval(t, tensor, (TileRange){0, axis >= 0 ? t->axes.at[axis].size : 0});
+            tile_eval(t, (void *const *)tensor, (TileRange){0, axis >= 0 ? t->axes.at[axis].size : 0});
     }
 }
 
 /* Where a result lies: the stored value or a view of one. */
-static bool find(const Plan *plan, const Storage *s, Val v, const float **at, TileLayout *layout)
+static bool find(const Plan *plan, const Stored *s, Val v, const float **at, TileLayout *layout)
 {
     int b = plan->buffer_of[v.id];
     const Node *n = func_node(plan->f, v);
@@ -157,7 +157,7 @@ static bool find(const Plan *plan, const Storage *s, Val v, const float **at, Ti
 
 /* Tolerance of an element: what float32 inputs a few roundings off would change, and a share of the
  * tensor's largest value. */
-static const char *compare(Module *m, const Plan *plan, const Storage *s, const Result *r,
+static const char *compare(Module *m, const Plan *plan, const Stored *s, const Result *r,
                            const EvalTensor *ref, const EvalTensor *nudged, double tolerance)
 {
     const float *at;
@@ -215,7 +215,7 @@ const char *plan_check(Module *m, const PlanCheck *c)
     if (eval_func(m->arena, f, leaf_value, &seed, &values, &err) != NPC_OK)
         return arena_strdup(m->arena, err.text);
     const EvalTensor *nudged = eval_nudged(m->arena, f, &seed);
-    Storage s = {0};
+    Stored s = {0};
     place_storage(m, plan, &s, c);
     if (c->prepare && c->prepare(c->context, plan, &err) != NPC_OK)
         return arena_strdup(m->arena, err.text);

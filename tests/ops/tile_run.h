@@ -127,7 +127,7 @@ static inline double tile_check(const TileProgram *p, const Kernel *k, TileRange
             tile_fill(&p->tensors.at[i], x[i], d, -2, 2);
     }
     tile_run(k, x, range, d);
-    tile_eval(p, y, range);
+    tile_eval(p, (void *const *)y, range);
     for (uint32_t i = 0; i < p->tensors.len; i++) {
         if (!p->tensors.at[i].is_output)
             continue;

@@ -188,7 +188,7 @@ static void products_are_summed_and_varied(void **state)
     float out[12] = {0}, variance[3] = {0};
     float *tensor[] = {x, y, out, variance};
 
-    tile_eval(p, tensor, (TileRange){0, 2});
+    tile_eval(p, (void *const *)tensor, (TileRange){0, 2});
     /* acc[b, n] = x[b, 0] (n + 1) + x[b, 1] 10 (n + 1): 21 (n + 1), 43 (n + 1); stored [b, n/4, 4]
      */
     for (int n = 0; n < 3; n++) {
@@ -204,7 +204,7 @@ static void a_range_leaves_other_samples_alone(void **state)
     float x[] = {1, 2, 3, 4}, y[] = {1, 2, 3, 10, 20, 30}, out[12] = {0}, variance[3] = {7, 7, 7};
     float *tensor[] = {x, y, out, variance};
 
-    tile_eval(p, tensor, (TileRange){1, 2});
+    tile_eval(p, (void *const *)tensor, (TileRange){1, 2});
     assert_float_equal(out[0], 0, 0);
     assert_float_equal(out[4], 21.5, 0);
     assert_float_equal(variance[0], 0, 0);
@@ -217,7 +217,7 @@ static void convolutions_count_zero_outside(void **state)
     float *tensor[] = {x, taps, out};
     const float expected[] = {210, 321, 432, 43};
 
-    tile_eval(p, tensor, (TileRange){0, 0});
+    tile_eval(p, (void *const *)tensor, (TileRange){0, 0});
     for (int i = 0; i < 4; i++)
         assert_float_equal(out[i], expected[i], 0);
 
@@ -225,7 +225,7 @@ static void convolutions_count_zero_outside(void **state)
     p->stencils.at[0].transposed = true;
     p->stencils.at[0].stride = 2;
     const float transposed[] = {10 * 1, 1 * 2 + 100 * 1, 10 * 2, 1 * 3 + 100 * 2};
-    tile_eval(p, tensor, (TileRange){0, 0});
+    tile_eval(p, (void *const *)tensor, (TileRange){0, 0});
     for (int i = 0; i < 4; i++)
         assert_float_equal(out[i], transposed[i], 0);
 
@@ -233,7 +233,7 @@ static void convolutions_count_zero_outside(void **state)
     p->stencils.at[0] =
         (TileStencil){.out = 0, .tap = 1, .in = 2, .stride = 1, .dilation = 2, .pad = 1};
     const float dilated[] = {10 * 2 + 100 * 4, 1 + 10 * 3, 2 + 10 * 4, 3};
-    tile_eval(p, tensor, (TileRange){0, 0});
+    tile_eval(p, (void *const *)tensor, (TileRange){0, 0});
     for (int i = 0; i < 4; i++)
         assert_float_equal(out[i], dilated[i], 0);
 }
@@ -246,7 +246,7 @@ static void tables_and_split_indices_are_followed(void **state)
 
     for (int i = 0; i < 30; i++)
         x[i] = (float)i; /* [x, y] stored y first: element (x, y) is 6 y + x */
-    tile_eval(p, tensor, (TileRange){0, 0});
+    tile_eval(p, (void *const *)tensor, (TileRange){0, 0});
     const float expected[] = {24, -1, 2, 27, -1, 5};
     for (int i = 0; i < 6; i++)
         assert_float_equal(out[i], expected[i], 0);
