@@ -1,0 +1,46 @@
+/* Tile programs as CUDA C.
+ *
+ * Like codegen/kernel.h in two halves. cuda_schedule is arithmetic: how many phases, blocks and
+ * threads, how much workspace; it depends on the tile program alone, not on the device, so that
+ * plans and results do not either. cuda_write writes one kernel per phase.
+ *
+ * The phases of a program are launched one after the other. Every kernel takes
+ *     one pointer per tensor of the program, in order (storage in its layout and type),
+ *     unsigned char *workspace   (workspace_bytes of it, 256-byte aligned, contents arbitrary),
+ *     const int *range           ({b0, b1}, in device memory; may be anything without a session),
+ * and is launched with one-dimensional blocks and grid. A kernel of a recording does nothing when
+ * b0 >= b1 and, with a batch axis, leaves samples outside of [b0, b1) alone (sums count them as
+ * absent); the grid is always that of the full batch, so that launches can be recorded once.
+ * No float atomics: partial sums go to the workspace and are combined in a fixed order.
+ *
+ * The text is the part of C that CUDA and C share, over the names of cuda_prelude.cuh, so that a
+ * host compiler can translate it as well (tests/sim). */
+#ifndef NPC_CODEGEN_CUDA_H
+#define NPC_CODEGEN_CUDA_H
+
+#include "ir/tile.h"
+
+enum { CUDA_MAX_PHASES = 3, CUDA_MAX_SHARED = 48 * 1024 };
+
+typedef struct CudaPhase {
+    int64_t blocks;
+    int threads; /* per block, a multiple of 32 */
+} CudaPhase;
+
+typedef struct CudaSchedule {
+    const char *name; /* of the way it is computed: "points", "pixels", .. */
+    int n_phases;
+    CudaPhase phase[CUDA_MAX_PHASES];
+    size_t workspace_bytes;
+} CudaSchedule;
+
+CudaSchedule cuda_schedule(const TileProgram *p);
+
+/* Writes the kernels symbol_0, symbol_1, .. of the program's phases, headed by a comment that says
+ * what they compute. The text follows cuda_prelude in one translation unit. */
+void cuda_write(Text *t, const TileProgram *p, const char *symbol);
+
+/* What every translation unit begins with; a string of cuda_prelude.cuh. */
+extern const char cuda_prelude[];
+
+#endif
