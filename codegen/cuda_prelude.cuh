@@ -14,6 +14,7 @@
 #define NPC_TABLE static __device__ const int
 #define NPC_BITS_FLOAT(u) __uint_as_float(u)
 #define NPC_FLOAT_BITS(x) __float_as_uint(x)
+#define NPC_UNROLL _Pragma("unroll")
 #define NPC_SYNC() __syncthreads()
 #define NPC_SHUFFLE_XOR(x, distance) __shfl_xor_sync(0xffffffffu, x, distance)
 #define NPC_SHUFFLE_DOWN(x, distance) __shfl_down_sync(0xffffffffu, x, distance)
@@ -144,6 +145,10 @@ NPC_DEVICE void npc_mma_tf32(float *d, const uint32_t *a, const uint32_t *b)
 #endif
 
 /* ---- the rest is the same on host and device ---- */
+
+#ifndef NPC_UNROLL
+#define NPC_UNROLL
+#endif
 
 NPC_DEVICE float npc_bf16_float(uint16_t x)
 {

@@ -1,0 +1,30 @@
+/* The ways a tile program becomes kernels, each a row of cuda_text.c's table, tried in order.
+ *
+ *   accepts   can it be computed this way, and is that good?
+ *   schedule  phases and workspace. Arithmetic only, as accepts.
+ *   write     the kernels of all phases */
+#ifndef NPC_CODEGEN_CUDA_SCHEDULES_H
+#define NPC_CODEGEN_CUDA_SCHEDULES_H
+
+#include "codegen/cuda_emit.h"
+
+typedef struct CudaKind {
+    const char *name;
+    bool (*accepts)(const TileProgram *p);
+    CudaSchedule (*schedule)(const TileProgram *p);
+    void (*write)(CudaText *c, const CudaSchedule *s);
+} CudaKind;
+
+/* Every legal program: a thread per point (or vector of points), plain loops over what is summed.
+ */
+extern const CudaKind cuda_kind_points;
+
+/* The anchor's sum at the point at hand, by plain loops; sets c->acc. Nothing for a map. */
+void cuda_plain_anchor(CudaText *c);
+/* Stores of the program at the point at hand. */
+void cuda_plain_stores(CudaText *c);
+/* Where a recording's samples cut the batch axis: the condition under which the point at hand is
+ * outside; NULL when there is none. */
+const char *cuda_outside(const CudaText *c);
+
+#endif
