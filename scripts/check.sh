@@ -44,9 +44,7 @@ sanitize)
     # not -DNPC_WERROR: the sanitizers' own tests for NULL make gcc 12 see NULLs that are not there
     configure build/sanitize -DNPC_SANITIZE=ON
     ninja -C build/sanitize --quiet
-    # leaks of LLVM's own start-up are none of ours
-    LSAN_OPTIONS="suppressions=$PWD/tests/structure/leaks.txt:print_suppressions=0" \
-        run_tests build/sanitize '^(unit|diag|golden|ops|fuzz)$'
+    run_tests build/sanitize '^(unit|diag|golden|ops|fuzz)$'
     ;;
 no-llvm)
     configure build/no-llvm -DNPC_LLVM=OFF -DNPC_WERROR=ON
