@@ -24,6 +24,7 @@ typedef struct Fuser {
     Arena *arena;
     const Func *f;
     const Layouts *layouts;
+    const TargetTraits *target;
     FuseLevel level;
     Groups *g;
     bool *live;
@@ -71,25 +72,33 @@ static void add_sources(const Fuser *z, Val v, Vals *out)
     }
 }
 
-/* Does this user take the operand as code (prologue) rather than as a stored tensor? */
+/* NULL for what is no anchor. */
+static const AnchorTraits *anchor_traits(const Fuser *z, Op op)
+{
+    switch (op_lowering(op)) {
+    case LOWER_CONTRACT:
+        return &z->target->contract;
+    case LOWER_STENCIL:
+        return &z->target->stencil;
+    case LOWER_STENCIL_DW:
+        return &z->target->stencil_dw;
+    default:
+        return NULL;
+    }
+}
+
+static bool covers(const Fuser *z, Extent extent, Val v)
+{
+    return extent == EVERYWHERE || (extent == FOR_VOLUMES && z->layouts->is_volume[v.id]);
+}
+
+/* Does this user take the operand as code (prologue) rather than as a stored tensor? What depends
+ * on parameters only is computed once, not in every product that reads it. */
 static bool takes_code(const Fuser *z, const Node *user, int operand)
 {
+    const AnchorTraits *a = anchor_traits(z, user->op);
     Val o = user->in[operand];
-    switch (op_lowering(user->op)) {
-    case LOWER_POINTWISE:
-    case LOWER_INDEX:
-    case LOWER_REDUCE:
-    case LOWER_VIEW:
-        return true;
-    case LOWER_CONTRACT:
-        return z->layouts->is_volume[o.id];
-    case LOWER_STENCIL:
-        return operand == 0 && z->layouts->is_volume[o.id];
-    case LOWER_STENCIL_DW:
-        return z->layouts->is_volume[o.id];
-    default:
-        return false;
-    }
+    return !a || (covers(z, a->code[operand], o) && !z->fixed[o.id]);
 }
 
 /* Does reading the value repeat more than a few cheap instructions: a transcendental, a table? */
@@ -294,20 +303,21 @@ static bool reads_in_place(const Fuser *z, Val v, Val source)
     return true;
 }
 
-/* Anchors that the generators give an epilogue. */
 static bool takes_epilogue(const Fuser *z, const Group *g)
 {
-    return !g->anchor.id || (z->layouts->is_volume[g->anchor.id] &&
-                             op_lowering(func_node(z->f, g->anchor)->op) != LOWER_STENCIL_DW);
+    return !g->anchor.id ||
+           covers(z, anchor_traits(z, func_node(z->f, g->anchor)->op)->epilogue, g->anchor);
 }
 
-/* Reductions in an anchor's epilogue keep the channel axis, and at most one axis more. */
+/* Reductions in an anchor's epilogue keep the channel axis, and at most the outermost one more. */
 static bool takes_reduction(const Fuser *z, const Group *g, const Node *n)
 {
     if (!g->anchor.id)
         return true;
     const TileLayout *l = &z->layouts->of[g->anchor.id];
-    if (l->lane < 0 || shape_axis(&n->shape, l->shape.name[l->lane]) < 0)
+    int channel = z->layouts->channel[g->anchor.id];
+    if (!covers(z, anchor_traits(z, func_node(z->f, g->anchor)->op)->reductions, g->anchor) ||
+        channel < 0 || shape_axis(&n->shape, l->shape.name[channel]) < 0)
         return false;
     return n->shape.rank == 1 ||
            (n->shape.rank == 2 && shape_axis(&n->shape, l->shape.name[l->order[0]]) >= 0);
@@ -443,7 +453,7 @@ static void find_fixed(Fuser *z)
     }
 }
 
-Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, FuseLevel level,
+Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, const PassOptions *options,
                    const bool *forced)
 {
     uint32_t n = f->nodes.len + 1;
@@ -453,7 +463,8 @@ Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, FuseLeve
     Fuser z = {arena,
                f,
                layouts,
-               level,
+               &options->target,
+               options->fuse,
                &g,
                func_live(arena, f),
                arena_array(arena, n, sizeof *z.users),

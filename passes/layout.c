@@ -2,9 +2,16 @@
  *
  * Channel axes are those that some contraction with weights sums over or brings in from them, and
  * those that a depthwise convolution shares with its kernel. A value is a volume when it has a
- * channel axis and at least two axes that some convolution slides over: it is blocked over the
- * channel axis, because expanded widths (hundreds to thousands) make rows of pixels too far apart
- * when channels are innermost (specs/performance.md, 3.1). */
+ * channel axis and at least two axes that some convolution slides over.
+ *
+ * For vectors (lanes) volumes are blocked over the channel axis, because expanded widths (hundreds
+ * to thousands) make rows of pixels too far apart when channels are innermost, and other
+ * activations put channels first (specs/performance.md, 3.1). For threads (channels last) every
+ * activation has its channels innermost, so that neighbouring threads read neighbouring channels;
+ * several channel axes (groups) keep their logical order, so that splits and merges are views.
+ *
+ * With 16-bit storage, activations and their gradients are stored in 16 bits: values with samples,
+ * channels and something more. Sums are float32, being few and long. */
 #include "passes/plan.h"
 
 enum { MAX_NAMES = 64 };
@@ -84,6 +91,12 @@ static void add_in_order(const Shape *s, NameSet *order)
         add(order, s->name[i]);
 }
 
+/* What the names of axes mean in a function. */
+typedef struct Roles {
+    NameSet channels, space, order;
+    const char *batch; /* or NULL */
+} Roles;
+
 static int position(const NameSet *order, const char *name)
 {
     for (int i = 0; i < order->n; i++)
@@ -102,20 +115,25 @@ static int channel_position(const NameSet *order, const NameSet *channels)
     return MAX_NAMES;
 }
 
-/* Sorts l->order by the common order; with `lead` channels go before everything else. */
-static void arrange(TileLayout *l, const NameSet *order, const NameSet *channels, bool lead)
+typedef enum ChannelPlace { CHANNELS_IN_ORDER, CHANNELS_FIRST, CHANNELS_LAST } ChannelPlace;
+
+static int place_in_order(const TileLayout *l, int axis, const Roles *r, ChannelPlace place)
 {
-    int of_channels = channel_position(order, channels);
+    const char *name = l->shape.name[axis];
+    if (!has(&r->channels, name))
+        return position(&r->order, name);
+    return place == CHANNELS_IN_ORDER ? channel_position(&r->order, &r->channels)
+           : place == CHANNELS_FIRST  ? axis - MAX_RANK /* among themselves in logical order */
+                                      : axis + MAX_NAMES + 1;
+}
+
+/* Sorts l->order by the common order, with the channels where `place` says. */
+static void arrange(TileLayout *l, const Roles *r, ChannelPlace place)
+{
     for (int i = 1; i < l->shape.rank; i++)
         for (int j = i; j > 0; j--) {
-            const char *a = l->shape.name[l->order[j - 1]], *b = l->shape.name[l->order[j]];
-            int pa = has(channels, a) ? of_channels : position(order, a);
-            int pb = has(channels, b) ? of_channels : position(order, b);
-            if (lead) { /* channels before everything else, keeping their logical order */
-                pa = has(channels, a) ? -MAX_RANK + l->order[j - 1] : pa;
-                pb = has(channels, b) ? -MAX_RANK + l->order[j] : pb;
-            }
-            if (pa <= pb)
+            if (place_in_order(l, l->order[j - 1], r, place) <=
+                place_in_order(l, l->order[j], r, place))
                 break;
             int t = l->order[j - 1];
             l->order[j - 1] = l->order[j];
@@ -123,30 +141,38 @@ static void arrange(TileLayout *l, const NameSet *order, const NameSet *channels
         }
 }
 
-static TileLayout choose(const Func *f, Val v, int lanes, const NameSet *channels,
-                         const NameSet *space, const NameSet *order, bool *is_volume)
+static TileLayout choose(const Func *f, Val v, const PassOptions *o, const Roles *r,
+                         bool *is_volume, int *channel)
 {
     const Node *n = func_node(f, v);
     TileLayout l = tile_layout_plain(&n->shape);
+    *channel = -1;
     if (op_lowering(n->op) == LOWER_LEAF)
         return l;
 
     int lane = -1, n_lane = 0, n_space = 0;
     for (int i = 0; i < n->shape.rank; i++) {
-        n_space += has(space, n->shape.name[i]);
-        if (has(channels, n->shape.name[i])) {
+        n_space += has(&r->space, n->shape.name[i]);
+        if (has(&r->channels, n->shape.name[i])) {
             lane = i;
             n_lane++;
         }
     }
+    bool has_batch = r->batch && shape_axis(&n->shape, r->batch) >= 0;
     *is_volume = n_lane == 1 && n_space >= 2;
-    if (*is_volume || (n_lane == 1 && n->shape.rank <= 2)) {
-        l.lane = lane;
-        l.lanes = lanes;
-        arrange(&l, order, channels, false);
+    if (o->target.channels_last) {
+        *channel = n_lane == 1 ? lane : -1;
+        if (n_lane && (has_batch || n_space))
+            arrange(&l, r, CHANNELS_LAST);
+    } else if (*is_volume || (n_lane == 1 && n->shape.rank <= 2)) {
+        l.lane = *channel = lane;
+        l.lanes = o->target.lanes;
+        arrange(&l, r, CHANNELS_IN_ORDER);
     } else if (n_lane >= 1 && n->shape.rank >= 3) {
-        arrange(&l, order, channels, true);
+        arrange(&l, r, CHANNELS_FIRST);
     }
+    if (n_lane && has_batch && n->shape.rank >= 3 && op_lowering(n->op) != LOWER_REDUCE)
+        l.type = precision_storage(o->precision);
     return l;
 }
 
@@ -167,30 +193,31 @@ static void add_split_axes(const Func *f, NameSet *channels)
     }
 }
 
-Layouts layouts_choose(Arena *arena, const Func *f, int lanes)
+Layouts layouts_choose(Arena *arena, const Func *f, const PassOptions *options)
 {
-    Layouts r = {ARENA_ARRAY(arena, TileLayout, f->nodes.len + 1),
-                 ARENA_ARRAY(arena, bool, f->nodes.len + 1)};
-    NameSet channels = {0}, space = {0}, order = {0};
+    Layouts l = {ARENA_ARRAY(arena, TileLayout, f->nodes.len + 1),
+                 ARENA_ARRAY(arena, bool, f->nodes.len + 1),
+                 ARENA_ARRAY(arena, int, f->nodes.len + 1)};
+    Roles r = {.batch = f->module->batch_axis};
     const bool *fixed = find_fixed(arena, f);
 
     for (uint32_t id = 1; id < f->nodes.len; id++) {
         const Node *n = &f->nodes.at[id];
         if (n->op == OP_CONTRACT && !n->backward)
-            add_channels_of_contraction(f, n, fixed, &channels);
+            add_channels_of_contraction(f, n, fixed, &r.channels);
         if (n->op == OP_CONV && !n->backward)
-            add_channels_of_convolution(f, n, &channels, &space);
-        if (n->op == OP_RENAME && has(&channels, n->attrs.axis2))
-            add(&channels, n->attrs.axis);
+            add_channels_of_convolution(f, n, &r.channels, &r.space);
+        if (n->op == OP_RENAME && has(&r.channels, n->attrs.axis2))
+            add(&r.channels, n->attrs.axis);
         if (n->op == OP_INPUT || n->shape.rank >= 4)
-            add_in_order(&n->shape, &order);
+            add_in_order(&n->shape, &r.order);
     }
-    add_split_axes(f, &channels);
+    add_split_axes(f, &r.channels);
     for (uint32_t id = 1; id < f->nodes.len; id++)
-        add_in_order(&f->nodes.at[id].shape, &order);
+        add_in_order(&f->nodes.at[id].shape, &r.order);
     for (uint32_t id = 1; id < f->nodes.len; id++)
-        r.of[id] = choose(f, (Val){id}, lanes, &channels, &space, &order, &r.is_volume[id]);
-    return r;
+        l.of[id] = choose(f, (Val){id}, options, &r, &l.is_volume[id], &l.channel[id]);
+    return l;
 }
 
 static bool rename_layout(TileLayout *l, const Node *view)

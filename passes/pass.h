@@ -7,6 +7,7 @@
 #define NPC_PASSES_PASS_H
 
 #include "ir/func.h"
+#include "passes/traits.h"
 
 /* What a program is for; a set of bits in passes.def. */
 typedef enum ProgramKind {
@@ -42,7 +43,8 @@ typedef struct OptimizerAttrs {
 
 typedef struct PassOptions {
     FuseLevel fuse;
-    int lanes; /* of the target's vectors */
+    TargetTraits target;
+    PrecisionMode precision;
     RecomputeMode recompute;
     OptimizerAttrs optimizer;
     double gradient_factor; /* 1 / chunks of an accumulated step */

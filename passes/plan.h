@@ -16,13 +16,15 @@
 
 typedef struct Layouts {
     TileLayout *of;  /* per value: how it lies if it is stored */
-    bool *is_volume; /* per value: channel-blocked activation with several axes of space and time */
+    bool *is_volume; /* per value: activation with a channel axis and several of space and time */
+    int *channel;    /* per value: its channel axis, when it has one that sums may keep; else -1 */
 } Layouts;
 
-/* Volumes are blocked over their channel axis by `lanes`; other activations put their channel axis
- * first, so that products over it are plain matrix products; parameters, states and inputs keep
- * their logical order. */
-Layouts layouts_choose(Arena *arena, const Func *f, int lanes);
+/* Channels last: activations have their channels innermost. Else volumes are blocked over their
+ * channel axis by the target's lanes, and other activations put their channel axis first, so that
+ * products over it are plain matrix products. Parameters, states and inputs keep their logical
+ * order. Activations are stored as the precision says. */
+Layouts layouts_choose(Arena *arena, const Func *f, const PassOptions *options);
 /* The layout of a view of a stored value, when the same storage expresses it. */
 bool layout_of_view(const TileLayout *stored, const Node *view, TileLayout *out);
 
@@ -46,7 +48,7 @@ typedef struct Groups {
 } Groups;
 
 /* `forced` (may be NULL): values that must be stored whatever the rules say. */
-Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, FuseLevel level,
+Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, const PassOptions *options,
                    const bool *forced);
 
 /* ---- the plan ---- */

@@ -43,10 +43,12 @@ static void find_results(Planner *z)
             z->layouts.of[v.id] = tile_layout_plain(func_shape(z->f, v));
             continue;
         }
-        z->is_output[v.id] = true; /* and, of a view, everything below */
+        z->is_output[v.id] = true;              /* and, of a view, everything below */
+        z->layouts.of[v.id].type = STORAGE_F32; /* as the user wants them */
         while (op_lowering(func_node(z->f, v)->op) == LOWER_VIEW) {
             v = func_node(z->f, v)->in[0];
             z->is_output[v.id] = true;
+            z->layouts.of[v.id].type = STORAGE_F32;
         }
     }
 }
@@ -76,13 +78,13 @@ static bool force_results(const Planner *z, bool *forced)
 }
 
 /* Forms groups until every view in them can be expressed; each turn stores one value more. */
-static void make_tiles(Planner *z, FuseLevel level)
+static void make_tiles(Planner *z, const PassOptions *options)
 {
     bool *forced = ARENA_ARRAY(z->arena, bool, z->f->nodes.len + 1);
     bool again = true;
     while (again) {
         again = false;
-        z->groups = groups_form(z->arena, z->f, &z->layouts, level, forced);
+        z->groups = groups_form(z->arena, z->f, &z->layouts, options, forced);
         z->tile = ARENA_ARRAY(z->arena, TileProgram *, z->groups.at.len + 1);
         for (uint32_t i = 0; i < z->groups.at.len; i++) {
             Val blocked = VAL_NONE;
@@ -92,6 +94,8 @@ static void make_tiles(Planner *z, FuseLevel level)
                 again = forced[blocked.id] = true;
             else if (z->tile[i] && !z->tile[i]->stores.len && !z->tile[i]->reductions.len)
                 z->tile[i] = NULL;
+            if (z->tile[i] && z->tile[i]->anchor == TILE_CONTRACT)
+                z->tile[i]->math = precision_math(options->precision);
         }
         again |= force_results(z, forced);
     }
@@ -488,9 +492,9 @@ Plan *plan_build(Arena *arena, const Func *f, ProgramKind kind, const PassOption
         z.plan->buffer_of[i] = -1;
     z.plan->n_ops = count_ops(arena, f);
 
-    z.layouts = layouts_choose(arena, f, options->lanes);
+    z.layouts = layouts_choose(arena, f, options);
     find_results(&z);
-    make_tiles(&z, options->fuse);
+    make_tiles(&z, options);
     bool *prepared = find_prepared(&z);
     put_in_order(&z, prepared);
     make_launches(&z, prepared);

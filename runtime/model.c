@@ -98,7 +98,7 @@ static Status build(Model *m, Err *err)
     m->batch = o->batch ? o->batch : r->batch / (r->accumulate > 0 ? r->accumulate : 1);
     m->passes =
         (PassOptions){.fuse = o->fuse,
-                      .lanes = m->target.lanes,
+                      .target = traits_cpu(m->target.lanes),
                       .recompute = o->recompute,
                       .optimizer = {r->beta1, r->beta2, r->adam_eps, r->weight_decay, r->ema},
                       .gradient_factor = 1.0 / (double)(r->accumulate > 0 ? r->accumulate : 1),

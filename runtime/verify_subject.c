@@ -42,7 +42,7 @@ Status subject_open_module(Subject *s, const VerifyOptions *o, Err *err)
         s->module->batch_axis = name_intern(&s->names, "b");
     });
     s->passes = (PassOptions){.fuse = o->fuse,
-                              .lanes = s->target.lanes,
+                              .target = traits_cpu(s->target.lanes),
                               .optimizer = {0.9, 0.999, 1e-8, 0, 0.999},
                               .gradient_factor = 1,
                               .verify = true};

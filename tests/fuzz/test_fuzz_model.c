@@ -52,7 +52,7 @@ static void check_program(Module *m, ProgramKind kind, FuseLevel level, const ui
                           size_t n)
 {
     PassOptions o = {.fuse = level,
-                     .lanes = LANES,
+                     .target = traits_cpu(LANES),
                      .recompute = n % 3 ? RECOMPUTE_NONE : RECOMPUTE_EXPAND,
                      .optimizer = {0.9, 0.999, 1e-8, 0.05, 0.999},
                      .gradient_factor = 1,

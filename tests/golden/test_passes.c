@@ -135,7 +135,7 @@ static bool keeps_values(const PassRow *pass)
 static void check_golden(const Golden *g)
 {
     TestFunc *t = test_func();
-    PassOptions o = {.lanes = LANES,
+    PassOptions o = {.target = traits_cpu(LANES),
                      .recompute = RECOMPUTE_EXPAND,
                      .optimizer = {0.9, 0.999, 1e-8, 0.05, 0.999},
                      .gradient_factor = 1};
@@ -184,20 +184,21 @@ static void every_pass_says_what_it_said(void **state)
 
 /* ---- plans ---- */
 
-static void check_plan(FuseLevel level)
+static void check_plan(FuseLevel level, TargetTraits target, PrecisionMode precision)
 {
     TestFunc *t = test_func();
     const char *text, *want = "";
     Err err = {0};
     read_text(&t->arena, "tests/golden/two_blocks.ir", &text);
     Module *m = parse(t, "two_blocks.ir", text, strlen(text));
-    PassOptions o = {.fuse = level, .lanes = LANES};
+    PassOptions o = {.fuse = level, .target = target, .precision = precision};
     Plan *plan = plan_build(m->arena, m->funcs.at[0], PROGRAM_FORWARD, &o, NULL, NULL);
     Text got = {.arena = &t->arena};
     plan_print(&got, plan);
     plan_print_tiles(&got, plan);
     const char *path =
-        arena_printf(&t->arena, "%s/two_blocks_%s.plan", FOLDER, fuse_level_text(level));
+        arena_printf(&t->arena, "%s/two_blocks_%s.plan", FOLDER,
+                     target.channels_last ? precision_text(precision) : fuse_level_text(level));
     char *at;
     size_t n;
     if (file_read(&t->arena, path, FILE_LIMIT, &at, &n, &err) == NPC_OK)
@@ -209,19 +210,25 @@ static void check_plan(FuseLevel level)
 static void every_op_is_a_kernel_without_fusion(void **state)
 {
     (void)state;
-    check_plan(FUSE_NONE);
+    check_plan(FUSE_NONE, traits_cpu(LANES), PRECISION_F32);
 }
 
 static void chains_are_kernels_with_elementwise_fusion(void **state)
 {
     (void)state;
-    check_plan(FUSE_ELEMENTWISE);
+    check_plan(FUSE_ELEMENTWISE, traits_cpu(LANES), PRECISION_F32);
 }
 
 static void full_fusion_says_what_it_joins(void **state)
 {
     (void)state;
-    check_plan(FUSE_FULL);
+    check_plan(FUSE_FULL, traits_cpu(LANES), PRECISION_F32);
+}
+
+static void channels_lie_last_in_16_bits_for_threads(void **state)
+{
+    (void)state;
+    check_plan(FUSE_FULL, traits_cuda(), PRECISION_BF16);
 }
 
 int main(void)
@@ -231,6 +238,7 @@ int main(void)
         cmocka_unit_test(every_op_is_a_kernel_without_fusion),
         cmocka_unit_test(chains_are_kernels_with_elementwise_fusion),
         cmocka_unit_test(full_fusion_says_what_it_joins),
+        cmocka_unit_test(channels_lie_last_in_16_bits_for_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

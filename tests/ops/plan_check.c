@@ -29,9 +29,21 @@ static bool leaf_value(void *context, const Node *leaf, double *at)
     return true;
 }
 
-/* Values of all nodes when each is computed with an error of a few roundings of float32: how
- * sensitive the results are to arithmetic in another order. */
-static EvalTensor *eval_nudged(Arena *a, const Func *f, uint64_t *seed)
+/* Largest relative error of a rounding to what activations are stored in, or products take. */
+static double rounding(PrecisionMode p)
+{
+    static const double unit[PRECISION_COUNT] = {
+        [PRECISION_F32] = 0x1p-24,
+        [PRECISION_TF32] = 0x1p-11,
+        [PRECISION_BF16] = 0x1p-8,
+        [PRECISION_F16] = 0x1p-11,
+    };
+    return unit[p];
+}
+
+/* Values of all nodes when each is computed with an error of a few roundings: how sensitive the
+ * results are to arithmetic in another order. */
+static EvalTensor *eval_nudged(Arena *a, const Func *f, uint64_t *seed, double unit)
 {
     EvalTensor *values = ARENA_ARRAY(a, EvalTensor, f->nodes.len);
     for (uint32_t id = 1; id < f->nodes.len; id++) {
@@ -48,16 +60,16 @@ static EvalTensor *eval_nudged(Arena *a, const Func *f, uint64_t *seed)
         static const double ERROR[] = {-2, -1, 1, 2}; /* halves of a rounding */
         for (int64_t i = 0; i < elems && n->op != OP_IOTA && n->op != OP_RANDOM; i++)
             values[id].at[i] *=
-                1 + ERROR[((uint64_t)i * 2654435761u + id * 40503u) >> 7 & 3] * 0x1p-24;
+                1 + ERROR[((uint64_t)i * 2654435761u + id * 40503u) >> 7 & 3] * unit;
     }
     return values;
 }
 
-static void store(float *to, const TileLayout *l, const double *from)
+static void store(void *to, const TileLayout *l, const double *from)
 {
     int64_t n = shape_elems(&l->shape), index[MAX_RANK] = {0};
     for (int64_t i = 0; i < n; i++) {
-        to[tile_layout_offset(l, index)] = (float)from[i];
+        storage_write(to, l->type, tile_layout_offset(l, index), (float)from[i]);
         for (int k = l->shape.rank - 1; k >= 0; k--) {
             if (++index[k] < l->shape.size[k])
                 break;
@@ -136,7 +148,8 @@ static void run_plan(Module *m, const Plan *plan, const Stored *s, const PlanChe
         if (c->run)
             c->run(c->context, plan, (int)i, tensor, s->arena + l->workspace_offset);
         else
-            tile_eval(t, (void *const *)tensor, (TileRange){0, axis >= 0 ? t->axes.at[axis].size : 0});
+            tile_eval(t, (void *const *)tensor,
+                      (TileRange){0, axis >= 0 ? t->axes.at[axis].size : 0});
     }
 }
 
@@ -171,7 +184,8 @@ static const char *compare(Module *m, const Plan *plan, const Stored *s, const R
         shift = fmax(shift, fabs(ref->at[i] - nudged->at[i]));
     }
     for (int64_t i = 0; i < n; i++) {
-        double got = at[tile_layout_offset(&l, index)], d = fabs(got - ref->at[i]);
+        double got = (double)storage_read(at, l.type, tile_layout_offset(&l, index));
+        double d = fabs(got - ref->at[i]);
         if (!(d <= worst)) {
             worst = isnan(d) ? INFINITY : d;
             where = i;
@@ -195,7 +209,8 @@ static const char *compare(Module *m, const Plan *plan, const Stored *s, const R
 const char *plan_check(Module *m, const PlanCheck *c)
 {
     PassOptions o = {.fuse = c->fuse,
-                     .lanes = c->lanes,
+                     .target = c->target,
+                     .precision = c->precision,
                      .recompute = c->recompute,
                      .optimizer = {0.9, 0.999, 1e-8, 0.05, 0.999},
                      .gradient_factor = 1,
@@ -214,7 +229,7 @@ const char *plan_check(Module *m, const PlanCheck *c)
     EvalTensor *values;
     if (eval_func(m->arena, f, leaf_value, &seed, &values, &err) != NPC_OK)
         return arena_strdup(m->arena, err.text);
-    const EvalTensor *nudged = eval_nudged(m->arena, f, &seed);
+    const EvalTensor *nudged = eval_nudged(m->arena, f, &seed, rounding(c->precision));
     Stored s = {0};
     place_storage(m, plan, &s, c);
     if (c->prepare && c->prepare(c->context, plan, &err) != NPC_OK)

@@ -9,7 +9,8 @@
 typedef struct PlanCheck {
     ProgramKind kind;
     FuseLevel fuse;
-    int lanes;
+    TargetTraits target;
+    PrecisionMode precision;
     RecomputeMode recompute;
     uint64_t seed;
     /* Runs one launch; NULL: the tile interpreter. */

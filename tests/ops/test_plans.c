@@ -1,4 +1,4 @@
-/* Random graphs through every program kind, fusion level and vector width, on the tile interpreter:
+/* Random graphs through every program kind, fusion level and target, on the tile interpreter:
  * passes, fusion, layouts and the memory plan against the float64 reference.
  *
  *     test_plans [first seed] [number of graphs] */
@@ -8,7 +8,30 @@
 
 static uint64_t first_seed = 1, n_graphs = 60;
 
-static void check(ProgramKind kind, FuseLevel fuse, int lanes, RecomputeMode recompute)
+typedef struct Setting {
+    TargetTraits target;
+    PrecisionMode precision;
+    double tolerance;
+} Setting;
+
+static Setting lanes(int n)
+{
+    return (Setting){traits_cpu(n), PRECISION_F32, 1e-4};
+}
+
+/* A share of the largest value: a few roundings. */
+static Setting cuda(PrecisionMode precision)
+{
+    static const double tolerance[PRECISION_COUNT] = {
+        [PRECISION_F32] = 1e-4,
+        [PRECISION_TF32] = 4e-3,
+        [PRECISION_BF16] = 3e-2,
+        [PRECISION_F16] = 4e-3,
+    };
+    return (Setting){traits_cuda(), precision, tolerance[precision]};
+}
+
+static void check(ProgramKind kind, FuseLevel fuse, Setting s, RecomputeMode recompute)
 {
     for (uint64_t i = 0; i < n_graphs; i++) {
         uint64_t seed = first_seed + i;
@@ -17,14 +40,18 @@ static void check(ProgramKind kind, FuseLevel fuse, int lanes, RecomputeMode rec
         random_graph(m, seed, NULL)->name = kind == PROGRAM_EVAL ? "eval" : "train";
         PlanCheck c = {.kind = kind,
                        .fuse = fuse,
-                       .lanes = lanes,
+                       .target = s.target,
+                       .precision = s.precision,
                        .recompute = recompute,
                        .seed = seed,
-                       .tolerance = 1e-4};
+                       .tolerance = s.tolerance};
         const char *bad = plan_check(m, &c);
         if (bad)
-            fail_msg("seed %llu, %s, fuse %s, %d lanes: %s", (unsigned long long)seed,
-                     program_kind_text(kind), fuse_level_text(fuse), lanes, bad);
+            fail_msg("seed %llu, %s, fuse %s, %s, %s: %s", (unsigned long long)seed,
+                     program_kind_text(kind), fuse_level_text(fuse),
+                     s.target.channels_last ? "channels last"
+                                            : arena_printf(&t->arena, "%d lanes", s.target.lanes),
+                     precision_text(s.precision), bad);
         test_done(t);
     }
 }
@@ -32,41 +59,63 @@ static void check(ProgramKind kind, FuseLevel fuse, int lanes, RecomputeMode rec
 static void unfused_predictions_agree_with_the_reference(void **state)
 {
     (void)state;
-    check(PROGRAM_EVAL, FUSE_NONE, 4, RECOMPUTE_NONE);
+    check(PROGRAM_EVAL, FUSE_NONE, lanes(4), RECOMPUTE_NONE);
 }
 
 static void fused_predictions_agree_with_the_reference(void **state)
 {
     (void)state;
-    check(PROGRAM_EVAL, FUSE_FULL, 8, RECOMPUTE_NONE);
+    check(PROGRAM_EVAL, FUSE_FULL, lanes(8), RECOMPUTE_NONE);
 }
 
 static void unfused_gradients_agree_with_the_reference(void **state)
 {
     (void)state;
-    check(PROGRAM_GRAD, FUSE_NONE, 16, RECOMPUTE_NONE);
+    check(PROGRAM_GRAD, FUSE_NONE, lanes(16), RECOMPUTE_NONE);
 }
 
 static void elementwise_fused_gradients_agree_with_the_reference(void **state)
 {
     (void)state;
-    check(PROGRAM_GRAD, FUSE_ELEMENTWISE, 8, RECOMPUTE_NONE);
+    check(PROGRAM_GRAD, FUSE_ELEMENTWISE, lanes(8), RECOMPUTE_NONE);
 }
 
 static void fused_gradients_agree_with_the_reference(void **state)
 {
     (void)state;
-    check(PROGRAM_GRAD, FUSE_FULL, 4, RECOMPUTE_NONE);
-    check(PROGRAM_GRAD, FUSE_FULL, 16, RECOMPUTE_NONE);
-    check(PROGRAM_GRAD, FUSE_FULL, 16, RECOMPUTE_EXPAND);
+    check(PROGRAM_GRAD, FUSE_FULL, lanes(4), RECOMPUTE_NONE);
+    check(PROGRAM_GRAD, FUSE_FULL, lanes(16), RECOMPUTE_NONE);
+    check(PROGRAM_GRAD, FUSE_FULL, lanes(16), RECOMPUTE_EXPAND);
 }
 
 static void training_steps_agree_with_the_reference(void **state)
 {
     (void)state;
-    check(PROGRAM_STEP, FUSE_FULL, 16, RECOMPUTE_NONE);
-    check(PROGRAM_STEP, FUSE_NONE, 8, RECOMPUTE_EXPAND);
-    check(PROGRAM_ACCUMULATE, FUSE_FULL, 8, RECOMPUTE_NONE);
+    check(PROGRAM_STEP, FUSE_FULL, lanes(16), RECOMPUTE_NONE);
+    check(PROGRAM_STEP, FUSE_NONE, lanes(8), RECOMPUTE_EXPAND);
+    check(PROGRAM_ACCUMULATE, FUSE_FULL, lanes(8), RECOMPUTE_NONE);
+}
+
+static void channels_last_agree_with_the_reference(void **state)
+{
+    (void)state;
+    check(PROGRAM_EVAL, FUSE_FULL, cuda(PRECISION_F32), RECOMPUTE_NONE);
+    check(PROGRAM_GRAD, FUSE_NONE, cuda(PRECISION_F32), RECOMPUTE_NONE);
+    check(PROGRAM_GRAD, FUSE_ELEMENTWISE, cuda(PRECISION_F32), RECOMPUTE_NONE);
+    check(PROGRAM_GRAD, FUSE_FULL, cuda(PRECISION_F32), RECOMPUTE_NONE);
+    check(PROGRAM_STEP, FUSE_FULL, cuda(PRECISION_F32), RECOMPUTE_EXPAND);
+    check(PROGRAM_ACCUMULATE, FUSE_FULL, cuda(PRECISION_F32), RECOMPUTE_NONE);
+}
+
+static void sixteen_bit_storage_agrees_within_its_roundings(void **state)
+{
+    (void)state;
+    check(PROGRAM_EVAL, FUSE_FULL, cuda(PRECISION_BF16), RECOMPUTE_NONE);
+    check(PROGRAM_GRAD, FUSE_NONE, cuda(PRECISION_BF16), RECOMPUTE_NONE);
+    check(PROGRAM_GRAD, FUSE_FULL, cuda(PRECISION_BF16), RECOMPUTE_NONE);
+    check(PROGRAM_GRAD, FUSE_FULL, cuda(PRECISION_F16), RECOMPUTE_NONE);
+    check(PROGRAM_GRAD, FUSE_FULL, cuda(PRECISION_TF32), RECOMPUTE_NONE);
+    check(PROGRAM_STEP, FUSE_FULL, cuda(PRECISION_BF16), RECOMPUTE_NONE);
 }
 
 int main(int argc, char **argv)
@@ -78,6 +127,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(elementwise_fused_gradients_agree_with_the_reference),
         cmocka_unit_test(fused_gradients_agree_with_the_reference),
         cmocka_unit_test(training_steps_agree_with_the_reference),
+        cmocka_unit_test(channels_last_agree_with_the_reference),
+        cmocka_unit_test(sixteen_bit_storage_agrees_within_its_roundings),
     };
     if (argc > 1)
         first_seed = strtoull(argv[1], NULL, 10);

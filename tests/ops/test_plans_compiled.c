@@ -73,7 +73,7 @@ static void check(const char *cpu, ProgramKind kind, FuseLevel fuse, uint64_t of
         Compiled c = {.target = target, .arena = &t->arena};
         PlanCheck p = {.kind = kind,
                        .fuse = fuse,
-                       .lanes = target.lanes,
+                       .target = traits_cpu(target.lanes),
                        .seed = seed,
                        .run = run,
                        .prepare = prepare,

@@ -486,7 +486,7 @@ static Small open_text(const char *text, FuseLevel fuse)
     if (!s.m)
         fail_msg("%s", test_log(s.t));
     assert_true(target_find(NULL, &o.target, &err));
-    PassOptions p = {.fuse = fuse, .lanes = o.target.lanes, .verify = true};
+    PassOptions p = {.fuse = fuse, .target = traits_cpu(o.target.lanes), .verify = true};
     Func *f = passes_run(s.m, PROGRAM_EVAL, &p);
     assert_non_null(f);
     Plan *plan = plan_build(&s.t->arena, f, PROGRAM_EVAL, &p, engine_workspace, &o.target);

@@ -25,7 +25,7 @@ static const char TABLES[] = "module \"m\"\n"
       "10 taps 3, w:kw stride 1 dilation 1 pad 1 in 10 taps 3]} : f32[b=2, c=8, h=10, w=10]\n"
 #define VOLUME " : f32[b=2, c=8, h=10, w=10]"
 
-static Formed form(const char *body, FuseLevel level)
+static Formed form_for(const char *body, FuseLevel level, TargetTraits target)
 {
     Formed z = {.t = test_func()};
     Arena *a = &z.t->arena;
@@ -35,9 +35,15 @@ static Formed form(const char *body, FuseLevel level)
         fail_msg("%s", test_log(z.t));
     z.f = m->funcs.at[0];
     Layouts *l = ARENA_NEW(a, Layouts);
-    *l = layouts_choose(a, z.f, LANES);
-    z.g = groups_form(a, z.f, l, level, NULL);
+    PassOptions o = {.fuse = level, .target = target};
+    *l = layouts_choose(a, z.f, &o);
+    z.g = groups_form(a, z.f, l, &o, NULL);
     return z;
+}
+
+static Formed form(const char *body, FuseLevel level)
+{
+    return form_for(body, level, traits_cpu(LANES));
 }
 
 static int n_groups(const Formed *z)
@@ -234,11 +240,35 @@ static void forced_values_are_stored(void **state)
                       "  return output \"y\" = %3\n",
                     FUSE_FULL);
     assert_false(z.g.materialised[2]);
-    Layouts l = layouts_choose(&z.t->arena, z.f, LANES);
+    PassOptions o = {.fuse = FUSE_FULL, .target = traits_cpu(LANES)};
+    Layouts l = layouts_choose(&z.t->arena, z.f, &o);
     bool forced[8] = {[2] = true};
-    Groups g = groups_form(&z.t->arena, z.f, &l, FUSE_FULL, forced);
+    Groups g = groups_form(&z.t->arena, z.f, &l, &o, forced);
     assert_true(g.materialised[2]);
     test_done(z.t);
+}
+
+/* A product of plain matrices with code before and behind it: code for threads, stored for
+ * vectors. */
+static void what_joins_a_product_is_a_trait_of_the_target(void **state)
+{
+    (void)state;
+    static const char BODY[] = "  %1 = input {name=\"x\"} : f32[b=2, c_in=8]\n"
+                               "  %2 = exp %1 : f32[b=2, c_in=8]\n"
+                               "  %3 = param {name=\"w\"} : f32[c=8, c_in=8]\n"
+                               "  %4 = contract %2 %3 {over=[c_in], out=[b, c]} : f32[b=2, c=8]\n"
+                               "  %5 = param {name=\"v\"} : f32[c=8]\n"
+                               "  %6 = add %4 %5 : f32[b=2, c=8]\n"
+                               "  %7 = sum %6 {over=[b], k=[1]} : f32[c=8]\n"
+                               "  return output \"y\" = %6\n"
+                               "  return output \"s\" = %7\n";
+    Formed vectors = form(BODY, FUSE_FULL), threads = form_for(BODY, FUSE_FULL, traits_cuda());
+    assert_true(vectors.g.is_stored[2]);
+    assert_int_equal(n_groups(&vectors), 3);
+    assert_false(threads.g.materialised[2]);
+    assert_int_equal(n_groups(&threads), 1);
+    test_done(vectors.t);
+    test_done(threads.t);
 }
 
 static void every_materialised_value_has_one_group(void **state)
@@ -281,6 +311,7 @@ int main(void)
         cmocka_unit_test(an_update_does_not_join_what_it_overwrites_for),
         cmocka_unit_test(a_value_read_as_zero_beyond_a_table_is_stored),
         cmocka_unit_test(forced_values_are_stored),
+        cmocka_unit_test(what_joins_a_product_is_a_trait_of_the_target),
         cmocka_unit_test(every_materialised_value_has_one_group),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

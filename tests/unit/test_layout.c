@@ -4,6 +4,9 @@
 
 enum { LANES = 4 };
 
+static const PassOptions BLOCKED = {.target = {.lanes = LANES}},
+                         LAST = {.target = {.channels_last = true}, .precision = PRECISION_BF16};
+
 /* A depthwise convolution over h and w, and a product that makes channels m of c. */
 static void build(TestFunc *t, Val *x, Val *conv, Val *product)
 {
@@ -37,7 +40,7 @@ static void volumes_are_blocked_over_channels(void **state)
     TestFunc *t = test_func();
     Val x, conv, product;
     build(t, &x, &conv, &product);
-    Layouts l = layouts_choose(&t->arena, t->f, LANES);
+    Layouts l = layouts_choose(&t->arena, t->f, &BLOCKED);
     assert_true(l.is_volume[conv.id] && l.is_volume[product.id]);
     assert_string_equal(order_text(t, &l.of[conv.id]), "b c* h w");
     assert_string_equal(order_text(t, &l.of[product.id]), "b c* h w");
@@ -51,7 +54,7 @@ static void leaves_keep_their_logical_order(void **state)
     TestFunc *t = test_func();
     Val x, conv, product;
     build(t, &x, &conv, &product);
-    Layouts l = layouts_choose(&t->arena, t->f, LANES);
+    Layouts l = layouts_choose(&t->arena, t->f, &BLOCKED);
     for (uint32_t id = 1; id < t->f->nodes.len; id++)
         if (op_lowering(t->f->nodes.at[id].op) == LOWER_LEAF)
             assert_true(tile_layout_is_plain(&l.of[id]) && l.of[id].lane < 0);
@@ -67,7 +70,7 @@ static void activations_of_products_put_channels_first(void **state)
     Val y = func_contract(t->f, x, test_param(t, "w", "c=12 c_in=8"), &over, &out);
     Val z = func_emit1(t->f, OP_EXP, y);
     func_result(t->f, RESULT_OUTPUT, "z", z);
-    Layouts l = layouts_choose(&t->arena, t->f, LANES);
+    Layouts l = layouts_choose(&t->arena, t->f, &BLOCKED);
     assert_false(l.is_volume[y.id]);
     assert_string_equal(order_text(t, &l.of[y.id]), "c b t");
     assert_string_equal(order_text(t, &l.of[z.id]), "c b t");
@@ -82,9 +85,66 @@ static void products_of_activations_make_no_channels(void **state)
     Val x = test_input(t, "x", "b=2 i=8 k=5"), z = test_input(t, "z", "b=2 j=6 k=5");
     Val y = func_contract(t->f, func_emit1(t->f, OP_EXP, x), z, &over, &out);
     func_result(t->f, RESULT_OUTPUT, "y", y);
-    Layouts l = layouts_choose(&t->arena, t->f, LANES);
+    Layouts l = layouts_choose(&t->arena, t->f, &BLOCKED);
     assert_string_equal(order_text(t, &l.of[y.id]), "b i j");
     test_done(t);
+}
+
+static void channels_lie_last_for_threads(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    Val x, conv, product;
+    build(t, &x, &conv, &product);
+    const char *c = name_intern(&t->names, "c"), *g = name_intern(&t->names, "g"),
+               *k = name_intern(&t->names, "k");
+    Val groups = func_split(t->f, func_emit1(t->f, OP_EXP, product), c, g, k, 3);
+    Val merged = func_merge(t->f, func_emit1(t->f, OP_EXP, groups), g, k, c);
+    AxisList space = test_axes(t, "h w");
+    Val sum = func_sum(t->f, product, &space, 1);
+    t->f->module->batch_axis = name_intern(&t->names, "b");
+    Layouts l = layouts_choose(&t->arena, t->f, &LAST);
+    assert_string_equal(order_text(t, &l.of[conv.id]), "b h w c");
+    assert_string_equal(order_text(t, &l.of[product.id]), "b h w c");
+    assert_string_equal(order_text(t, &l.of[groups.id]), "b h w g k");
+    assert_string_equal(order_text(t, &l.of[sum.id]), "b c");
+    TileLayout view;
+    assert_true(layout_of_view(&l.of[groups.id], func_node(t->f, merged), &view));
+    assert_string_equal(order_text(t, &view), "b h w c");
+    assert_string_equal(order_text(t, &l.of[x.id]), "b c h w");
+    test_done(t);
+}
+
+static void activations_are_stored_in_16_bits_and_sums_are_not(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    Val x, conv, product;
+    build(t, &x, &conv, &product);
+    AxisList space = test_axes(t, "h w");
+    Val sum = func_sum(t->f, product, &space, 1);
+    Val weights = func_emit1(t->f, OP_EXP, func_node(t->f, product)->in[1]);
+    t->f->module->batch_axis = name_intern(&t->names, "b");
+    Layouts l = layouts_choose(&t->arena, t->f, &LAST);
+    assert_int_equal(l.of[conv.id].type, STORAGE_BF16);
+    assert_int_equal(l.of[product.id].type, STORAGE_BF16);
+    assert_int_equal(l.of[x.id].type, STORAGE_F32);
+    assert_int_equal(l.of[sum.id].type, STORAGE_F32);
+    assert_int_equal(l.of[weights.id].type, STORAGE_F32);
+    test_done(t);
+}
+
+static void precisions_have_names(void **state)
+{
+    (void)state;
+    PrecisionMode p;
+    for (int i = 0; i < PRECISION_COUNT; i++) {
+        assert_true(precision_find(precision_text((PrecisionMode)i), &p));
+        assert_int_equal(p, i);
+    }
+    assert_false(precision_find("f64", &p));
+    assert_int_equal(precision_storage(PRECISION_TF32), STORAGE_F32);
+    assert_int_equal(precision_math(PRECISION_F16), MATH_F16);
 }
 
 /* ---- views ---- */
@@ -225,6 +285,9 @@ int main(void)
         cmocka_unit_test(leaves_keep_their_logical_order),
         cmocka_unit_test(activations_of_products_put_channels_first),
         cmocka_unit_test(products_of_activations_make_no_channels),
+        cmocka_unit_test(channels_lie_last_for_threads),
+        cmocka_unit_test(activations_are_stored_in_16_bits_and_sums_are_not),
+        cmocka_unit_test(precisions_have_names),
         cmocka_unit_test(renamed_axes_lie_where_they_lay),
         cmocka_unit_test(a_split_needs_whole_blocks),
         cmocka_unit_test(merged_axes_must_be_neighbours),

@@ -241,7 +241,7 @@ static size_t some_workspace(void *context, const TileProgram *tile)
 static Plan *build(Module *m, ProgramKind kind, FuseLevel level)
 {
     PassOptions o = {.fuse = level,
-                     .lanes = LANES,
+                     .target = traits_cpu(LANES),
                      .optimizer = {0.9, 0.999, 1e-8, 0.05, 0.999},
                      .gradient_factor = 1,
                      .recompute = RECOMPUTE_EXPAND,
@@ -317,7 +317,7 @@ typedef struct Planned {
 static Planned plan_text(const char *body, ProgramKind kind)
 {
     Planned z = {.t = test_func()};
-    PassOptions o = {.fuse = FUSE_NONE, .lanes = LANES};
+    PassOptions o = {.fuse = FUSE_NONE, .target = traits_cpu(LANES)};
     Module *m = parse(z.t, arena_printf(&z.t->arena, "%sfunc eval() {\n%s}\n", TABLES, body));
     z.plan = plan_build(m->arena, m->funcs.at[0], kind, &o, some_workspace, NULL);
     check_plan(z.plan, "text");

@@ -1,0 +1,43 @@
+/* What passes know of a target, and the precision of a program. Passes ask for these traits, never
+ * which target it is; a new target is a row of traits.c. */
+#ifndef NPC_PASSES_TRAITS_H
+#define NPC_PASSES_TRAITS_H
+
+#include "ir/storage.h"
+
+/* For which values the kernels of an anchor can do something. */
+typedef enum Extent { NOWHERE, FOR_VOLUMES, EVERYWHERE } Extent;
+
+typedef struct AnchorTraits {
+    Extent code[2];    /* per operand: given as scalar code (prologue), not as a stored tensor */
+    Extent epilogue;   /* pointwise values, stores and reductions behind the anchor */
+    Extent reductions; /* of those, sums that keep the channel axis, and perhaps the batch */
+} AnchorTraits;
+
+typedef struct TargetTraits {
+    bool channels_last; /* every activation lies with its channels innermost, without blocks */
+    int lanes;          /* else volumes are blocked over their channels by so many */
+    AnchorTraits contract, stencil, stencil_dw;
+} TargetTraits;
+
+/* Vectors of so many floats. */
+TargetTraits traits_cpu(int lanes);
+/* Blocks of threads with matrix units. */
+TargetTraits traits_cuda(void);
+
+/* How activations are stored and what products round their factors to. Parameters, moments,
+ * statistics, sums, weight gradients, losses and predictions are float32 always. */
+typedef enum PrecisionMode {
+    PRECISION_F32,
+    PRECISION_TF32, /* of factors only */
+    PRECISION_BF16,
+    PRECISION_F16,
+    PRECISION_COUNT
+} PrecisionMode;
+
+bool precision_find(const char *text, PrecisionMode *out);
+const char *precision_text(PrecisionMode p);
+Storage precision_storage(PrecisionMode p); /* of activations */
+MathMode precision_math(PrecisionMode p);   /* of products */
+
+#endif

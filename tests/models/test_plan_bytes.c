@@ -1,0 +1,93 @@
+/* Bytes that a training step of the published model moves, and the memory it needs, as counted by
+ * the plan for CUDA: batch 32, ten recordings, activations in bf16. No kernel runs.
+ *
+ *     test_plan_bytes MODEL EXPANSION f32|tf32|bf16|f16 none|elementwise|full plan|tiles|ir
+ * prints a stage of the step instead. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "ir/elaborate.h"
+#include "passes/plan.h"
+
+#define MODEL "models/dwiseneuro.nm"
+
+typedef struct Compiled {
+    Arena arena;
+    Names names;
+    Diags diags;
+    Func *f;
+    Plan *plan;
+} Compiled;
+
+static void compile(Compiled *c, const char *path, const char *expansion, PassOptions o)
+{
+    Elaborated info;
+    SetOption set;
+    *c = (Compiled){0};
+    c->names.arena = &c->arena;
+    diags_init(&c->diags, &c->arena);
+    const char *text = arena_printf(&c->arena, "expansion=%s", expansion);
+    assert_true(parse_set(&c->arena, &c->names, &c->diags, text, &set));
+    ElaborateOptions e = {.sets = &set, .n_sets = 1, .batch = 32};
+    Module *m = elaborate(&c->arena, &c->names, &c->diags, path, &e, &info);
+    if (!m)
+        fail_msg("%s: %u errors", path, c->diags.n_errors);
+    const Recipe *r = &info.recipe;
+    o.optimizer = (OptimizerAttrs){r->beta1, r->beta2, r->adam_eps, r->weight_decay, r->ema};
+    o.gradient_factor = 1;
+    c->f = passes_run(m, PROGRAM_STEP, &o);
+    assert_non_null(c->f);
+    c->plan = plan_build(&c->arena, c->f, PROGRAM_STEP, &o, NULL, NULL);
+}
+
+static void check(const char *expansion, double most_gb, double most_memory_gb)
+{
+    Compiled c;
+    compile(&c, MODEL, expansion,
+            (PassOptions){.fuse = FUSE_FULL, .target = traits_cuda(), .precision = PRECISION_BF16});
+    double gb = c.plan->bytes * 1e-9, memory = (double)c.plan->arena_bytes * 1e-9;
+    print_message("expansion %s: %.2f GB moved, %.2f GB of activations, %u kernels\n", expansion,
+                  gb, memory, c.plan->launches.len);
+    if (gb > most_gb || memory > most_memory_gb)
+        fail_msg("at most %.2f GB moved and %.2f GB of memory were expected", most_gb,
+                 most_memory_gb);
+    arena_free(&c.arena);
+}
+
+static void a_step_of_the_published_model_moves_few_bytes(void **state)
+{
+    (void)state;
+    check("7", 150, 14);
+    check("6", 130, 14);
+}
+
+static int print(char **argv)
+{
+    Compiled c;
+    PassOptions o = {.target = traits_cuda(), .verify = true};
+    if (!precision_find(argv[3], &o.precision) || !fuse_level_find(argv[4], &o.fuse))
+        return 2;
+    compile(&c, argv[1], argv[2], o);
+    Text t = {.arena = &c.arena};
+    if (!strcmp(argv[5], "plan"))
+        plan_print(&t, c.plan);
+    else if (!strcmp(argv[5], "tiles"))
+        plan_print_tiles(&t, c.plan);
+    else
+        func_print(&t, c.f);
+    fputs(text_str(&t), stdout);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_step_of_the_published_model_moves_few_bytes),
+    };
+    return argc == 6 ? print(argv) : cmocka_run_group_tests(tests, NULL, NULL);
+}
