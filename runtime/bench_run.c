@@ -167,7 +167,7 @@ static Status open_subject(Bench *b, int level, Err *err)
 /* ---- running ---- */
 
 /* One call; run < 0 is not recorded. */
-static void run_once(Subject *s, int run)
+static Status run_once(Subject *s, int run, Err *err)
 {
     Engine *e = s->model->engine;
     double start = now(), masks = 0;
@@ -176,7 +176,7 @@ static void run_once(Subject *s, int run)
         masks = now() - start;
     }
     for (int p = 0; p < s->n_programs; p++)
-        engine_run(e, s->program[p], s->ranges);
+        NPC_TRY(engine_run(e, s->program[p], s->ranges, err));
     double total = now() - start;
     for (int p = 0, at = 0; p < s->n_programs; p++) {
         const double *seconds = engine_launch_seconds(e, s->program[p]);
@@ -190,13 +190,15 @@ static void run_once(Subject *s, int run)
         s->total[run] = total;
         s->masks[run] = masks;
     }
+    return NPC_OK;
 }
 
-static void run_levels(Bench *b, int first, int end)
+static Status run_levels(Bench *b, int first, int end, Err *err)
 {
     for (int run = -b->o->warm; run < b->o->runs; run++)
         for (int i = first; i < end; i++)
-            run_once(&b->subject[i], run);
+            NPC_TRY(run_once(&b->subject[i], run, err));
+    return NPC_OK;
 }
 
 /* ---- results ---- */
@@ -322,7 +324,7 @@ static Status run_together(Bench *b, Err *err)
 {
     for (int i = 0; i < b->report->n_variants; i++)
         NPC_TRY(open_subject(b, i, err));
-    run_levels(b, 0, b->report->n_variants);
+    NPC_TRY(run_levels(b, 0, b->report->n_variants, err));
     for (int i = 0; i < b->report->n_variants; i++)
         note_results(b, i);
     note_model(b, b->subject[0].model);
@@ -333,7 +335,7 @@ static Status run_apart(Bench *b, Err *err)
 {
     for (int i = 0; i < b->report->n_variants; i++) {
         NPC_TRY(open_subject(b, i, err));
-        run_levels(b, i, i + 1);
+        NPC_TRY(run_levels(b, i, i + 1, err));
         note_results(b, i);
         note_model(b, b->subject[i].model);
         model_close(b->subject[i].model);

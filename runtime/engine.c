@@ -1,40 +1,26 @@
 #include "runtime/engine.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <time.h>
 
 #include "runtime/philox.h"
-#include "runtime/workers.h"
-
-typedef struct Region {
-    char *at;
-    size_t bytes;
-} Region;
-
-typedef struct Runnable {
-    const Plan *plan;
-    Region prepared, inputs;
-    const Kernel **kernel; /* per launch */
-    float ***tensor;       /* per launch, per tensor of its program */
-    float **storage;       /* per buffer */
-    bool is_prepared, is_timed;
-    double *seconds; /* per launch */
-} Runnable;
 
 struct Engine {
     Arena arena; /* bookkeeping */
     const Module *module;
     EngineOptions options;
-    VEC(Runnable) programs;
-    Map tensors; /* name -> float* */
-    Region persistent, shared;
-    KernelSet *kernels;
+    VEC(DeviceProgram) programs;
+    bool *is_prepared; /* per program */
+    DeviceImage image;
+    Device *device;
+    Map tensors; /* name -> Tensor* */
     Workers *workers;
-    size_t scratch_bytes;
+    bool host_is_newer, device_is_newer; /* than the other side: the tensors */
 };
+
+typedef struct Tensor {
+    size_t offset, bytes; /* in the persistent region */
+} Tensor;
 
 /* Runs a statement with the exhaustion of the bookkeeping's memory caught. */
 #define WITH_MEMORY(e, err, statement)                                                             \
@@ -49,29 +35,6 @@ struct Engine {
         (e)->arena.exhausted = NULL;                                                               \
     } while (0)
 
-static Status region_map(Region *r, size_t bytes, const char *what, Err *err)
-{
-    r->bytes = (bytes + 4095) & ~(size_t)4095;
-    if (!r->bytes)
-        return NPC_OK;
-    void *p = mmap(NULL, r->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) {
-        r->at = NULL;
-        return err_set(err, NPC_ERR_MEMORY, "not enough memory: %s needs %.2f GiB (%s)", what,
-                       (double)bytes / (1 << 30), strerror(errno));
-    }
-    r->at = p;
-    madvise(p, r->bytes, MADV_HUGEPAGE); /* fewer page faults; refusal is harmless */
-    return NPC_OK;
-}
-
-static void region_unmap(Region *r)
-{
-    if (r->at)
-        munmap(r->at, r->bytes);
-    *r = (Region){0};
-}
-
 Status engine_create(Engine **out, const Module *module, const EngineOptions *options, Err *err)
 {
     Engine *e = calloc(1, sizeof *e);
@@ -80,6 +43,8 @@ Status engine_create(Engine **out, const Module *module, const EngineOptions *op
         return err_set(err, NPC_ERR_MEMORY, "not enough memory");
     e->module = module;
     e->options = *options;
+    if (!e->options.kind)
+        e->options.kind = &device_cpu;
     return NPC_OK;
 }
 
@@ -89,128 +54,100 @@ void engine_free(Engine *e)
         return;
     if (e->workers)
         workers_stop(e->workers);
-    for (uint32_t i = 0; i < e->programs.len; i++) {
-        region_unmap(&e->programs.at[i].prepared);
-        region_unmap(&e->programs.at[i].inputs);
-    }
-    region_unmap(&e->persistent);
-    region_unmap(&e->shared);
-    kernel_set_free(e->kernels);
+    if (e->device)
+        e->device->kind->close(e->device, &e->image);
     arena_free(&e->arena);
     free(e);
 }
 
-size_t engine_workspace(void *target, const TileProgram *tile)
+size_t engine_workspace(void *engine, const TileProgram *tile)
 {
-    return kernel_schedule(tile, target).workspace_bytes;
+    const Engine *e = engine;
+    return e->options.kind->workspace(&e->options, tile);
 }
 
 Status engine_add(Engine *e, const Plan *plan, int *program, Err *err)
 {
-    WITH_MEMORY(e, err, vec_push(&e->arena, &e->programs, (Runnable){.plan = plan}));
+    WITH_MEMORY(e, err, vec_push(&e->arena, &e->programs, (DeviceProgram){.plan = plan}));
     *program = (int)e->programs.len - 1;
     return NPC_OK;
 }
 
 /* ---- getting ready ---- */
 
-static size_t padded_bytes(const Shape *s)
-{
-    return ((size_t)shape_elems(s) * sizeof(float) + 64 + 63) & ~(size_t)63;
-}
-
-static Status place_tensors(Engine *e, Err *err)
+static void place_tensors(Engine *e)
 {
     size_t total = 0;
-    for (uint32_t i = 0; i < e->module->params.len; i++)
-        total += padded_bytes(&e->module->params.at[i].shape);
-    NPC_TRY(region_map(&e->persistent, total, "the model's parameters and optimizer state", err));
-    total = 0;
     for (uint32_t i = 0; i < e->module->params.len; i++) {
         const Param *p = &e->module->params.at[i];
-        map_put(&e->arena, &e->tensors, p->name, e->persistent.at + total);
-        total += padded_bytes(&p->shape);
+        Tensor *t = ARENA_NEW(&e->arena, Tensor);
+        *t = (Tensor){total, (size_t)shape_elems(&p->shape) * sizeof(float)};
+        map_put(&e->arena, &e->tensors, p->name, t);
+        total += (t->bytes + 64 + 63) & ~(size_t)63;
     }
-    return NPC_OK;
+    e->image.persistent.bytes = total;
 }
 
-static Status compile(Engine *e, Err *err)
+static Status place_buffers(Engine *e, DeviceProgram *p, Err *err)
 {
-    VEC(const TileProgram *) all = {0};
-    for (uint32_t i = 0; i < e->programs.len; i++)
-        for (uint32_t k = 0; k < e->programs.at[i].plan->launches.len; k++)
-            vec_push(&e->arena, &all, e->programs.at[i].plan->launches.at[k].tile);
-    KernelSetOptions o = {.target = &e->options.target,
-                          .cache_folder = e->options.cache_folder,
-                          .n_threads = e->options.threads ? e->options.threads : 2,
-                          .interpret = e->options.interpret || !kernel_have_llvm(),
-                          .emit_llvm = e->options.emit_llvm,
-                          .emit_asm = e->options.emit_asm};
-    NPC_TRY(kernel_set_compile(&e->kernels, all.at, (int)all.len, &o, err));
-    int at = 0;
-    for (uint32_t i = 0; i < e->programs.len; i++) {
-        Runnable *r = &e->programs.at[i];
-        r->kernel = ARENA_ARRAY(&e->arena, const Kernel *, r->plan->launches.len + 1);
-        for (uint32_t k = 0; k < r->plan->launches.len; k++) {
-            r->kernel[k] = kernel_set_get(e->kernels, at++);
-            size_t scratch = r->kernel[k]->schedule.scratch_bytes;
-            e->scratch_bytes = scratch > e->scratch_bytes ? scratch : e->scratch_bytes;
-        }
-    }
-    return NPC_OK;
-}
-
-static Status place_buffers(Engine *e, Runnable *r, Err *err)
-{
-    const Plan *plan = r->plan;
-    NPC_TRY(region_map(&r->prepared, plan->prepared_bytes, "prepared weights", err));
-    NPC_TRY(region_map(&r->inputs, plan->input_bytes, "the inputs of a batch", err));
-    r->storage = ARENA_ARRAY(&e->arena, float *, plan->buffers.len + 1);
+    static const RegionKind region_of[] = {[BUFFER_INPUT] = REGION_INPUTS,
+                                           [BUFFER_CONSTANT] = REGION_INPUTS,
+                                           [BUFFER_ARENA] = REGION_ARENA,
+                                           [BUFFER_PREPARED] = REGION_PREPARED,
+                                           [BUFFER_PERSISTENT] = REGION_PERSISTENT};
+    const Plan *plan = p->plan;
+    p->prepared.bytes = plan->prepared_bytes;
+    p->inputs.bytes = plan->input_bytes;
+    p->seconds = ARENA_ARRAY(&e->arena, double, plan->launches.len + 1);
+    p->place = ARENA_ARRAY(&e->arena, Place, plan->buffers.len + 1);
+    if (plan->arena_bytes > e->image.arena.bytes)
+        e->image.arena.bytes = plan->arena_bytes;
     for (uint32_t i = 0; i < plan->buffers.len; i++) {
         const PlanBuffer *b = &plan->buffers.at[i];
-        switch (b->kind) {
-        case BUFFER_PERSISTENT:
-            r->storage[i] = map_get(&e->tensors, b->name);
-            break;
-        case BUFFER_ARENA:
-            r->storage[i] = (float *)(e->shared.at + b->offset);
-            break;
-        case BUFFER_PREPARED:
-            r->storage[i] = (float *)(r->prepared.at + b->offset);
-            break;
-        default:
-            r->storage[i] = (float *)(r->inputs.at + b->offset);
-            if (b->kind == BUFFER_CONSTANT)
-                for (int64_t k = 0; k < shape_elems(&b->layout.shape); k++)
-                    r->storage[i][k] = (float)k;
-        }
-        if (!r->storage[i])
+        p->place[i] = (Place){region_of[b->kind], b->offset};
+        if (b->kind != BUFFER_PERSISTENT)
+            continue;
+        const Tensor *t = map_get(&e->tensors, b->name);
+        if (!t)
             return err_set(err, NPC_ERR_INTERNAL, "no storage for '%s'", b->name ? b->name : "?");
-    }
-    r->seconds = ARENA_ARRAY(&e->arena, double, plan->launches.len + 1);
-    r->tensor = ARENA_ARRAY(&e->arena, float **, plan->launches.len + 1);
-    for (uint32_t k = 0; k < plan->launches.len; k++) {
-        const TileProgram *t = plan->launches.at[k].tile;
-        r->tensor[k] = ARENA_ARRAY(&e->arena, float *, t->tensors.len + 1);
-        for (uint32_t j = 0; j < t->tensors.len; j++)
-            r->tensor[k][j] = r->storage[t->tensors.at[j].buffer];
+        p->place[i].offset = t->offset;
     }
     return NPC_OK;
+}
+
+static float *host_side(const DeviceProgram *p, uint32_t buffer)
+{
+    return (float *)(p->inputs.host + p->place[buffer].offset);
+}
+
+static void write_constants(const DeviceProgram *p)
+{
+    for (uint32_t i = 0; i < p->plan->buffers.len; i++) {
+        const PlanBuffer *b = &p->plan->buffers.at[i];
+        float *at = host_side(p, i);
+        for (int64_t k = 0; b->kind == BUFFER_CONSTANT && k < shape_elems(&b->layout.shape); k++)
+            at[k] = (float)k;
+    }
 }
 
 static Status load(Engine *e, Err *err)
 {
-    NPC_TRY(place_tensors(e, err));
-    NPC_TRY(compile(e, err));
-    size_t shared = 0;
-    for (uint32_t i = 0; i < e->programs.len; i++) {
-        size_t bytes = e->programs.at[i].plan->arena_bytes;
-        shared = bytes > shared ? bytes : shared;
-    }
-    NPC_TRY(region_map(&e->shared, shared, "the activations of a batch", err));
-    for (uint32_t i = 0; i < e->programs.len; i++)
-        NPC_TRY(place_buffers(e, &e->programs.at[i], err));
-    return workers_start(&e->workers, e->options.threads, e->scratch_bytes, err);
+    const DeviceKind *kind = e->options.kind;
+    DeviceImage *image = &e->image;
+    *image = (DeviceImage){e->programs.at, (int)e->programs.len, .memory = &e->arena};
+    e->is_prepared = ARENA_ARRAY(&e->arena, bool, e->programs.len + 1);
+    place_tensors(e);
+    for (int i = 0; i < image->n; i++)
+        NPC_TRY(place_buffers(e, &image->program[i], err));
+    NPC_TRY(kind->open(&e->device, &e->options, err));
+    NPC_TRY(kind->compile(e->device, image, err));
+    NPC_TRY(kind->allocate(e->device, image, err));
+    for (int i = 0; i < image->n; i++)
+        write_constants(&image->program[i]);
+    NPC_TRY(kind->bind(e->device, image, err));
+    NPC_TRY(workers_start(&e->workers, e->options.threads, e->device->scratch_bytes, err));
+    e->device->workers = e->workers;
+    return NPC_OK;
 }
 
 Status engine_ready(Engine *e, Err *err)
@@ -224,49 +161,75 @@ Status engine_ready(Engine *e, Err *err)
 
 float *engine_tensor(Engine *e, const char *name)
 {
-    return map_get(&e->tensors, name);
+    const Tensor *t = map_get(&e->tensors, name);
+    return t ? (float *)(e->image.persistent.host + t->offset) : NULL;
+}
+
+Status engine_fetch(Engine *e, Err *err)
+{
+    const Region *r = &e->image.persistent;
+    if (e->device_is_newer)
+        NPC_TRY(e->device->kind->pull(e->device, r, 0, r->bytes, err));
+    e->device_is_newer = false;
+    return NPC_OK;
 }
 
 void engine_tensors_changed(Engine *e)
 {
+    e->host_is_newer = true;
+    e->device_is_newer = false;
     for (uint32_t i = 0; i < e->programs.len; i++)
-        e->programs.at[i].is_prepared = false;
+        e->is_prepared[i] = false;
+}
+
+Status engine_zero(Engine *e, const char *name, Err *err)
+{
+    const Tensor *t = map_get(&e->tensors, name);
+    const Region *r = &e->image.persistent;
+    if (!t)
+        return err_set(err, NPC_ERR_INTERNAL, "there is no tensor '%s'", name);
+    if (e->host_is_newer) {
+        memset(r->host + t->offset, 0, t->bytes);
+        return NPC_OK;
+    }
+    e->device_is_newer = true;
+    return e->device->kind->zero(e->device, r, t->offset, t->bytes, err);
 }
 
 float *engine_input(Engine *e, int program, const char *name)
 {
-    const Runnable *r = &e->programs.at[program];
-    for (uint32_t i = 0; i < r->plan->buffers.len; i++) {
-        const PlanBuffer *b = &r->plan->buffers.at[i];
+    const DeviceProgram *p = &e->programs.at[program];
+    for (uint32_t i = 0; i < p->plan->buffers.len; i++) {
+        const PlanBuffer *b = &p->plan->buffers.at[i];
         if (b->kind == BUFFER_INPUT && !strcmp(b->name, name))
-            return r->storage[i];
+            return host_side(p, i);
     }
     return NULL;
 }
 
 void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step)
 {
-    const Runnable *r = &e->programs.at[program];
-    for (uint32_t i = 0; i < r->plan->buffers.len; i++) {
-        const PlanBuffer *b = &r->plan->buffers.at[i];
+    const DeviceProgram *p = &e->programs.at[program];
+    for (uint32_t i = 0; i < p->plan->buffers.len; i++) {
+        const PlanBuffer *b = &p->plan->buffers.at[i];
         if (b->kind != BUFFER_INPUT || isnan(b->drop_rate))
             continue;
         uint64_t stream = philox_stream(b->name);
         int64_t n = shape_elems(&b->layout.shape);
-        float kept = (float)(1 / (1 - b->drop_rate));
+        float *at = host_side(p, i), kept = (float)(1 / (1 - b->drop_rate));
         for (int64_t k = 0; k < n; k++) {
             uint64_t index = step << 32 | (uint64_t)k;
             bool keep = philox_uniform(seed, stream, index) >= (float)b->drop_rate;
-            r->storage[i][k] = keep ? kept : 0;
+            at[k] = keep ? kept : 0;
         }
     }
 }
 
-static void read_out(const float *from, const TileLayout *l, float *out)
+static void read_out(const void *from, const TileLayout *l, float *out)
 {
     int64_t n = shape_elems(&l->shape), index[MAX_RANK] = {0};
     for (int64_t i = 0; i < n; i++) {
-        out[i] = from[tile_layout_offset(l, index)];
+        out[i] = storage_read(from, l->type, tile_layout_offset(l, index));
         for (int k = l->shape.rank - 1; k >= 0; k--) {
             if (++index[k] < l->shape.size[k])
                 break;
@@ -275,113 +238,79 @@ static void read_out(const float *from, const TileLayout *l, float *out)
     }
 }
 
-/* Storage and layout of a value or of a view of one. */
-static bool find_storage(const Runnable *r, Val v, const float **at, TileLayout *layout)
+/* Buffer and layout of a value or of a view of one; -1 when it is not stored. */
+static int find_storage(const Plan *plan, Val v, TileLayout *layout)
 {
-    int b = r->plan->buffer_of[v.id];
-    const Node *n = func_node(r->plan->f, v);
-    if (b >= 0) {
-        *at = r->storage[b];
-        *layout = r->plan->buffers.at[b].layout;
-        return true;
-    }
+    const Node *n = func_node(plan->f, v);
     TileLayout below;
-    return op_lowering(n->op) == LOWER_VIEW && find_storage(r, n->in[0], at, &below) &&
-           layout_of_view(&below, n, layout);
+    int b = plan->buffer_of[v.id];
+    if (b >= 0) {
+        *layout = plan->buffers.at[b].layout;
+        return b;
+    }
+    if (op_lowering(n->op) != LOWER_VIEW)
+        return -1;
+    b = find_storage(plan, n->in[0], &below);
+    return b >= 0 && layout_of_view(&below, n, layout) ? b : -1;
 }
 
-bool engine_read(Engine *e, int program, ResultRole role, const char *name, float *out)
+Status engine_read(Engine *e, int program, ResultRole role, const char *name, float *out, Err *err)
 {
-    const Runnable *r = &e->programs.at[program];
-    const Result *s = func_find_result(r->plan->f, role, name);
-    const float *at;
+    const DeviceProgram *p = &e->programs.at[program];
+    const DeviceImage *image = &e->image;
+    const Region *region[] = {&image->persistent, &image->arena, &p->prepared, &p->inputs};
+    const Result *s = func_find_result(p->plan->f, role, name);
+    const void *at;
     TileLayout layout;
-    if (!s || !find_storage(r, s->val, &at, &layout))
-        return false;
+    int b = s ? find_storage(p->plan, s->val, &layout) : -1;
+    if (b < 0)
+        return err_set(err, NPC_ERR_INTERNAL, "the program does not store '%s'", name);
+    NPC_TRY(e->device->kind->look(e->device, region[p->place[b].region], p->place[b].offset,
+                                  tile_layout_bytes(&p->plan->buffers.at[b].layout), &at, err));
     read_out(at, &layout, out);
-    return true;
+    return NPC_OK;
 }
 
 /* ---- running ---- */
 
-typedef struct PhaseCall {
-    KernelPhase phase;
-    const KernelCall *call;
-} PhaseCall;
-
-static void run_task(void *context, int64_t task, void *scratch)
+static bool writes_tensors(const Plan *plan)
 {
-    const PhaseCall *c = context;
-    c->phase(c->call, task, scratch);
+    for (uint32_t i = 0; i < plan->f->results.len; i++)
+        if (plan->f->results.at[i].role == RESULT_STATE)
+            return true;
+    return false;
 }
 
-static void run_launch(Engine *e, Runnable *r, uint32_t i, const SampleRange *ranges)
+Status engine_run(Engine *e, int program, const SampleRange *ranges, Err *err)
 {
-    const Launch *l = &r->plan->launches.at[i];
-    const Kernel *k = r->kernel[i];
-    int axis = l->tile->batch_axis;
-    int64_t n_samples = axis >= 0 ? l->tile->axes.at[axis].size : 0;
-    TileRange range = {0, n_samples};
+    DeviceProgram *p = &e->programs.at[program];
+    const DeviceKind *kind = e->device->kind;
+    const Region *tensors = &e->image.persistent;
+    bool writes = writes_tensors(p->plan);
 
-    if (l->session >= 0 && ranges) {
-        const SampleRange *s = &ranges[l->session];
-        bool is_whole = s->count >= n_samples && axis >= 0;
-        for (uint32_t c = 0; c < l->clear.len && !is_whole; c++) {
-            int b = l->clear.at[c];
-            memset(r->storage[b], 0, r->plan->buffers.at[b].bytes);
-        }
-        if (s->count == 0)
-            return;
-        if (axis >= 0)
-            range = (TileRange){s->first, s->first + s->count};
-    }
-    KernelCall call = {.kernel = k,
-                       .tensor = r->tensor[i],
-                       .range = range,
-                       .workspace = e->shared.at + l->workspace_offset};
-    for (int p = 0; p < k->schedule.n_phases; p++) {
-        int64_t per = k->schedule.tasks_per_sample[p];
-        PhaseCall pc = {k->phase[p], &call};
-        workers_run(e->workers, run_task, &pc,
-                    per ? (range.b1 - range.b0) * per : k->schedule.tasks[p]);
-    }
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-void engine_run(Engine *e, int program, const SampleRange *ranges)
-{
-    Runnable *r = &e->programs.at[program];
-    for (uint32_t i = 0; i < r->plan->launches.len; i++) {
-        if (r->plan->launches.at[i].is_prepare && r->is_prepared)
-            continue;
-        double start = r->is_timed ? now() : 0;
-        run_launch(e, r, i, ranges);
-        if (r->is_timed)
-            r->seconds[i] += now() - start;
-    }
-    r->is_prepared = true;
-    for (uint32_t i = 0; i < e->programs.len; i++) /* what was prepared from the old parameters */
-        if (r->plan->kind & (PROGRAM_STEP | PROGRAM_UPDATE | PROGRAM_ACCUMULATE | PROGRAM_AVERAGE))
-            e->programs.at[i].is_prepared = false;
+    if (e->host_is_newer)
+        NPC_TRY(kind->push(e->device, tensors, 0, tensors->bytes, err));
+    e->host_is_newer = false;
+    NPC_TRY(kind->push(e->device, &p->inputs, 0, p->inputs.bytes, err));
+    NPC_TRY(kind->run(e->device, &e->image, program, ranges, !e->is_prepared[program], err));
+    e->is_prepared[program] = true;
+    e->device_is_newer |= writes;
+    for (uint32_t i = 0; writes && i < e->programs.len; i++) /* made from the old parameters */
+        e->is_prepared[i] = false;
+    return NPC_OK;
 }
 
 void engine_time_launches(Engine *e, int program, bool on)
 {
-    Runnable *r = &e->programs.at[program];
-    r->is_timed = on;
-    memset(r->seconds, 0, r->plan->launches.len * sizeof *r->seconds);
+    DeviceProgram *p = &e->programs.at[program];
+    p->is_timed = on;
+    memset(p->seconds, 0, p->plan->launches.len * sizeof *p->seconds);
 }
 
 const double *engine_launch_seconds(const Engine *e, int program)
 {
-    const Runnable *r = &e->programs.at[program];
-    return r->is_timed ? r->seconds : NULL;
+    const DeviceProgram *p = &e->programs.at[program];
+    return p->is_timed ? p->seconds : NULL;
 }
 
 const Plan *engine_plan(const Engine *e, int program)
@@ -396,23 +325,23 @@ const Module *engine_module(const Engine *e)
 
 EngineMemory engine_memory(const Engine *e)
 {
-    EngineMemory m = {.persistent = e->persistent.bytes, .arena = e->shared.bytes};
+    EngineMemory m = {.persistent = e->image.persistent.bytes, .arena = e->image.arena.bytes};
     for (uint32_t i = 0; i < e->programs.len; i++) {
         m.prepared += e->programs.at[i].prepared.bytes;
         m.inputs += e->programs.at[i].inputs.bytes;
     }
-    m.scratch = e->scratch_bytes * (e->workers ? (size_t)workers_n(e->workers) : 1);
+    m.scratch = e->device->scratch_bytes * (e->workers ? (size_t)workers_n(e->workers) : 1);
     return m;
 }
 
 int engine_n_kernels(const Engine *e)
 {
-    return kernel_set_n_distinct(e->kernels);
+    return e->device->n_kernels;
 }
 
 bool engine_from_cache(const Engine *e)
 {
-    return kernel_set_from_cache(e->kernels);
+    return e->device->from_cache;
 }
 
 Workers *engine_workers(Engine *e)

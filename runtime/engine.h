@@ -1,4 +1,4 @@
-/* Runs plans on the CPU.
+/* Runs plans on a device.
  *
  * An engine owns the tensors that outlive a call (parameters, running statistics, optimizer
  * moments, averages), the machine code of all its programs, one arena that the programs share (they
@@ -8,28 +8,23 @@
  *     engine_create -> engine_add (each plan) -> engine_ready
  *     -> engine_input (fill) -> engine_run -> engine_read
  *
+ * The caller works on the host's side of tensors and inputs, plain float32 in logical order. On the
+ * CPU kernels use the same memory; on another device inputs are moved with every run, and tensors
+ * when the caller says that it wrote them (engine_tensors_changed) or wants to read what programs
+ * wrote (engine_fetch). So that code works on every device:
+ *
+ *   - before reading tensors, or writing only some, engine_fetch, if a program may have changed
+ * them
+ *   - after writing tensors engine_tensors_changed
+ *
  * Results have the same bits for any number of threads. */
 #ifndef NPC_RUNTIME_ENGINE_H
 #define NPC_RUNTIME_ENGINE_H
 
-#include "codegen/kernel.h"
-#include "passes/plan.h"
-#include "runtime/workers.h"
+#include "runtime/device.h"
 
 typedef struct Engine Engine;
-
-typedef struct EngineOptions {
-    Target target;
-    int threads;              /* 0: one per core */
-    const char *cache_folder; /* of machine code; NULL: none */
-    bool interpret;           /* tile programs run on the interpreter: slow, needs no LLVM */
-    Text *emit_llvm, *emit_asm;
-} EngineOptions;
-
-/* Samples of a recording in the batch: [first, first + count). */
-typedef struct SampleRange {
-    int64_t first, count;
-} SampleRange;
+typedef DeviceOptions EngineOptions;
 
 /* Memory in bytes, all fixed by engine_ready. */
 typedef struct EngineMemory {
@@ -40,32 +35,38 @@ typedef struct EngineMemory {
 Status engine_create(Engine **out, const Module *module, const EngineOptions *options, Err *err);
 void engine_free(Engine *e);
 
-/* Workspace of a kernel for plan_build: the context is the engine's target. */
-size_t engine_workspace(void *target, const TileProgram *tile);
+/* Workspace of a kernel for plan_build: the context is the engine. */
+size_t engine_workspace(void *engine, const TileProgram *tile);
 
 /* Gives the program a number. The plan outlives the engine. */
 Status engine_add(Engine *e, const Plan *plan, int *program, Err *err);
-/* Compiles and allocates. NPC_ERR_MEMORY names what the plan needs. */
+/* Opens the device, compiles and allocates. NPC_ERR_MEMORY names what the plan needs. */
 Status engine_ready(Engine *e, Err *err);
 
-/* Storage of a parameter or state in logical row-major order; NULL when there is none of that
- * name. */
+/* The host's side of a parameter or state in logical row-major order; NULL when there is none of
+ * that name. */
 float *engine_tensor(Engine *e, const char *name);
+/* Brings the host's side up to date with what programs wrote. */
+Status engine_fetch(Engine *e, Err *err);
 /* Tell the engine that parameters or states were written from outside. */
 void engine_tensors_changed(Engine *e);
+/* Sets a tensor to zero, after all runs before and before all after. */
+Status engine_zero(Engine *e, const char *name, Err *err);
 
-/* Storage of an input, logical row-major; NULL when the program has none of that name. */
+/* The host's side of an input, logical row-major; NULL when the program has none of that name. */
 float *engine_input(Engine *e, int program, const char *name);
 /* Draws every random mask of the program: 0 or 1 / (1 - rate), a function of seed, step, the
  * mask's name and the element. */
 void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step);
 
-/* Runs a program. ranges: per session of the module; NULL: every sample counts for everyone. */
-void engine_run(Engine *e, int program, const SampleRange *ranges);
+/* Runs a program. ranges: per session of the module; NULL: every sample counts for everyone.
+ * NPC_ERR_DEVICE: something failed on the device, perhaps in an earlier run; what programs wrote is
+ * lost, what was fetched before is not. */
+Status engine_run(Engine *e, int program, const SampleRange *ranges, Err *err);
 
-/* Copies a result out in logical order (shape of the result's value). False when the program has
- * no such result, or it was not stored. */
-bool engine_read(Engine *e, int program, ResultRole role, const char *name, float *out);
+/* Copies a result out in logical order (shape of the result's value). NPC_ERR_INTERNAL when the
+ * program has no such result, or it was not stored. */
+Status engine_read(Engine *e, int program, ResultRole role, const char *name, float *out, Err *err);
 
 /* Seconds that each launch took, added up over the runs since engine_time_launches(true); NULL when
  * they are not timed. */

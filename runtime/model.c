@@ -143,7 +143,7 @@ static Status add(Model *m, ProgramKind kind, int *program, Err *err)
     Func *f = passes_run(m->module, kind, &o);
     if (!f || m->diags.n_errors)
         return report(m, err);
-    Plan *plan = plan_build(&m->arena, f, kind, &o, engine_workspace, &m->target);
+    Plan *plan = plan_build(&m->arena, f, kind, &o, engine_workspace, m->engine);
     return engine_add(m->engine, plan, program, err);
 }
 

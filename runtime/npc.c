@@ -194,14 +194,12 @@ int npc_predict_batch(NpcModel *model, int i, const float *clip, float *response
     if (input)
         memcpy(input, clip, (size_t)npc_clip_elems(model) * sizeof *clip);
     model->ranges[i] = (SampleRange){0, model->model->batch};
-    engine_run(e, model->program, model->ranges);
+    Status s = engine_run(e, model->program, model->ranges, &err);
     model->ranges[i] = (SampleRange){0};
-    bool found =
-        engine_read(e, model->program, RESULT_OUTPUT, npc_recording_name(model, i), responses);
-    return finish(found ? NPC_OK
-                        : err_set(&err, NPC_ERR_INTERNAL, "'%s' was not computed",
-                                  npc_recording_name(model, i)),
-                  &err);
+    if (s == NPC_OK)
+        s = engine_read(e, model->program, RESULT_OUTPUT, npc_recording_name(model, i), responses,
+                        &err);
+    return finish(s, &err);
 }
 
 /* ---- whole jobs ---- */

@@ -101,9 +101,9 @@ Status predictor_trial(Predictor *p, uint32_t session, const TrialMap *map, floa
             cut_window(p, map->valid, first + at + i, p->input + i * elems);
         for (uint32_t m = 0; m < p->module->sessions.len; m++)
             p->ranges[m] = (SampleRange){0, m == session ? here : 0};
-        engine_run(p->engine, p->program, p->ranges);
-        engine_read(p->engine, p->program, RESULT_OUTPUT, p->module->sessions.at[session].name,
-                    p->window);
+        NPC_TRY(engine_run(p->engine, p->program, p->ranges, err));
+        NPC_TRY(engine_read(p->engine, p->program, RESULT_OUTPUT,
+                            p->module->sessions.at[session].name, p->window, err));
         for (uint32_t i = 0; i < here; i++) {
             weigh(p, p->window + i * n_out, n);
             blend_add(&blend, out, p->window + i * n_out, first + at + i);

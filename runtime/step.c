@@ -45,15 +45,10 @@ static void find_inputs(const Stepper *s, Arena *arena, int program, StepInputs 
 
 static void find_sums(Stepper *s, Arena *arena, const Module *module)
 {
-    s->sums = ARENA_ARRAY(arena, float *, module->params.len + 1);
-    s->sum_elems = ARENA_ARRAY(arena, size_t, module->params.len + 1);
-    for (uint32_t i = 0; i < module->params.len; i++) {
-        const Param *p = &module->params.at[i];
-        if (strncmp(p->name, "grad/", 5))
-            continue;
-        s->sums[s->n_sums] = engine_tensor(s->engine, p->name);
-        s->sum_elems[s->n_sums++] = (size_t)shape_elems(&p->shape);
-    }
+    s->sums = ARENA_ARRAY(arena, const char *, module->params.len + 1);
+    for (uint32_t i = 0; i < module->params.len; i++)
+        if (!strncmp(module->params.at[i].name, "grad/", 5))
+            s->sums[s->n_sums++] = module->params.at[i].name;
 }
 
 Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip, Err *err)
@@ -116,18 +111,19 @@ static void fill_session(Stepper *s, const Batch *batch, uint32_t chunk, uint32_
     }
 }
 
-static void ask_teacher(Stepper *s)
+static Status ask_teacher(Stepper *s, Err *err)
 {
     Teacher *t = s->teacher;
     Engine *e = t->model->engine;
     memcpy(t->input, s->in.clip, s->batch * clip_input_elems(&s->clip) * sizeof(float));
-    engine_run(e, t->program, NULL);
+    NPC_TRY(engine_run(e, t->program, NULL, err));
     for (uint32_t m = 0; m < s->n_sessions; m++) {
-        engine_read(e, t->program, RESULT_OUTPUT, s->sessions[m].name, t->prediction);
+        NPC_TRY(engine_read(e, t->program, RESULT_OUTPUT, s->sessions[m].name, t->prediction, err));
         distill_fill(s->in.target[m], t->prediction, s->weight + m, s->n_sessions, s->batch,
                      clip_target_elems(&s->clip, (uint32_t)s->sessions[m].neurons));
     }
     distill_fill_weights(s->weight, (size_t)s->batch * s->n_sessions, t->ratio);
+    return NPC_OK;
 }
 
 static void fill_shares(Stepper *s)
@@ -138,14 +134,15 @@ static void fill_shares(Stepper *s)
             s->in.share[m][k] = s->weight[(size_t)k * s->n_sessions + m];
 }
 
-static void fill(Stepper *s, const Batch *batch, uint32_t chunk)
+static Status fill(Stepper *s, const Batch *batch, uint32_t chunk, Err *err)
 {
     fill_clips(s, batch, chunk);
     for (uint32_t m = 0; m < s->n_sessions; m++)
         fill_session(s, batch, chunk, m);
     if (s->teacher)
-        ask_teacher(s);
+        NPC_TRY(ask_teacher(s, err));
     fill_shares(s);
+    return NPC_OK;
 }
 
 /* ---- running ---- */
@@ -172,36 +169,38 @@ static void put_factors(const Stepper *s, const StepInputs *in, const TrainState
     }
 }
 
-static double run_chunk(Stepper *s, const Batch *batch, uint32_t chunk, uint64_t draw)
+static Status run_chunk(Stepper *s, const Batch *batch, uint32_t chunk, uint64_t draw, float *loss,
+                        Err *err)
 {
-    float loss = NAN;
-    fill(s, batch, chunk);
+    NPC_TRY(fill(s, batch, chunk, err));
     engine_draw_masks(s->engine, s->program, s->recipe->seed, draw * s->chunks + chunk);
-    engine_run(s->engine, s->program, s->teacher ? s->all : s->ranges);
-    engine_read(s->engine, s->program, RESULT_LOSS, "loss", &loss);
-    return (double)loss;
+    NPC_TRY(engine_run(s->engine, s->program, s->teacher ? s->all : s->ranges, err));
+    return engine_read(s->engine, s->program, RESULT_LOSS, "loss", loss, err);
 }
 
-double stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rate)
+Status stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rate, Err *err)
 {
     double loss = 0;
     for (uint32_t m = 0; m < s->n_sessions; m++)
         s->whole[m] = s->teacher ? (SampleRange){0, s->recipe->batch}
                                  : (SampleRange){batch->first[m], batch->count[m]};
     for (size_t i = 0; i < s->n_sums; i++)
-        memset(s->sums[i], 0, s->sum_elems[i] * sizeof(float));
+        NPC_TRY(engine_zero(s->engine, s->sums[i], err));
     put_factors(s, s->update < 0 ? &s->in : &s->in_update, state, rate);
-    for (uint32_t chunk = 0; chunk < s->chunks; chunk++)
-        loss += run_chunk(s, batch, chunk, state->step) / s->chunks;
+    for (uint32_t chunk = 0; chunk < s->chunks; chunk++) {
+        float part = NAN;
+        NPC_TRY(run_chunk(s, batch, chunk, state->step, &part, err));
+        loss += (double)part / s->chunks;
+    }
     if (s->update >= 0)
-        engine_run(s->engine, s->update, s->whole);
+        NPC_TRY(engine_run(s->engine, s->update, s->whole, err));
     if (s->average >= 0)
-        engine_run(s->engine, s->average, NULL);
+        NPC_TRY(engine_run(s->engine, s->average, NULL, err));
     for (uint32_t m = 0; m < s->n_sessions; m++)
         state->updates[m] += s->whole[m].count > 0;
     state->step++;
     state->loss = loss;
-    return loss;
+    return NPC_OK;
 }
 
 /* ---- the teacher ---- */

@@ -36,8 +36,8 @@ typedef struct Stepper {
     StepInputs in, in_update;
     float *weight;                     /* [batch sessions] of a chunk */
     SampleRange *ranges, *whole, *all; /* per session: of a chunk, of the step, everything */
-    float **sums;                      /* accumulated gradients and their elements */
-    size_t *sum_elems, n_sums;
+    const char **sums;                 /* names of accumulated gradients */
+    size_t n_sums;
     Teacher *teacher; /* NULL: no distillation */
 } Stepper;
 
@@ -45,8 +45,9 @@ typedef struct Stepper {
 Status stepper_add(Stepper *s, Model *m, Err *err);
 /* After model_ready. */
 Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip, Err *err);
-/* Runs a step on a batch of the loader; counters in `state` advance. Returns the loss. */
-double stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rate);
+/* Runs a step on a batch of the loader; counters in `state`, the loss among them, advance.
+ * NPC_ERR_DEVICE: they do not, and what is in the engine is not to be saved. */
+Status stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rate, Err *err);
 
 /* Opens the teacher's run folder for a student of these sessions; `options` give the machine. */
 Status teacher_open(Teacher *t, Arena *arena, const ModelOptions *options, const char *run_dir,

@@ -108,22 +108,14 @@ static Status record_validation(Trainer *t, Err *err)
 
 /* ---- validation and saving ---- */
 
-static void use_average(Trainer *t)
-{
-    if (!t->state.n_average)
-        return;
-    train_state_swap_average(&t->state);
-    engine_tensors_changed(t->model->engine);
-}
-
 /* `improved`: the score is the best so far. */
 static Status validate(Trainer *t, bool *improved, Err *err)
 {
     TrainState *s = &t->state;
     bool stopped;
-    use_average(t);
+    NPC_TRY(train_state_swap_average(s, err));
     Status status = validation_run(&t->validation, signals_stop_requested, &stopped, err);
-    use_average(t);
+    NPC_TRY(train_state_swap_average(s, err));
     if (status != NPC_OK || stopped)
         return status;
     s->validated = s->step;
@@ -172,9 +164,10 @@ static Status one_step(Trainer *t, Err *err)
     NPC_TRY(loader_next(t->loader, &batch, err));
     if (!batch)
         return err_set(err, NPC_ERR_INTERNAL, "the loader ended before the recipe");
-    double loss = stepper_run(&t->stepper, &t->state, batch, rate);
+    Status s = stepper_run(&t->stepper, &t->state, batch, rate, err);
     loader_give_back(t->loader, batch);
-    if (!isfinite(loss))
+    NPC_TRY(s);
+    if (!isfinite(t->state.loss))
         return refuse_loss(t, err);
     NPC_TRY(record_step(t, rate, err));
     show(t);
@@ -226,10 +219,11 @@ static Status draw_traces(Trainer *t, Err *err)
     float *recorded = ARENA_ARRAY(&t->arena, float, (size_t)r->n_neurons *map.valid + 1);
     Status s = predictor_open(&p, &t->arena, t->model, t->evaluate, &t->clip,
                               t->recipe->predict_blend, map.valid + 1, err);
+    if (s == NPC_OK)
+        s = train_state_swap_average(&t->state, err);
     if (s == NPC_OK) {
-        use_average(t);
         s = predictor_trial(&p, m, &map, predicted, err);
-        use_average(t);
+        train_state_swap_average(&t->state, err);
     }
     const Npy *a = &map.var[VAR_RESPONSE];
     for (uint32_t k = 0; k < r->n_neurons; k++)
@@ -271,6 +265,19 @@ static void say_end(Trainer *t)
                       t->dir.path);
 }
 
+/* What the device holds is lost; `err` says what failed. */
+static Status refuse_device(const Trainer *t, Err *err)
+{
+    Err all = {0};
+    err_set(
+        &all, NPC_ERR_DEVICE,
+        "%.1400s; training stopped behind step %llu. The checkpoints in %.400s are from before: "
+        "go on from them with --resume",
+        err->text, (unsigned long long)t->state.step, t->checkpoints);
+    *err = all;
+    return all.status;
+}
+
 static Status train(Trainer *t, TrainResult *out, Err *err)
 {
     Status s = trainer_open(t, err);
@@ -288,6 +295,8 @@ static Status train(Trainer *t, TrainResult *out, Err *err)
     out->loss = t->state.loss;
     out->score = t->state.score;
     out->best = t->state.best;
+    if (s == NPC_ERR_DEVICE)
+        return refuse_device(t, err);
     NPC_TRY(s);
     if (!signals_stop_requested())
         NPC_TRY(finish(t, err));

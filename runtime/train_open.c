@@ -271,9 +271,7 @@ static Status prepare_state(Trainer *t, Err *err)
         model_initialise(t->model, t->recipe->seed);
         return NPC_OK;
     }
-    NPC_TRY(train_state_restore(&t->state, t->checkpoints, t->hash, trainer_note, t, err));
-    engine_tensors_changed(t->model->engine);
-    return NPC_OK;
+    return train_state_restore(&t->state, t->checkpoints, t->hash, trainer_note, t, err);
 }
 
 static void plan_steps(Trainer *t)

@@ -44,6 +44,7 @@ void train_state_init(TrainState *s, Arena *arena, const Model *m)
                       .score = NAN,
                       .best = NAN,
                       .loss = NAN,
+                      .engine = m->engine,
                       .sessions = module->sessions.at,
                       .n_sessions = module->sessions.len,
                       .updates = ARENA_ARRAY(arena, uint64_t, module->sessions.len + 1),
@@ -110,6 +111,7 @@ static bool read_counters(TrainState *s, const char *text)
 Status train_state_save(const TrainState *s, const char *folder, const char *model_hash,
                         bool counts_as_best, uint32_t keep_last, Err *err)
 {
+    NPC_TRY(engine_fetch(s->engine, err));
     char *text = counters_text(s);
     if (!text)
         return err_set(err, NPC_ERR_MEMORY, "%s: not enough memory to save", folder);
@@ -133,6 +135,7 @@ Status train_state_restore(TrainState *s, const char *folder, const char *model_
                          c.file.path);
     s->step = c.info.step;
     checkpoint_close(&c);
+    engine_tensors_changed(s->engine);
     return status;
 }
 
@@ -145,10 +148,15 @@ static void exchange(float *a, float *b, size_t n)
     }
 }
 
-void train_state_swap_average(TrainState *s)
+Status train_state_swap_average(TrainState *s, Err *err)
 {
+    if (!s->n_average)
+        return NPC_OK;
+    NPC_TRY(engine_fetch(s->engine, err));
     for (size_t i = 0; i < s->n_average; i++)
         exchange(s->average[i].value, s->average[i].average, s->average[i].elems);
+    engine_tensors_changed(s->engine);
+    return NPC_OK;
 }
 
 /* ---- weights for prediction ---- */

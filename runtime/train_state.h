@@ -17,6 +17,7 @@ typedef struct TrainState {
     uint64_t validated; /* finished steps at the last validation; UINT64_MAX: none yet */
     double score, best; /* validation scores: the last one and the best; NaN: none */
     double loss;        /* of the last step */
+    Engine *engine;     /* that holds the tensors */
     const Session *sessions;
     uint32_t n_sessions;
     uint64_t *updates; /* [n_sessions] of each readout */
@@ -30,16 +31,15 @@ typedef struct TrainState {
 
 /* After model_ready. Lives in the arena. */
 void train_state_init(TrainState *s, Arena *arena, const Model *m);
-/* NPC_ERR_IO: the earlier checkpoints are as they were. `counts_as_best`: the score decides whether
- * this one becomes best.safetensors. */
+/* NPC_ERR_IO, NPC_ERR_DEVICE: the earlier checkpoints are as they were. `counts_as_best`: the score
+ * decides whether this one becomes best.safetensors. */
 Status train_state_save(const TrainState *s, const char *folder, const char *model_hash,
                         bool counts_as_best, uint32_t keep_last, Err *err);
 /* Newest undamaged checkpoint of the folder. */
 Status train_state_restore(TrainState *s, const char *folder, const char *model_hash,
                            CheckpointWarn warn, void *user, Err *err);
-/* Exchanges the weights with their average; twice is as before, bit for bit. Follow with
- * engine_tensors_changed. */
-void train_state_swap_average(TrainState *s);
+/* Exchanges the weights with their average; twice is as before, bit for bit. */
+Status train_state_swap_average(TrainState *s, Err *err);
 
 typedef enum WeightsKind {
     WEIGHTS_AVERAGE, /* of the newest checkpoint; the raw ones when there is no average */

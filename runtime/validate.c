@@ -75,12 +75,12 @@ static double add_frames(NeuronSums *s, bool is_first, const float *a, const flo
     return loss;
 }
 
-static double add_session(Validation *v, const Batch *batch, uint32_t m)
+static Status add_session(Validation *v, const Batch *batch, uint32_t m, double *total, Err *err)
 {
     uint32_t size = v->sampler.clip.size, n = v->sampler.sessions[m].recording->n_neurons;
     double loss = 0;
-    engine_read(v->engine, v->program, RESULT_OUTPUT, engine_module(v->engine)->sessions.at[m].name,
-                v->out);
+    NPC_TRY(engine_read(v->engine, v->program, RESULT_OUTPUT,
+                        engine_module(v->engine)->sessions.at[m].name, v->out, err));
     for (uint32_t i = 0; i < batch->count[m]; i++) {
         const float *a = v->out + (size_t)(batch->first[m] + i) * n * size;
         const float *b = batch->target[m] + (size_t)i * n * size;
@@ -89,7 +89,8 @@ static double add_session(Validation *v, const Batch *batch, uint32_t m)
                                b + (size_t)k * size, size, v->recipe->loss_eps);
         v->frames[m] += size;
     }
-    return loss;
+    *total += loss;
+    return NPC_OK;
 }
 
 static double correlation(const NeuronSums *s, double n)
@@ -121,16 +122,17 @@ static void finish(Validation *v, double loss)
     v->loss = v->n_clips && !isnan(loss) ? loss / v->n_clips : NAN; /* never -NaN in texts */
 }
 
-static void evaluate(Validation *v, const Batch *batch, double *loss)
+static Status evaluate(Validation *v, const Batch *batch, double *loss, Err *err)
 {
     memcpy(v->input, batch->x,
            v->sampler.batch * clip_input_elems(&v->sampler.clip) * sizeof *batch->x);
     for (uint32_t m = 0; m < v->sampler.n_sessions; m++)
         v->ranges[m] = (SampleRange){batch->first[m], batch->count[m]};
-    engine_run(v->engine, v->program, v->ranges);
+    NPC_TRY(engine_run(v->engine, v->program, v->ranges, err));
     for (uint32_t m = 0; m < v->sampler.n_sessions; m++)
         if (batch->count[m])
-            *loss += add_session(v, batch, m);
+            NPC_TRY(add_session(v, batch, m, loss, err));
+    return NPC_OK;
 }
 
 Status validation_run(Validation *v, bool (*stop)(void), bool *stopped, Err *err)
@@ -146,10 +148,10 @@ Status validation_run(Validation *v, bool (*stop)(void), bool *stopped, Err *err
     NPC_TRY(loader_open(&loader, &v->config, err));
     Status s;
     while ((s = loader_next(loader, &batch, err)) == NPC_OK && batch) {
-        evaluate(v, batch, &loss);
+        s = evaluate(v, batch, &loss, err);
         loader_give_back(loader, batch);
         *stopped = stop && stop();
-        if (*stopped)
+        if (*stopped || s != NPC_OK)
             break;
     }
     loader_close(loader);

@@ -82,8 +82,7 @@ static Status add_func(Subject *s, ProgramKind kind, int *program, Err *err)
     if (!f || s->module->diags->n_errors)
         return refuse(s, err);
     if (s->engine) {
-        Plan *plan =
-            plan_build(s->module->arena, f, kind, &s->passes, engine_workspace, &s->target);
+        Plan *plan = plan_build(s->module->arena, f, kind, &s->passes, engine_workspace, s->engine);
         NPC_TRY(engine_add(s->engine, plan, program, err));
     } else {
         *program = (int)s->programs.len;
@@ -203,8 +202,8 @@ Status subject_run(Subject *s, int program, const SampleRange *ranges, Err *err)
     Status status = NPC_OK;
     s->last = program;
     if (s->engine) {
-        engine_run(s->engine, program, ranges);
-        return NPC_OK;
+        NPC_TRY(engine_run(s->engine, program, ranges, err));
+        return engine_fetch(s->engine, err);
     }
     const Func *f = s->programs.at[program];
     arena_free(&s->run);
@@ -233,10 +232,9 @@ Status subject_read(Subject *s, int program, ResultRole role, const char *name, 
     float *at = malloc((size_t)n * sizeof *at);
     if (!at)
         return err_set(err, NPC_ERR_MEMORY, "not enough memory to verify");
-    bool is_stored = engine_read(s->engine, program, role, name, at);
+    Status status = engine_read(s->engine, program, role, name, at, err);
     for (int64_t i = 0; i < n; i++)
-        out[i] = is_stored ? (double)at[i] : NAN;
+        out[i] = status == NPC_OK ? (double)at[i] : NAN;
     free(at);
-    return is_stored ? NPC_OK
-                     : err_set(err, NPC_ERR_INTERNAL, "the program does not store '%s'", name);
+    return status;
 }

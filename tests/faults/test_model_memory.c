@@ -264,7 +264,7 @@ static void a_training_step_asks_for_no_memory(void **state)
         for (uint64_t step = 0; step < 2; step++) {
             fill_inputs(m, program[i]);
             engine_draw_masks(m->engine, program[i], 1, step);
-            engine_run(m->engine, program[i], ranges);
+            assert_int_equal(engine_run(m->engine, program[i], ranges, &err), NPC_OK);
         }
         assert_int_equal(n_calls, 0);
     }

@@ -460,9 +460,10 @@ static void predict_plainly(Lab *l, uint32_t session, const TrialMap *map, float
     int *count = calloc(map->valid, sizeof *count);
     for (uint32_t end = SPAN - 1; end < map->valid; end++) {
         must(clip_input(map, &l->clip, end, l->predictor.input, &err), &err);
-        engine_run(l->model->engine, l->program, NULL);
-        engine_read(l->model->engine, l->program, RESULT_OUTPUT, l->data.recording[session]->name,
-                    window);
+        must(engine_run(l->model->engine, l->program, NULL, &err), &err);
+        must(engine_read(l->model->engine, l->program, RESULT_OUTPUT,
+                         l->data.recording[session]->name, window, &err),
+             &err);
         for (uint32_t i = 0; i < SIZE; i++) {
             uint32_t frame = end - (SPAN - 1) + EVERY * i;
             count[frame]++;
@@ -526,9 +527,10 @@ static void validation_scores_equal_plain_correlations(void **state)
             for (uint32_t end = SPAN - 1; end < map.valid; end += SPAN, n += SIZE) {
                 must(clip_input(&map, &l.clip, end, l.predictor.input, &err), &err);
                 must(clip_target(&map, &l.clip, end, target, &err), &err);
-                engine_run(l.model->engine, l.program, NULL);
-                engine_read(l.model->engine, l.program, RESULT_OUTPUT, l.data.recording[m]->name,
-                            l.predictor.window);
+                must(engine_run(l.model->engine, l.program, NULL, &err), &err);
+                must(engine_read(l.model->engine, l.program, RESULT_OUTPUT,
+                                 l.data.recording[m]->name, l.predictor.window, &err),
+                     &err);
                 assert_true(n + SIZE <= ROOM);
                 for (int k = 0; k < 12; k++)
                     for (int t = 0; t < SIZE; t++) {

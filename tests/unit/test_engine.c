@@ -59,6 +59,14 @@ static int also(Subject *s, ProgramKind kind)
     return program;
 }
 
+/* Runs a program, and brings the tensors to the host. */
+static void run(Engine *e, int program, const SampleRange *ranges)
+{
+    Err err = {0};
+    if (engine_run(e, program, ranges, &err) != NPC_OK || engine_fetch(e, &err) != NPC_OK)
+        fail_msg("%s", err.text);
+}
+
 static int64_t elems_of(const Subject *s, int program, const char *input)
 {
     const Func *f = engine_plan(s->e, program)->f;
@@ -108,7 +116,7 @@ static void fill_inputs(const Subject *s, int program, const SampleRange ranges[
 static void run_ranges(const Subject *s, const SampleRange ranges[2])
 {
     fill_inputs(s, s->program, ranges);
-    engine_run(s->e, s->program, ranges);
+    run(s->e, s->program, ranges);
 }
 
 /* A copy of a result. */
@@ -120,7 +128,8 @@ static float *result_of(const Subject *s, ResultRole role, const char *name, int
         fail_msg("there is no result '%s'", name);
     *n = shape_elems(func_shape(f, r->val));
     float *out = calloc((size_t)*n, sizeof *out);
-    assert_true(engine_read(s->e, s->program, role, name, out));
+    Err err = {0};
+    assert_int_equal(engine_read(s->e, s->program, role, name, out, &err), NPC_OK);
     return out;
 }
 
@@ -186,7 +195,7 @@ static void an_absent_recording_adds_nothing(void **state)
     int64_t n;
     Subject s = open_program(PROGRAM_GRAD);
     fill_inputs(&s, s.program, only_a); /* weights of zero for "b" */
-    engine_run(s.e, s.program, both);
+    run(s.e, s.program, both);
     float *want[4], *loss = result_of(&s, RESULT_LOSS, "loss", &n);
     for (int i = 0; i < 4; i++)
         want[i] = result_of(&s, RESULT_GRAD, names[i], &n);
@@ -237,7 +246,7 @@ static void ranges_give_the_gradients_of_their_samples(void **state)
     Subject s = open_program(PROGRAM_GRAD);
     const Func *f = engine_plan(s.e, s.program)->f;
     fill_inputs(&s, s.program, parts);
-    engine_run(s.e, s.program, NULL); /* other samples have weight zero */
+    run(s.e, s.program, NULL); /* other samples have weight zero */
     float *want[64] = {0};
     int64_t n;
     assert_true(f->results.len < 64);
@@ -291,7 +300,7 @@ static void an_accumulated_step_is_a_step(void **state)
     static const char *const scalar[] = {"rate", "bias1", "bias2", "bias1/a", "bias2/a"};
     for (int i = 0; i < 5; i++)
         *engine_input(s.e, update, scalar[i]) = 0.1f;
-    engine_run(s.e, update, only_a);
+    run(s.e, update, only_a);
     assert_true(same_tensors(&step, &s, "readout.b"));
     const Module *m = step.model->module;
     for (uint32_t i = 0; i < m->params.len; i++) {
@@ -354,7 +363,7 @@ static void predictions_after_a_step_use_its_parameters(void **state)
     ready(&s);
     run_ranges(&s, both);
     fill_inputs(&s, step, both);
-    engine_run(s.e, step, both);
+    run(s.e, step, both);
     run_ranges(&s, both);
     const Module *m = fresh.model->module;
     for (uint32_t i = 0; i < m->params.len; i++)
@@ -489,9 +498,9 @@ static Small open_text(const char *text, FuseLevel fuse)
     PassOptions p = {.fuse = fuse, .target = traits_cpu(o.target.lanes), .verify = true};
     Func *f = passes_run(s.m, PROGRAM_EVAL, &p);
     assert_non_null(f);
-    Plan *plan = plan_build(&s.t->arena, f, PROGRAM_EVAL, &p, engine_workspace, &o.target);
-    if (engine_create(&s.e, s.m, &o, &err) != NPC_OK ||
-        engine_add(s.e, plan, &s.program, &err) != NPC_OK || engine_ready(s.e, &err) != NPC_OK)
+    assert_int_equal(engine_create(&s.e, s.m, &o, &err), NPC_OK);
+    Plan *plan = plan_build(&s.t->arena, f, PROGRAM_EVAL, &p, engine_workspace, s.e);
+    if (engine_add(s.e, plan, &s.program, &err) != NPC_OK || engine_ready(s.e, &err) != NPC_OK)
         fail_msg("%s", err.text);
     return s;
 }
@@ -513,8 +522,8 @@ static void check_results(const Small *s)
         const Result *r = &f->results.at[i];
         int64_t n = shape_elems(func_shape(f, r->val));
         assert_true(n <= 1024);
-        if (!engine_read(s->e, s->program, r->role, r->name, got))
-            fail_msg("'%s' cannot be read", r->name);
+        if (engine_read(s->e, s->program, r->role, r->name, got, &err) != NPC_OK)
+            fail_msg("%s", err.text);
         for (int64_t k = 0; k < n; k++)
             if (!(fabs(got[k] - value[r->val.id].at[k]) < 1e-5))
                 fail_msg("'%s'[%d] is %g, not %g", r->name, (int)k, got[k], value[r->val.id].at[k]);
@@ -529,11 +538,15 @@ static void results_that_are_views_are_read(void **state)
         const Func *f = module_func(s.m, "eval");
         copy_leaf(&f->nodes.at[1], engine_input(s.e, s.program, "x"));
         copy_leaf(&f->nodes.at[2], engine_tensor(s.e, "w"));
-        engine_run(s.e, s.program, NULL);
+        run(s.e, s.program, NULL);
         check_results(&s);
         float out[1];
-        assert_false(engine_read(s.e, s.program, RESULT_OUTPUT, "absent", out));
-        assert_false(engine_read(s.e, s.program, RESULT_LOSS, "product", out));
+        Err err = {0};
+        assert_int_equal(engine_read(s.e, s.program, RESULT_OUTPUT, "absent", out, &err),
+                         NPC_ERR_INTERNAL);
+        assert_string_equal(err.text, "the program does not store 'absent'");
+        assert_int_equal(engine_read(s.e, s.program, RESULT_LOSS, "product", out, &err),
+                         NPC_ERR_INTERNAL);
         assert_null(engine_input(s.e, s.program, "y"));
         assert_null(engine_tensor(s.e, "v"));
         close_text(&s);
@@ -545,11 +558,11 @@ static void launches_are_timed_on_request(void **state)
     (void)state;
     Small s = open_text(VIEWS, FUSE_NONE);
     assert_null(engine_launch_seconds(s.e, s.program));
-    engine_run(s.e, s.program, NULL);
+    run(s.e, s.program, NULL);
     engine_time_launches(s.e, s.program, true);
     const double *seconds = engine_launch_seconds(s.e, s.program);
     assert_true(seconds[0] == 0);
-    engine_run(s.e, s.program, NULL);
+    run(s.e, s.program, NULL);
     assert_true(seconds[0] > 0 && seconds[0] < 60);
     engine_time_launches(s.e, s.program, false);
     assert_null(engine_launch_seconds(s.e, s.program));

@@ -1,0 +1,108 @@
+/* Where programs run: what an engine asks of a device.
+ *
+ * An engine names things and knows what lies where (plans, places of buffers); a device has memory,
+ * makes kernels and launches them. Memory comes in regions. A region that the host fills or reads
+ * (tensors that outlive a call, inputs) has a side for the host; on the CPU that is the memory that
+ * kernels use, elsewhere it is a copy, which push and pull move. Calls happen in the order they are
+ * made; what a run reads was pushed before it.
+ *
+ * Failures of a device are NPC_ERR_DEVICE, memory that does not suffice NPC_ERR_MEMORY with the
+ * numbers of the plan; afterwards a device can only be closed. */
+#ifndef NPC_RUNTIME_DEVICE_H
+#define NPC_RUNTIME_DEVICE_H
+
+#include "codegen/kernel.h"
+#include "passes/plan.h"
+#include "runtime/workers.h"
+
+/* Samples of a recording in the batch: [first, first + count). */
+typedef struct SampleRange {
+    int64_t first, count;
+} SampleRange;
+
+typedef struct Region {
+    char *host;      /* NULL: kernels' own */
+    uint64_t device; /* address for kernels; 0 where that is `host` */
+    size_t bytes;
+} Region;
+
+typedef enum RegionKind {
+    REGION_PERSISTENT, /* parameters and states of the module */
+    REGION_ARENA,      /* activations; programs share it */
+    REGION_PREPARED,   /* a program's */
+    REGION_INPUTS,     /* a program's inputs, masks and constants */
+} RegionKind;
+
+typedef struct Place {
+    RegionKind region;
+    size_t offset;
+} Place;
+
+typedef struct DeviceProgram {
+    const Plan *plan;
+    Place *place; /* per buffer */
+    Region prepared, inputs;
+    double *seconds; /* per launch, added up while is_timed */
+    bool is_timed;
+    void *own; /* the device's */
+} DeviceProgram;
+
+typedef struct DeviceImage {
+    DeviceProgram *program;
+    int n;
+    Region persistent, arena;
+    Arena *memory; /* the engine's, for bookkeeping */
+} DeviceImage;
+
+typedef struct DeviceKind DeviceKind;
+
+typedef struct DeviceOptions {
+    const DeviceKind *kind;   /* NULL: the CPU */
+    Target target;            /* CPU: vector unit */
+    int threads;              /* 0: one per core */
+    const char *cache_folder; /* of machine code; NULL: none */
+    bool interpret;           /* tile programs run on the interpreter: slow, needs no LLVM */
+    Text *emit_llvm, *emit_asm;
+} DeviceOptions;
+
+/* What every device begins with. */
+typedef struct Device {
+    const DeviceKind *kind;
+    DeviceOptions options;
+    Workers *workers;     /* the engine's; there when programs run */
+    size_t scratch_bytes; /* per worker, known after compile */
+    int n_kernels;        /* distinct, known after compile */
+    bool from_cache;
+} Device;
+
+struct DeviceKind {
+    const char *name;
+    /* Memory that a kernel wants while it runs, a function of program and options alone. */
+    size_t (*workspace)(const DeviceOptions *options, const TileProgram *tile);
+
+    Status (*open)(Device **out, const DeviceOptions *options, Err *err);
+    void (*close)(Device *d, DeviceImage *image); /* frees the regions as well */
+    /* Makes the kernels of all programs. */
+    Status (*compile)(Device *d, DeviceImage *image, Err *err);
+    /* Gives the regions their memory, zeroed; their bytes are set. */
+    Status (*allocate)(Device *d, DeviceImage *image, Err *err);
+    /* Binds kernels to their storage; places are known, constants written. */
+    Status (*bind)(Device *d, DeviceImage *image, Err *err);
+
+    /* Runs the launches of a program in order, those that prepare only on request. May return
+     * before they are done. */
+    Status (*run)(Device *d, DeviceImage *image, int program, const SampleRange *ranges,
+                  bool prepare, Err *err);
+    /* Host side to device; the host side may change again when the next run has returned. */
+    Status (*push)(Device *d, const Region *r, size_t offset, size_t bytes, Err *err);
+    /* Device to host side; it is there on return. */
+    Status (*pull)(Device *d, const Region *r, size_t offset, size_t bytes, Err *err);
+    Status (*zero)(Device *d, const Region *r, size_t offset, size_t bytes, Err *err);
+    /* Waits for what runs, and shows bytes of any region to the host until the next call. */
+    Status (*look)(Device *d, const Region *r, size_t offset, size_t bytes, const void **at,
+                   Err *err);
+};
+
+extern const DeviceKind device_cpu;
+
+#endif
