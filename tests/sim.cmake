@@ -1,0 +1,38 @@
+# The stand-in GPU: libcuda.so.1, libnvrtc.so.13 and libcublas.so.13 in <build>/sim, and its tests.
+foreach(text abi device)
+    set(output ${CMAKE_CURRENT_BINARY_DIR}/sim_${text}_text.c)
+    add_custom_command(OUTPUT ${output}
+                       COMMAND ${CMAKE_COMMAND} -DINPUT=${CMAKE_CURRENT_SOURCE_DIR}/sim/sim_${text}.h
+                               -DOUTPUT=${output} -DNAME=sim_${text}_text
+                               -P ${CMAKE_SOURCE_DIR}/codegen/embed.cmake
+                       DEPENDS sim/sim_${text}.h ${CMAKE_SOURCE_DIR}/codegen/embed.cmake)
+    list(APPEND SIM_TEXTS ${output})
+endforeach()
+
+function(npc_sim_library name suffix)
+    add_library(sim_${name} SHARED sim/sim_env.c ${ARGN})
+    target_compile_options(sim_${name} PRIVATE -fvisibility=hidden)
+    target_link_libraries(sim_${name} PRIVATE ${CMAKE_DL_LIBS} Threads::Threads)
+    set_target_properties(sim_${name} PROPERTIES
+        OUTPUT_NAME ${name} SUFFIX ${suffix} LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/sim
+        BUILD_RPATH_USE_ORIGIN ON BUILD_RPATH $ORIGIN)
+endfunction()
+
+npc_sim_library(cuda .so.1 sim/device.c sim/memory.c sim/stream.c sim/module.c sim/block.c
+                sim/fiber.c sim/warp.c)
+npc_sim_library(nvrtc .so.13 sim/nvrtc.c sim/nvrtc_text.c sim/nvrtc_translate.c ${SIM_TEXTS})
+# kernels are translated by the same compiler, with the same address sanitizer
+target_compile_definitions(sim_nvrtc PRIVATE
+    SIM_DEFAULT_CC="${CMAKE_C_COMPILER}"
+    SIM_KERNEL_FLAGS="$<IF:$<BOOL:${NPC_SANITIZE}>,-O1 -g1 -fsanitize=address,-O1 -g1 -fsanitize=alignment -fsanitize=bounds>")
+set(NPC_SIM_LIBRARIES sim_cuda sim_nvrtc)
+
+# npc_test whose program opens the simulator
+function(npc_sim_test folder name)
+    npc_test(${folder} ${name} ${ARGN})
+    target_compile_definitions(test_${name} PRIVATE SIM_LIBRARIES="${CMAKE_BINARY_DIR}/sim")
+    target_link_libraries(test_${name} PRIVATE ${CMAKE_DL_LIBS})
+    add_dependencies(test_${name} ${NPC_SIM_LIBRARIES})
+endfunction()
+
+npc_sim_test(sim sim npc_codegen)

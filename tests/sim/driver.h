@@ -1,0 +1,107 @@
+/* Inside the stand-in for libcuda.so.1: what its files know of each other.
+ *
+ * Every function of the interface is
+ *     CUresult r = driver_begin("cuName", what it returns when told to fail);
+ *     if (!r) r = ..;
+ *     return driver_end(r);
+ * and in between holds the one lock. */
+#ifndef NPC_SIM_DRIVER_H
+#define NPC_SIM_DRIVER_H
+
+#include "tests/sim/cuda_api.h"
+#include "tests/sim/sim_abi.h"
+#include "tests/sim/sim_env.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SIM_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SIM_ASAN 1
+#endif
+#endif
+#ifndef SIM_ASAN
+#define SIM_ASAN 0
+#endif
+
+#define SIM_API __attribute__((visibility("default")))
+
+enum { SIM_MAX_PARAMS = 128, SIM_MAX_THREADS = 1024, SIM_MAX_SHARED = 48 * 1024, SIM_WARP = 32 };
+
+/* ---- device.c ---- */
+CUresult driver_begin(const char *call, CUresult failure);
+CUresult driver_end(CUresult r);
+/* From now on every call returns this; gives it back. */
+CUresult driver_lost(CUresult r);
+int driver_capability(void); /* 90 */
+
+/* ---- memory.c ---- */
+/* Is [at, at + bytes) inside of one allocation? Says what is wrong with it otherwise. */
+bool memory_check(CUdeviceptr at, size_t bytes, const char *what);
+/* Has something been written behind or before an allocation? Says so of kernel `name`. */
+bool memory_guards_intact(const char *name);
+/* Where an address lies in relation to allocations, a phrase. */
+const char *memory_describe(uintptr_t at, char *text, size_t len);
+CUresult memory_alloc(CUdeviceptr *at, size_t bytes);
+CUresult memory_free(CUdeviceptr at);
+void memory_info(size_t *free, size_t *total);
+
+/* ---- module.c ---- */
+struct CUfunc_st {
+    CUmodule module;
+    const SimKernel *kernel;
+};
+SimUnit *module_unit(CUmodule m);
+/* Line of the CUDA text that an instruction comes from; 0 when not known. */
+int module_line(CUmodule m, const void *instruction);
+
+/* ---- stream.c: work, which runs at once or is recorded ---- */
+typedef struct SimLaunch {
+    CUfunction function;
+    SimDim grid, block;
+    unsigned char args[SIM_MAX_PARAMS * 8]; /* 8 bytes each */
+} SimLaunch;
+
+typedef enum SimOpKind { SIM_LAUNCH, SIM_COPY, SIM_FILL, SIM_HOST } SimOpKind;
+
+typedef struct SimOp {
+    SimOpKind kind;
+    union {
+        SimLaunch *launch; /* the op's own */
+        struct {
+            void *to;
+            const void *from;
+            size_t bytes;
+            bool to_device, from_device;
+        } copy;
+        struct {
+            CUdeviceptr at;
+            unsigned value;
+            size_t n;
+            int width; /* 1 or 4 bytes */
+        } fill;
+        struct {
+            CUresult (*run)(void *data);
+            void *data; /* the op's own, from malloc; copied byte by byte */
+            size_t bytes;
+        } host;
+    };
+} SimOp;
+
+/* Takes the op, also when it fails. */
+CUresult stream_submit(CUstream stream, SimOp op);
+CUresult stream_check_not_capturing(const char *call);
+
+/* ---- block.c ---- */
+/* Runs all blocks of a launch; says what went wrong. */
+CUresult launch_run(const SimLaunch *l);
+/* The order of blocks and threads starts again. */
+void launch_seed(void);
+
+/* ---- warp.c ---- */
+/* d, a, b of the 32 lanes. */
+void warp_mma(SimMma kind, float *const *d, const unsigned *const *a, const unsigned *const *b);
+
+#endif
