@@ -17,6 +17,9 @@
  *               convolution) of code[lhs] (on IN axes) * code[rhs] (on OUT axes)
  * After the anchor the epilogue code may use INST_ACC, and parallel axes only. Reductions take
  * values at all parallel points, epilogue included, and sum them over the axes their result lacks.
+ * Pair sums (behind CONTRACT and STENCIL) are the other gradient of the same operation, computed
+ * while the anchor's lhs is at hand: dx[p] = sum_r dy[p, r] w[r] and dw[r] = sum_p x[p] dy[p, r].
+ * Only targets that ask for them (passes/traits.h) see any.
  *
  * Everything here is dense arithmetic on small structs; a program lives in an arena. */
 #ifndef NPC_IR_TILE_H
@@ -105,10 +108,13 @@ typedef struct TileStore {
 typedef enum TileReduceKind {
     TILE_SUM,
     TILE_VARIANCE, /* biased; computed with a shift, never as E[x^2] - E[x]^2 of raw values */
+    TILE_PAIR_SUM, /* of inst[parallel] * code[lhs][parallel, reduce] */
 } TileReduceKind;
 
 /* tensor[axes] = factor * (sum or variance of inst over the parallel axes not among `axes`). The
- * result's axes are identity-indexed parallel axes. */
+ * result's axes are identity-indexed parallel axes; of a pair sum also every REDUCE axis. The inst
+ * of a pair sum does not use the accumulator; both its factors are rounded as `math` says, and
+ * points where the anchor skips lhs (outside of the input, between strides) are skipped. */
 typedef struct TileReduction {
     TileReduceKind kind;
     int inst, tensor;

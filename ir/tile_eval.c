@@ -9,6 +9,7 @@ typedef struct Run {
     TileRange range;
     bool *in_anchor, *in_results; /* per instruction: needed there */
     double *value;                /* per instruction */
+    double *own;                  /* per reduction: a pair sum's factor at the parallel point */
     int64_t at[TILE_MAX_AXES];
 } Run;
 
@@ -186,18 +187,46 @@ static void each_point(Run *r, Visit visit, Sums *sums)
     } while (next_point(r, TILE_PARALLEL));
 }
 
+/* Pair sums meet lhs at every reduced point; what r->value held of the results is lost. */
+static void add_up_pairs(Run *r, Sums *sums)
+{
+    for (uint32_t i = 0; i < r->p->reductions.len; i++)
+        r->own[i] = factor(r, r->p->reductions.at[i].inst);
+    if (!first_point(r, TILE_REDUCE))
+        return;
+    do {
+        if (!derive_inputs(r))
+            continue;
+        compute(r, r->in_anchor, 0);
+        for (uint32_t i = 0; i < r->p->reductions.len; i++)
+            if (r->p->reductions.at[i].kind == TILE_PAIR_SUM)
+                sums[i].sum[result_offset(r, &r->p->reductions.at[i])] +=
+                    r->own[i] * factor(r, r->p->lhs);
+    } while (next_point(r, TILE_REDUCE));
+}
+
 static void add_up(Run *r, Sums *sums)
 {
+    bool any_pairs = false;
+
     for (uint32_t i = 0; i < r->p->reductions.len; i++) {
-        int64_t o = result_offset(r, &r->p->reductions.at[i]);
-        sums[i].sum[o] += r->value[r->p->reductions.at[i].inst];
+        const TileReduction *red = &r->p->reductions.at[i];
+        any_pairs |= red->kind == TILE_PAIR_SUM;
+        if (red->kind == TILE_PAIR_SUM)
+            continue;
+        int64_t o = result_offset(r, red);
+        sums[i].sum[o] += r->value[red->inst];
         sums[i].count[o]++;
     }
+    if (any_pairs)
+        add_up_pairs(r, sums);
 }
 
 static void add_up_squares(Run *r, Sums *sums)
 {
     for (uint32_t i = 0; i < r->p->reductions.len; i++) {
+        if (r->p->reductions.at[i].kind != TILE_VARIANCE)
+            continue;
         int64_t o = result_offset(r, &r->p->reductions.at[i]);
         double d =
             r->value[r->p->reductions.at[i].inst] - sums[i].sum[o] / (double)sums[i].count[o];
@@ -252,7 +281,8 @@ void tile_eval(const TileProgram *p, void *const *tensor, TileRange range)
                .range = range,
                .in_anchor = ARENA_ARRAY(&arena, bool, n),
                .in_results = ARENA_ARRAY(&arena, bool, n),
-               .value = ARENA_ARRAY(&arena, double, n)};
+               .value = ARENA_ARRAY(&arena, double, n),
+               .own = ARENA_ARRAY(&arena, double, n_red)};
     Sums *sums = ARENA_ARRAY(&arena, Sums, n_red);
     bool any_variance = false;
 

@@ -13,7 +13,7 @@
  *       %4 = acc
  *       anchor contract %3 %1 bf16
  *       store %4 t1 [a0]
- *       sum %4 t1 [a0] factor 0.5
+ *       sum %4 t1 [a0] factor 0.5            (variance, pair_sum: the same)
  *     }
  *
  * One statement per line. Axes are a0, a1, .. in the order of their lines, tensors t0, t1, ..
@@ -24,6 +24,7 @@
 
 static const char *const anchor_text[] = {"map", "contract", "stencil", "stencil_dw"};
 static const char *const kind_text[] = {"parallel", "reduce", "in"};
+static const char *const reduction_text[] = {"sum", "variance", "pair_sum"};
 
 /* ---- printing ---- */
 
@@ -107,8 +108,7 @@ static void print_results(Text *t, const TileProgram *p)
     }
     for (uint32_t i = 0; i < p->reductions.len; i++) {
         const TileReduction *r = &p->reductions.at[i];
-        text_printf(t, "  %s %%%d t%d [", r->kind == TILE_SUM ? "sum" : "variance", r->inst,
-                    r->tensor);
+        text_printf(t, "  %s %%%d t%d [", reduction_text[r->kind], r->inst, r->tensor);
         for (int d = 0; d < p->tensors.at[r->tensor].layout.shape.rank; d++)
             text_printf(t, "%sa%d", d ? ", " : "", r->axis[d]);
         text_add(t, "] factor ");
@@ -478,10 +478,12 @@ static void read_statement(Parser *s)
         read_anchor(s);
     else if (accept(s, "store"))
         read_store(s);
-    else if (accept(s, "sum"))
+    else if (accept(s, reduction_text[TILE_SUM]))
         read_reduction(s, TILE_SUM);
-    else if (accept(s, "variance"))
+    else if (accept(s, reduction_text[TILE_VARIANCE]))
         read_reduction(s, TILE_VARIANCE);
+    else if (accept(s, reduction_text[TILE_PAIR_SUM]))
+        read_reduction(s, TILE_PAIR_SUM);
     else
         fail(s, "a statement");
 }

@@ -237,17 +237,24 @@ static const char *check_store(Cx *cx, const TileStore *s, bool *written)
 static const char *check_reduction(Cx *cx, const TileReduction *r, bool *written)
 {
     const TileProgram *p = cx->p;
-    unsigned seen = 0;
+    unsigned seen = 0, reduce = axes_of_kind(p, TILE_REDUCE), may = axes_of_kind(p, TILE_PARALLEL);
+    bool pairs = r->kind == TILE_PAIR_SUM;
 
     TRY(check_result(cx, r->inst, r->tensor, written));
+    CHECK(!pairs || p->anchor == TILE_CONTRACT || p->anchor == TILE_STENCIL,
+          "the anchor has no pair sums");
+    CHECK(!pairs || !(cx->bits[r->inst] & ACC_BIT), "the pair sum to t%d uses the accumulator",
+          r->tensor);
+    may |= pairs ? reduce : 0;
     const Shape *shape = &p->tensors.at[r->tensor].layout.shape;
     for (int d = 0; d < shape->rank; d++) {
         int a = r->axis[d];
-        CHECK(in_range(a, p->axes.len) && p->axes.at[a].kind == TILE_PARALLEL &&
-                  p->axes.at[a].size == shape->size[d] && !(seen >> a & 1),
-              "axis %d of the reduction to t%d fits no parallel axis", d, r->tensor);
+        CHECK(in_range(a, p->axes.len) && (may >> a & 1) && p->axes.at[a].size == shape->size[d] &&
+                  !(seen >> a & 1),
+              "axis %d of the reduction to t%d fits no axis", d, r->tensor);
         seen |= 1u << a;
     }
+    CHECK(!pairs || !(reduce & ~seen), "the pair sum to t%d lacks a reduced axis", r->tensor);
     return NULL;
 }
 

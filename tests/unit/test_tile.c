@@ -85,11 +85,30 @@ static const char map_text[] = "tile \"odd\" session -1 batch -1 flops 0 {\n"
                                "  sum %0 t3 [] factor 0.25\n"
                                "}\n";
 
+static const char pair_text[] = "tile \"both\" session -1 batch -1 flops 0 {\n"
+                                "  axis p 5 parallel\n"
+                                "  axis tap 3 reduce\n"
+                                "  axis o 3 in\n"
+                                "  tensor in buffer 0 [o=3] order 0\n"
+                                "  tensor in buffer 1 [tap=3] order 0\n"
+                                "  tensor in buffer 2 [p=5] order 0\n"
+                                "  tensor out buffer 3 [p=5] order 0\n"
+                                "  tensor out buffer 4 [tap=3] order 0\n"
+                                "  stencil out 0 tap 1 in 2 stride 2 dilation 1 pad 1 transposed\n"
+                                "  %0 = load t0 [a2]\n"
+                                "  %1 = load t1 [a1]\n"
+                                "  %2 = load t2 [a0]\n"
+                                "  %3 = acc\n"
+                                "  anchor stencil %0 %1\n"
+                                "  store %3 t3 [a0]\n"
+                                "  pair_sum %2 t4 [a1] factor 2\n"
+                                "}\n";
+
 static void text_parses_back_to_the_same_text(void **state)
 {
-    const char *const texts[] = {dense_text, conv_text, map_text};
+    const char *const texts[] = {dense_text, conv_text, map_text, pair_text};
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         World *w = *state;
         Text again = {.arena = &w->arena};
         TileProgram *p = parse(w, texts[i]);
@@ -119,10 +138,10 @@ static void anonymous_text_leaves_out_names_and_buffers_only(void **state)
 
 static void damaged_texts_are_reported_and_never_crash(void **state)
 {
-    const char *const texts[] = {dense_text, conv_text, map_text};
+    const char *const texts[] = {dense_text, conv_text, map_text, pair_text};
     World *w = *state;
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         size_t n = strlen(texts[i]);
         for (size_t cut = 0; cut + 1 < n; cut++)
             assert_null(tile_parse(&w->arena, &w->names, &w->diags, "cut", texts[i], cut));
@@ -238,6 +257,30 @@ static void convolutions_count_zero_outside(void **state)
         assert_float_equal(out[i], dilated[i], 0);
 }
 
+static void pair_sums_are_the_other_gradient(void **state)
+{
+    TileProgram *p = parse(*state, pair_text);
+    float dy[] = {1, 2, 3}, w[] = {1, 10, 100}, x[] = {2, 3, 5, 7, 11}, dx[5], dw[3];
+    float *tensor[] = {dy, w, x, dx, dw};
+
+    /* y[o] = sum_k x[2 o + k - 1] w[k] */
+    tile_eval(p, (void *const *)tensor, (TileRange){0, 0});
+    const float by_input[] = {10, 100 + 2, 20, 200 + 3, 30};
+    const float by_tap[] = {3 * 2 + 7 * 3, 2 * 1 + 5 * 2 + 11 * 3, 3 * 1 + 7 * 2};
+    for (int i = 0; i < 5; i++)
+        assert_float_equal(dx[i], by_input[i], 0);
+    for (int k = 0; k < 3; k++)
+        assert_float_equal(dw[k], 2 * by_tap[k], 0);
+
+    /* it has every reduced axis, and does not use the accumulator */
+    p->tensors.at[4].layout.shape.rank = 0;
+    assert_non_null(tile_verify(p, &((World *)*state)->arena));
+    p->tensors.at[4].layout.shape.rank = 1;
+    assert_null(tile_verify(p, &((World *)*state)->arena));
+    p->reductions.at[0].inst = 3;
+    assert_non_null(tile_verify(p, &((World *)*state)->arena));
+}
+
 static void tables_and_split_indices_are_followed(void **state)
 {
     TileProgram *p = parse(*state, map_text);
@@ -265,6 +308,7 @@ int main(void)
         TEST(products_are_summed_and_varied),
         TEST(a_range_leaves_other_samples_alone),
         TEST(convolutions_count_zero_outside),
+        TEST(pair_sums_are_the_other_gradient),
         TEST(tables_and_split_indices_are_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
