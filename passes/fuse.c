@@ -4,7 +4,8 @@
  * everything else is recomputed inside whatever reads it. Anchors (contractions, stencils) and
  * reductions are always materialised. A pointwise value is, when
  *   - a result needs it, or a library product, which takes no prologue; or
- *   - several kernels would otherwise load its two or more large operands each; or
+ *   - several kernels would otherwise load its two or more large operands each (where bytes are
+ *     counted: when storing it moves fewer); or
  *   - it is much smaller than what reads it and costs a transcendental or a table look-up.
  * So bn + SiLU behind a convolution is never stored (one large operand: recomputed from the
  * convolution's output by the next kernel), while a residual sum or the gradient before a norm is.
@@ -13,6 +14,9 @@
  * or a reduction joins the group that computes what it reads, when everything else it reads was
  * there before that group (epilogue, reduction epilogue); or a later element-wise group over the
  * same space that reads the same large tensor (one pass over the data); or begins its own.
+ *
+ * Where the target has pairs, a depthwise convolution's weight gradient joins its input gradient:
+ * both read the incoming gradient at the same places.
  *
  * `--fuse none`: every op is stored and stands alone. `--fuse elementwise`: chains of pointwise ops
  * join, nothing else does. */
@@ -34,6 +38,8 @@ typedef struct Fuser {
     bool *fixed;     /* depends on parameters and states only */
     bool *is_update; /* new value of a parameter or state, written over the old one */
     const bool *forced;
+    Val *home; /* per materialised value: the anchor whose kernel can compute it, or none */
+    Val *pair; /* of an input gradient: its weight gradient; and the other way round */
 } Fuser;
 
 typedef VEC(Val) Vals;
@@ -183,8 +189,10 @@ static bool must_store_for_users(Fuser *z, Val v)
                 return true;
         if (user->session != n->session)
             return true;
-        if (elems * SMALL_FACTOR <= shape_elems(&user->shape) && op_lowering(n->op) != LOWER_VIEW &&
-            elems > 1 && is_costly(z, v))
+        /* where bytes count, an anchor's prologue is computed once per tile that it loads */
+        bool repeats = !z->target->counts_bytes || !is_anchor_kind(user->op);
+        if (repeats && elems * SMALL_FACTOR <= shape_elems(&user->shape) &&
+            op_lowering(n->op) != LOWER_VIEW && elems > 1 && is_costly(z, v))
             return true;
     }
     return false;
@@ -209,61 +217,6 @@ static Val only_reader(const Fuser *z, Val v)
     while (op_lowering(func_node(z->f, v)->op) == LOWER_VIEW && !(z->forced && z->forced[v.id]));
     return v;
 }
-
-static bool stores_pointwise(Fuser *z, Val v)
-{
-    const Node *n = func_node(z->f, v);
-    if (z->is_result[v.id] || is_gradient_of_parameters(z, v) || must_store_for_users(z, v) ||
-        (n->op != OP_INDEX && is_read_as_zero(z, v)))
-        return true;
-    if (z->chain[v.id] > MAX_CHAIN)
-        return true;
-    if (z->level == FUSE_ELEMENTWISE) {
-        if (count_readers(z, v) > 1)
-            return true;
-        const Node *reader = func_node(z->f, only_reader(z, v));
-        return !is_inline_kind(reader->op);
-    }
-    if (count_readers(z, v) <= 1)
-        return false;
-    Vals sources = {0};
-    int n_large = 0;
-    add_sources(z, v, &sources);
-    for (uint32_t i = 0; i < sources.len; i++)
-        n_large += 2 * shape_elems(func_shape(z->f, sources.at[i])) >= shape_elems(&n->shape);
-    return n_large >= 2 && shape_elems(&n->shape) > 256;
-}
-
-/* A view can be inlined when its operand is computed in the reader or the same storage expresses
- * it; tile_groups.c falls back on index tables for the rest. */
-static void choose_materialised(Fuser *z)
-{
-    for (uint32_t id = 1; id < z->f->nodes.len; id++) {
-        const Node *n = &z->f->nodes.at[id];
-        Lowering l = op_lowering(n->op);
-        bool *m = &z->g->materialised[id];
-        if (!z->live[id] || l == LOWER_LEAF)
-            continue;
-        if (n->op == OP_FILL) { /* a constant in whatever reads it */
-            *m = z->is_result[id] || is_read_as_zero(z, (Val){id});
-            continue;
-        }
-        for (int i = 0; i < n->n_in; i++)
-            if (!z->g->materialised[n->in[i].id])
-                z->chain[id] += z->chain[n->in[i].id];
-        z->chain[id]++;
-        if (is_anchor_kind(n->op) || l == LOWER_REDUCE || (z->forced && z->forced[id]))
-            *m = true;
-        else if (l == LOWER_VIEW)
-            *m = false;
-        else
-            *m = z->level == FUSE_NONE || stores_pointwise(z, (Val){id});
-        if (*m)
-            z->chain[id] = 0;
-    }
-}
-
-/* ---- groups ---- */
 
 static const Shape *space_of(const Func *f, Val v)
 {
@@ -302,6 +255,140 @@ static bool reads_in_place(const Fuser *z, Val v, Val source)
     }
     return true;
 }
+
+/* The anchor in whose epilogue the value can be computed: all else it reads was there before. */
+static Val home_of(const Fuser *z, Val v, const Vals *sources)
+{
+    Val last = VAL_NONE;
+    for (uint32_t i = 0; i < sources->len; i++)
+        if (sources->at[i].id > last.id && z->g->materialised[sources->at[i].id])
+            last = sources->at[i];
+    Val home = z->home[last.id];
+    if (!home.id || !same_space(func_shape(z->f, home), func_shape(z->f, v)) ||
+        func_node(z->f, home)->session != func_node(z->f, v)->session)
+        return VAL_NONE;
+    for (uint32_t i = 0; i < sources->len; i++) {
+        Val s = sources->at[i];
+        bool own = z->home[s.id].id == home.id;
+        if (own ? !reads_in_place(z, v, s) : s.id > home.id && z->g->materialised[s.id])
+            return VAL_NONE;
+    }
+    return home;
+}
+
+enum { MAX_KERNELS = 8, MAX_VISITS = 200 };
+
+/* The kernels that read the value, where pointwise values between are not stored: anchors, one pass
+ * for all sums, results. */
+static void add_kernels(const Fuser *z, Val v, Vals *out, int *visits)
+{
+    static const Val SUMS = {UINT32_MAX};
+    for (uint32_t i = 0; i < z->users[v.id].len; i++) {
+        Val u = z->users[v.id].at[i];
+        const Node *n = func_node(z->f, u);
+        if (out->len >= MAX_KERNELS || ++*visits > MAX_VISITS)
+            return;
+        if (is_anchor_kind(n->op))
+            add_unique(z->arena, out,
+                       z->pair[u.id].id && z->pair[u.id].id < u.id ? z->pair[u.id] : u);
+        else if (op_lowering(n->op) == LOWER_REDUCE)
+            add_unique(z->arena, out, SUMS);
+        else if (z->is_result[u.id])
+            add_unique(z->arena, out, u);
+        else
+            add_kernels(z, u, out, visits);
+    }
+}
+
+static double bytes_of(const Fuser *z, Val v)
+{
+    return (double)tile_layout_bytes(&z->layouts->of[v.id]);
+}
+
+/* Does storing the value, in a pass of its own, move fewer bytes than loading its sources wherever
+ * it is read? */
+static bool storing_moves_less(const Fuser *z, Val v, const Vals *sources)
+{
+    Vals kernels = {0};
+    int visits = 0;
+    double once = 0, own = bytes_of(z, v);
+    add_kernels(z, v, &kernels, &visits);
+    for (uint32_t i = 0; i < sources->len; i++)
+        once += bytes_of(z, sources->at[i]);
+    return once + (1 + kernels.len) * own < kernels.len * once;
+}
+
+static bool stores_pointwise(Fuser *z, Val v)
+{
+    const Node *n = func_node(z->f, v);
+    if (z->is_result[v.id] || is_gradient_of_parameters(z, v) || must_store_for_users(z, v) ||
+        (n->op != OP_INDEX && is_read_as_zero(z, v)))
+        return true;
+    if (z->chain[v.id] > MAX_CHAIN)
+        return true;
+    if (z->level == FUSE_ELEMENTWISE) {
+        if (count_readers(z, v) > 1)
+            return true;
+        const Node *reader = func_node(z->f, only_reader(z, v));
+        return !is_inline_kind(reader->op);
+    }
+    if (count_readers(z, v) <= 1)
+        return false;
+    Vals sources = {0};
+    int n_large = 0;
+    add_sources(z, v, &sources);
+    for (uint32_t i = 0; i < sources.len; i++)
+        n_large += 2 * shape_elems(func_shape(z->f, sources.at[i])) >= shape_elems(&n->shape);
+    if (n_large < 2 || shape_elems(&n->shape) <= 256)
+        return false;
+    return !z->target->counts_bytes || home_of(z, v, &sources).id ||
+           storing_moves_less(z, v, &sources);
+}
+
+static void find_home(Fuser *z, Val v)
+{
+    const AnchorTraits *a = anchor_traits(z, func_node(z->f, v)->op);
+    Vals sources = {0};
+    if (a) {
+        z->home[v.id] = covers(z, a->epilogue, v) ? v : VAL_NONE;
+    } else if (op_is_pointwise(func_node(z->f, v)->op)) {
+        add_sources(z, v, &sources);
+        z->home[v.id] = home_of(z, v, &sources);
+    }
+}
+
+/* A view can be inlined when its operand is computed in the reader or the same storage expresses
+ * it; tile_groups.c falls back on index tables for the rest. */
+static void choose_materialised(Fuser *z)
+{
+    for (uint32_t id = 1; id < z->f->nodes.len; id++) {
+        const Node *n = &z->f->nodes.at[id];
+        Lowering l = op_lowering(n->op);
+        bool *m = &z->g->materialised[id];
+        if (!z->live[id] || l == LOWER_LEAF)
+            continue;
+        if (n->op == OP_FILL) { /* a constant in whatever reads it */
+            *m = z->is_result[id] || is_read_as_zero(z, (Val){id});
+            continue;
+        }
+        for (int i = 0; i < n->n_in; i++)
+            if (!z->g->materialised[n->in[i].id])
+                z->chain[id] += z->chain[n->in[i].id];
+        z->chain[id]++;
+        if (is_anchor_kind(n->op) || l == LOWER_REDUCE || (z->forced && z->forced[id]))
+            *m = true;
+        else if (l == LOWER_VIEW)
+            *m = false;
+        else
+            *m = z->level == FUSE_NONE || stores_pointwise(z, (Val){id});
+        if (*m)
+            z->chain[id] = 0;
+        if (*m && z->target->counts_bytes)
+            find_home(z, (Val){id});
+    }
+}
+
+/* ---- groups ---- */
 
 static bool takes_epilogue(const Fuser *z, const Group *g)
 {
@@ -353,6 +440,41 @@ static bool shares_large(const Fuser *z, const Group *g, const Vals *sources)
     return false;
 }
 
+/* Is conv_dw `d` the other gradient of the convolution of which conv_dx `e` is the input's? */
+static bool is_pair(const Fuser *z, Val e, Val d)
+{
+    const Node *x = func_node(z->f, e), *w = func_node(z->f, d);
+    if (x->op != OP_CONV_DX || e.id > d.id || z->pair[e.id].id || x->in[0].id != w->in[0].id ||
+        w->in[1].id > e.id || x->session != w->session || x->backward != w->backward ||
+        x->attrs.over.n || x->attrs.n_stencil != w->attrs.n_stencil ||
+        !same_space(&x->shape, func_shape(z->f, w->in[1])) ||
+        !same_space(&w->shape, func_shape(z->f, x->in[1])))
+        return false;
+    for (int i = 0; i < x->attrs.n_stencil; i++) {
+        const Stencil *a = &x->attrs.stencil[i], *b = &w->attrs.stencil[i];
+        if (a->axis != b->axis || a->tap != b->tap || a->stride != b->stride ||
+            a->dilation != b->dilation || a->pad != b->pad)
+            return false;
+    }
+    return true;
+}
+
+static void find_pairs(Fuser *z)
+{
+    for (uint32_t id = 1; id < z->f->nodes.len; id++) {
+        const Node *n = &z->f->nodes.at[id];
+        if (!z->live[id] || n->op != OP_CONV_DW)
+            continue;
+        for (uint32_t i = 0; i < z->users[n->in[0].id].len && !z->pair[id].id; i++) {
+            Val e = z->users[n->in[0].id].at[i];
+            if (!is_pair(z, e, (Val){id}))
+                continue;
+            z->pair[id] = e;
+            z->pair[e.id] = (Val){id};
+        }
+    }
+}
+
 static void join(Fuser *z, int group, Val v)
 {
     vec_push(z->arena, &z->g->at.at[group].members, v);
@@ -374,6 +496,13 @@ static int begin(Fuser *z, Val v, bool is_anchor)
     if (!is_anchor)
         vec_push(z->arena, &z->g->at.at[index].members, v);
     return index;
+}
+
+static void join_pair(Fuser *z, Val v)
+{
+    int group = z->g->group_of[z->pair[v.id].id];
+    z->g->at.at[group].pair = v;
+    z->g->group_of[v.id] = group;
 }
 
 /* The latest group among the sources' groups. */
@@ -472,7 +601,9 @@ Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, const Pa
                ARENA_ARRAY(arena, int, n),
                ARENA_ARRAY(arena, bool, n),
                ARENA_ARRAY(arena, bool, n),
-               forced};
+               forced,
+               ARENA_ARRAY(arena, Val, n),
+               ARENA_ARRAY(arena, Val, n)};
     for (uint32_t id = 1; id < f->nodes.len; id++)
         for (int i = 0; z.live[id] && i < f->nodes.at[id].n_in; i++)
             vec_push(arena, &z.users[f->nodes.at[id].in[i].id], (Val){id});
@@ -487,14 +618,18 @@ Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, const Pa
     for (uint32_t i = 0; i < n; i++)
         g.group_of[i] = -1;
 
+    if (options->fuse == FUSE_FULL && options->target.pairs)
+        find_pairs(&z);
     choose_materialised(&z);
     for (uint32_t id = 1; id < f->nodes.len; id++) {
         if (!g.materialised[id])
             continue;
-        if (is_anchor_kind(f->nodes.at[id].op))
-            begin(&z, (Val){id}, true);
-        else
+        if (!is_anchor_kind(f->nodes.at[id].op))
             place(&z, (Val){id});
+        else if (z.pair[id].id && z.pair[id].id < id)
+            join_pair(&z, (Val){id});
+        else
+            begin(&z, (Val){id}, true);
     }
     find_stored(&z);
     return g;

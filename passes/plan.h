@@ -32,6 +32,7 @@ bool layout_of_view(const TileLayout *stored, const Node *view, TileLayout *out)
 
 typedef struct Group {
     Val anchor;       /* contraction or stencil; none: element-wise */
+    Val pair;         /* the weight gradient computed along with it, or none */
     VEC(Val) members; /* stored pointwise values and reductions computed along with it */
     Shape space;      /* iteration: all parallel axes */
     int session, part;

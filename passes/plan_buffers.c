@@ -252,6 +252,8 @@ static void make_launches(Planner *z, const bool *prepared)
                     .is_prepare = prepared[g]};
         if (group->anchor.id)
             vec_push(z->arena, &l.values, group->anchor);
+        if (group->pair.id)
+            vec_push(z->arena, &l.values, group->pair);
         for (uint32_t k = 0; k < group->members.len; k++)
             vec_push(z->arena, &l.values, group->members.at[k]);
         for (uint32_t k = 0; k < t->tensors.len; k++) {

@@ -419,6 +419,21 @@ static void add_store(Builder *b, Val v, int inst)
     vec_push(b->arena, &b->p->stores, s);
 }
 
+/* The weight gradient beside the anchor: x, read where the anchor's result lies, times lhs. */
+static bool add_pair(Builder *b, Val v)
+{
+    const Node *n = func_node(b->f, v);
+    Env e = env_of(b, n->in[1]);
+    TileReduction r = {.kind = TILE_PAIR_SUM,
+                       .inst = expand(b, n->in[1], &e),
+                       .tensor = add_tensor(b, &b->layouts->of[v.id], v, true),
+                       .factor = 1};
+    for (int i = 0; i < n->shape.rank; i++)
+        r.axis[i] = find_axis(b, n->shape.name[i]);
+    vec_push(b->arena, &b->p->reductions, r);
+    return r.inst >= 0;
+}
+
 static bool add_reduction(Builder *b, Val v)
 {
     const Node *n = func_node(b->f, v);
@@ -467,6 +482,8 @@ static const char *name_of(Builder *b)
     text_add(&t, g->backward ? "backward " : "");
     if (g->anchor.id)
         text_add(&t, op_text(func_node(b->f, g->anchor)->op));
+    if (g->pair.id)
+        text_printf(&t, "+%s", op_text(func_node(b->f, g->pair)->op));
     for (uint32_t i = 0; i < g->members.len && i < 6; i++)
         text_printf(&t, "%s%s", i || g->anchor.id ? "+" : "",
                     op_text(func_node(b->f, g->members.at[i])->op));
@@ -477,6 +494,7 @@ static double flops_of(const Builder *b)
 {
     const Group *g = b->group;
     double n = g->anchor.id ? op_flops(b->f, g->anchor) : 0, points = 1;
+    n += g->pair.id ? op_flops(b->f, g->pair) : 0;
     for (uint32_t i = 0; i < b->p->axes.len; i++)
         if (b->p->axes.at[i].kind == TILE_PARALLEL)
             points *= (double)b->p->axes.at[i].size;
@@ -505,6 +523,8 @@ TileProgram *tile_from_group(Arena *arena, const Func *f, const Layouts *layouts
         Env e = env_of(&b, g->anchor);
         add_store(&b, g->anchor, expand(&b, g->anchor, &e));
     }
+    if (ok && g->pair.id)
+        ok = add_pair(&b, g->pair);
     for (uint32_t i = 0; ok && i < g->members.len; i++)
         ok = add_member(&b, g->members.at[i]);
     *blocked = b.blocked;

@@ -22,6 +22,8 @@ TargetTraits traits_cuda(void)
         .contract = {{EVERYWHERE, EVERYWHERE}, .epilogue = EVERYWHERE, .reductions = EVERYWHERE},
         .stencil = {{EVERYWHERE, NOWHERE}, .epilogue = EVERYWHERE, .reductions = EVERYWHERE},
         .stencil_dw = {{EVERYWHERE, EVERYWHERE}, .epilogue = NOWHERE, .reductions = NOWHERE},
+        .counts_bytes = true,
+        .pairs = true,
     };
 }
 

@@ -18,6 +18,8 @@ typedef struct TargetTraits {
     bool channels_last; /* every activation lies with its channels innermost, without blocks */
     int lanes;          /* else volumes are blocked over their channels by so many */
     AnchorTraits contract, stencil, stencil_dw;
+    bool counts_bytes; /* memory is slow: what is stored is decided by the bytes that moves */
+    bool pairs;        /* input and weight gradient of a depthwise convolution are one kernel */
 } TargetTraits;
 
 /* Vectors of so many floats. */

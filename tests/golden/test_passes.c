@@ -184,21 +184,26 @@ static void every_pass_says_what_it_said(void **state)
 
 /* ---- plans ---- */
 
-static void check_plan(FuseLevel level, TargetTraits target, PrecisionMode precision)
+static void check_plan(const char *file, const char *name, ProgramKind kind, FuseLevel level,
+                       TargetTraits target, PrecisionMode precision)
 {
     TestFunc *t = test_func();
     const char *text, *want = "";
     Err err = {0};
-    read_text(&t->arena, "tests/golden/two_blocks.ir", &text);
-    Module *m = parse(t, "two_blocks.ir", text, strlen(text));
-    PassOptions o = {.fuse = level, .target = target, .precision = precision};
-    Plan *plan = plan_build(m->arena, m->funcs.at[0], PROGRAM_FORWARD, &o, NULL, NULL);
+    const char *source = arena_printf(&t->arena, "%s/%s.ir", FOLDER, file);
+    read_text(&t->arena, source, &text);
+    Module *m = parse(t, source, text, strlen(text));
+    PassOptions o = {.fuse = level,
+                     .target = target,
+                     .precision = precision,
+                     .gradient_factor = 1,
+                     .verify = true};
+    Func *f = kind == PROGRAM_FORWARD ? m->funcs.at[0] : passes_run(m, kind, &o);
+    Plan *plan = plan_build(m->arena, f, kind, &o, NULL, NULL);
     Text got = {.arena = &t->arena};
     plan_print(&got, plan);
     plan_print_tiles(&got, plan);
-    const char *path =
-        arena_printf(&t->arena, "%s/two_blocks_%s.plan", FOLDER,
-                     target.channels_last ? precision_text(precision) : fuse_level_text(level));
+    const char *path = arena_printf(&t->arena, "%s/%s_%s.plan", FOLDER, file, name);
     char *at;
     size_t n;
     if (file_read(&t->arena, path, FILE_LIMIT, &at, &n, &err) == NPC_OK)
@@ -210,25 +215,27 @@ static void check_plan(FuseLevel level, TargetTraits target, PrecisionMode preci
 static void every_op_is_a_kernel_without_fusion(void **state)
 {
     (void)state;
-    check_plan(FUSE_NONE, traits_cpu(LANES), PRECISION_F32);
+    check_plan("two_blocks", "none", PROGRAM_FORWARD, FUSE_NONE, traits_cpu(LANES), PRECISION_F32);
 }
 
 static void chains_are_kernels_with_elementwise_fusion(void **state)
 {
     (void)state;
-    check_plan(FUSE_ELEMENTWISE, traits_cpu(LANES), PRECISION_F32);
+    check_plan("two_blocks", "elementwise", PROGRAM_FORWARD, FUSE_ELEMENTWISE, traits_cpu(LANES),
+               PRECISION_F32);
 }
 
 static void full_fusion_says_what_it_joins(void **state)
 {
     (void)state;
-    check_plan(FUSE_FULL, traits_cpu(LANES), PRECISION_F32);
+    check_plan("two_blocks", "full", PROGRAM_FORWARD, FUSE_FULL, traits_cpu(LANES), PRECISION_F32);
 }
 
 static void channels_lie_last_in_16_bits_for_threads(void **state)
 {
     (void)state;
-    check_plan(FUSE_FULL, traits_cuda(), PRECISION_BF16);
+    check_plan("two_blocks", "bf16", PROGRAM_FORWARD, FUSE_FULL, traits_cuda(), PRECISION_BF16);
+    check_plan("depthwise", "bf16", PROGRAM_GRAD, FUSE_FULL, traits_cuda(), PRECISION_BF16);
 }
 
 int main(void)

@@ -271,6 +271,37 @@ static void what_joins_a_product_is_a_trait_of_the_target(void **state)
     test_done(threads.t);
 }
 
+/* Both gradients of a depthwise convolution, the incoming one computed from two volumes. */
+#define STENCIL                                                                                    \
+    "stencil=[h:kh stride 1 dilation 1 pad 1 in 10 taps 3, w:kw stride 1 dilation 1 pad 1 in 10 "  \
+    "taps 3]}"
+#define GRADIENTS                                                                                  \
+    X "  %2 = param {name=\"k\"} : f32[c=8, kh=3, kw=3]\n"                                         \
+      "  %3 = input {name=\"z\"}" VOLUME "\n"                                                      \
+      "  %4 = silu %1" VOLUME "\n"                                                                 \
+      "  %5 = mul %3 %1" VOLUME "\n"                                                               \
+      "  %6 = conv_dx %5 %2 {over=[], out=[b, c, h, w], " STENCIL VOLUME "\n"                      \
+      "  %7 = conv_dw %5 %4 {over=[b], out=[c, kh, kw], " STENCIL " : f32[c=8, kh=3, kw=3]\n"      \
+      "  return output \"dx\" = %6\n"                                                              \
+      "  return output \"dw\" = %7\n"
+
+static void both_gradients_of_a_convolution_are_one_kernel_for_threads(void **state)
+{
+    (void)state;
+    Formed vectors = form(GRADIENTS, FUSE_FULL);
+    assert_int_not_equal(group_of(&vectors, 6), group_of(&vectors, 7));
+    assert_true(vectors.g.is_stored[5]); /* two large operands, two kernels */
+    test_done(vectors.t);
+
+    Formed threads = form_for(GRADIENTS, FUSE_FULL, traits_cuda());
+    const Group *g = &threads.g.at.at[group_of(&threads, 6)];
+    assert_int_equal(group_of(&threads, 7), group_of(&threads, 6));
+    assert_int_equal(g->anchor.id, 6);
+    assert_int_equal(g->pair.id, 7);
+    assert_false(threads.g.materialised[5]);
+    test_done(threads.t);
+}
+
 static void every_materialised_value_has_one_group(void **state)
 {
     (void)state;
@@ -312,6 +343,7 @@ int main(void)
         cmocka_unit_test(a_value_read_as_zero_beyond_a_table_is_stored),
         cmocka_unit_test(forced_values_are_stored),
         cmocka_unit_test(what_joins_a_product_is_a_trait_of_the_target),
+        cmocka_unit_test(both_gradients_of_a_convolution_are_one_kernel_for_threads),
         cmocka_unit_test(every_materialised_value_has_one_group),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
