@@ -16,6 +16,9 @@ static int vector_axis(const TileProgram *p, int *lanes)
     int axes[TILE_MAX_AXES], n = cuda_axes(p, TILE_PARALLEL, axes);
     int axis = n ? axes[n - 1] : -1;
 
+    for (uint32_t i = 0; i < p->stencils.len; i++) /* input positions are those of one lane */
+        if (p->stencils.at[i].out == axis || p->stencils.at[i].tap == axis)
+            axis = -1;
     *lanes = cuda_lanes(p, axis);
     return *lanes > 1 ? axis : -1;
 }
@@ -169,8 +172,18 @@ static void write_loop(CudaText *c, const TileReduction *r, const int *axes, int
         cuda_line(c, "if (%s)", outside);
         cuda_line(c, "    continue;");
     }
-    cuda_plain_anchor(c);
-    cuda_line(c, "const double x = %s;", cuda_at(c, cuda_value(c, r->inst), "0"));
+    if (r->kind == TILE_PAIR_SUM) {
+        if (c->p->stencils.len) {
+            cuda_line(c, "if (!(%s))", cuda_enter_inputs(c));
+            cuda_line(c, "    continue;");
+        }
+        cuda_line(c, "const double x = (double)%s * %s;",
+                  cuda_rounded(c, cuda_at(c, cuda_value(c, r->inst), "0")),
+                  cuda_rounded(c, cuda_at(c, cuda_value(c, c->p->lhs), "0")));
+    } else {
+        cuda_plain_anchor(c);
+        cuda_line(c, "const double x = %s;", cuda_at(c, cuda_value(c, r->inst), "0"));
+    }
     cuda_line(c, "%s += %s;", sum, each);
     if (counts)
         cuda_line(c, "n += 1;");

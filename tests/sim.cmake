@@ -36,3 +36,4 @@ function(npc_sim_test folder name)
 endfunction()
 
 npc_sim_test(sim sim npc_codegen)
+npc_sim_test(ops plans_cuda npc_passes npc_codegen npc_plan_check npc_random_graph)
