@@ -304,3 +304,46 @@ double formula_eval(const Formula *f, const double vars[FORMULA_MAX_VARS],
     }
     return v[f->n - 1];
 }
+
+/* How a value depends on the variable. */
+typedef enum Degree { CONSTANT, LINEAR, ANYTHING } Degree;
+
+static Degree degree_of(const FormulaInst *s, const Degree *of, bool is_zero[])
+{
+    Degree a = of[s->arg[0]], b = of[s->arg[1]], c = of[s->arg[2]];
+    switch (s->prim) {
+    case PRIM_NEG:
+        return a;
+    case PRIM_ADD:
+    case PRIM_SUB:
+        return a == b || is_zero[s->arg[1]] ? a : is_zero[s->arg[0]] ? b : ANYTHING;
+    case PRIM_MUL:
+        return a == CONSTANT ? b : b == CONSTANT ? a : ANYTHING;
+    case PRIM_DIV:
+        return b == CONSTANT ? a : ANYTHING;
+    case PRIM_WHERE:
+        b = is_zero[s->arg[1]] ? c : b;
+        c = is_zero[s->arg[2]] ? b : c;
+        return a == CONSTANT && b == c ? b : ANYTHING;
+    default:
+        for (int i = 0; i < prim_arity(s->prim); i++)
+            if (of[s->arg[i]] != CONSTANT)
+                return ANYTHING;
+        return CONSTANT;
+    }
+}
+
+bool formula_is_linear(const Formula *f, int i)
+{
+    Degree of[MAX_INSTS] = {0};
+    bool is_zero[MAX_INSTS] = {0};
+    for (int k = 0; k < f->n; k++) {
+        const FormulaInst *s = &f->inst[k];
+        if (s->kind == FORMULA_VAR)
+            of[k] = s->arg[0] == i ? LINEAR : CONSTANT;
+        else if (s->kind == FORMULA_PRIM)
+            of[k] = degree_of(s, of, is_zero);
+        is_zero[k] = s->kind == FORMULA_NUMBER && s->number == 0;
+    }
+    return of[f->n - 1] == LINEAR;
+}

@@ -73,6 +73,8 @@ typedef struct Formula {
 
 /* Compiles; NULL with *error set to a sentence when the text is malformed (user text can be). */
 const Formula *formula_compile(Arena *arena, const char *text, const char **error);
+/* Is it linear in variable i, without a term that lacks it? */
+bool formula_is_linear(const Formula *f, int i);
 double formula_eval(const Formula *f, const double vars[FORMULA_MAX_VARS],
                     const double consts[FORMULA_MAX_CONSTS]);
 

@@ -1,6 +1,7 @@
 /* Each pass alone on small modules, and the plan of a small network, as text.
  *
- * A golden file of a pass holds "; pass: NAME" (and perhaps ", program: KIND"), a module, the line
+ * A golden file of a pass holds "; pass: NAME" (and perhaps ", program: KIND"; then ", target:
+ * cuda" for the traits of threads and full fusion), a module, the line
  * "; becomes", and the function that the pass makes of it. Files without that line's head are
  * other tests'. NPC_UPDATE_GOLDEN=1 writes what is printed now. Passes that keep values are also
  * executed: before and after must agree. */
@@ -17,6 +18,7 @@ typedef struct Golden {
     const char *becomes; /* behind the line */
     const PassRow *pass;
     ProgramKind kind;
+    bool for_threads;
 } Golden;
 
 static void read_text(Arena *arena, const char *path, const char **out)
@@ -29,7 +31,7 @@ static void read_text(Arena *arena, const char *path, const char **out)
     *out = text;
 }
 
-static ProgramKind kind_of(const char *path, const char *line, const PassRow *pass)
+static ProgramKind kind_of(Arena *arena, const char *path, const char *line, const PassRow *pass)
 {
     static const char key[] = ", program: ";
     const char *at = strstr(line, key);
@@ -37,7 +39,8 @@ static ProgramKind kind_of(const char *path, const char *line, const PassRow *pa
         return pass->kinds & PROGRAM_EVAL ? PROGRAM_EVAL
                                           : (ProgramKind)(pass->kinds & -pass->kinds);
     for (int bit = 1; bit <= PROGRAM_UPDATE; bit *= 2)
-        if (!strcmp(at + strlen(key), program_kind_text((ProgramKind)bit)))
+        if (!strcmp(arena_strndup(arena, at + strlen(key), strcspn(at + strlen(key), ",")),
+                    program_kind_text((ProgramKind)bit)))
             return (ProgramKind)bit;
     fail_msg("%s: there is no program '%s'", path, at + strlen(key));
     return PROGRAM_EVAL;
@@ -57,7 +60,8 @@ static bool read_golden(Arena *arena, const char *path, Golden *g)
         return false;
     }
     g->pass = &PASSES[pass];
-    g->kind = kind_of(path, line, g->pass);
+    g->kind = kind_of(arena, path, line, g->pass);
+    g->for_threads = strstr(line, ", target: cuda") != NULL;
     const char *becomes = strstr(g->text, BECOMES);
     if (!becomes)
         fail_msg("%s: the line '; becomes' is missing", path);
@@ -123,8 +127,9 @@ static void check_same_values(TestFunc *t, const char *path, const Func *before,
 
 static bool keeps_values(const PassRow *pass)
 {
-    static const char *const names[] = {"simplify", "fold_batch_norm", "recompute", "clean"};
-    for (int i = 0; i < 4; i++)
+    static const char *const names[] = {"simplify",        "fold_batch_norm", "recompute",
+                                        "rename_products", "split_sums",      "clean"};
+    for (int i = 0; i < 6; i++)
         if (!strcmp(pass->name, names[i]))
             return true;
     return false;
@@ -139,6 +144,10 @@ static void check_golden(const Golden *g)
                      .recompute = RECOMPUTE_EXPAND,
                      .optimizer = {0.9, 0.999, 1e-8, 0.05, 0.999},
                      .gradient_factor = 1};
+    if (g->for_threads) {
+        o.target = traits_cuda();
+        o.fuse = FUSE_FULL;
+    }
     Module *m = parse(t, g->path, g->text, (size_t)(g->becomes - g->text));
     PassCx cx = {m->arena, &o, g->kind};
     const Func *before = m->funcs.at[0];

@@ -153,9 +153,46 @@ static void every_formula_of_the_op_table_compiles(void **state)
     arena_free(&arena);
 }
 
+static void formulas_know_in_what_they_are_linear(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int i;
+        bool is_linear;
+    } ROWS[] = {
+        {"a * b", 0, true},
+        {"a * b", 1, true},
+        {"a * a", 0, false},
+        {"a + b", 0, false},
+        {"a + a", 0, true},
+        {"a + 1", 0, false},
+        {"-a / exp(b)", 0, true},
+        {"b / a", 0, false},
+        {"b * (sigmoid(a) * (1 + a))", 1, true},
+        {"b * (sigmoid(a) * (1 + a))", 0, false},
+        {"where(a > 0, b, 0)", 1, true},
+        {"where(a > 0, b, 1)", 1, false},
+        {"where(a > 0, b, 0)", 0, false},
+        {"k0 * a", 0, true},
+        {"k0 * a", 1, false},
+        {"max(a, 0)", 0, false},
+    };
+    Arena arena = {0};
+    for (size_t r = 0; r < sizeof ROWS / sizeof *ROWS; r++) {
+        const char *error = NULL;
+        const Formula *f = formula_compile(&arena, ROWS[r].text, &error);
+        assert_non_null(f);
+        if (formula_is_linear(f, ROWS[r].i) != ROWS[r].is_linear)
+            fail_msg("%s, variable %d", ROWS[r].text, ROWS[r].i);
+    }
+    arena_free(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(formulas_know_in_what_they_are_linear),
         cmocka_unit_test(operators_bind_as_usual),
         cmocka_unit_test(functions_are_those_of_the_math_library),
         cmocka_unit_test(sigmoid_is_exact_in_both_tails),
