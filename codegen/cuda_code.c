@@ -214,7 +214,7 @@ static const char *prim_format(Prim prim, bool fast)
     case PRIM_SQRT:
         return "sqrtf(%a)";
     case PRIM_RSQRT:
-        return "(1.0f / sqrtf(%a))";
+        return fast ? "rsqrtf(%a)" : "(1.0f / sqrtf(%a))";
     case PRIM_SIGMOID:
         return fast ? "npc_sigmoid_fast(%a)" : "npc_sigmoid(%a)";
     case PRIM_TANH:

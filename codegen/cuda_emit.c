@@ -50,7 +50,12 @@ void cuda_kernel_begin(CudaText *c, int phase, const CudaPhase *shape, const cha
 
     cuda_line(c, "/* %s: %s */", p->name ? p->name : "", what);
     Text head = {.arena = c->arena};
-    text_printf(&head, "NPC_KERNEL(%d) %s_%d(", shape->threads, c->symbol, phase);
+    if (c->min_blocks > 1)
+        text_printf(&head, "NPC_KERNEL_MIN(%d, %d) ", shape->threads, c->min_blocks);
+    else
+        text_printf(&head, "NPC_KERNEL(%d) ", shape->threads);
+    text_printf(&head, "%s_%d(", c->symbol, phase);
+    c->min_blocks = 0;
     for (uint32_t i = 0; i < p->tensors.len; i++) {
         const TileTensor *t = &p->tensors.at[i];
         text_printf(&head, "%s%s *%st%u, ", t->is_output ? "" : "const ", c_type(t->layout.type),

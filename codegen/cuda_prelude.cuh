@@ -15,6 +15,7 @@
 #define NPC_BITS_FLOAT(u) __uint_as_float(u)
 #define NPC_FLOAT_BITS(x) __float_as_uint(x)
 #define NPC_UNROLL _Pragma("unroll")
+#define NPC_NO_UNROLL _Pragma("unroll 1")
 #define NPC_SYNC() __syncthreads()
 #define NPC_SHUFFLE_XOR(x, distance) __shfl_xor_sync(0xffffffffu, x, distance)
 #define NPC_SHUFFLE_DOWN(x, distance) __shfl_down_sync(0xffffffffu, x, distance)
@@ -149,6 +150,9 @@ NPC_DEVICE void npc_mma_tf32(float *d, const uint32_t *a, const uint32_t *b)
 #ifndef NPC_UNROLL
 #define NPC_UNROLL
 #endif
+#ifndef NPC_NO_UNROLL
+#define NPC_NO_UNROLL
+#endif
 
 NPC_DEVICE float npc_bf16_float(uint16_t x)
 {
@@ -173,13 +177,46 @@ typedef struct __align__(8) NpcBits64 {
     uint32_t x, y;
 } NpcBits64;
 
-NPC_DEVICE void npc_load4_f32(float *v, const float *p)
+typedef struct __align__(16) NpcBits256 {
+    NpcBits128 low, high;
+} NpcBits256;
+
+/* Vectors as they are loaded: nothing, and numbers out of them. */
+NPC_DEVICE NpcBits64 npc_zero64(void)
 {
-    NpcBits128 u = *(const NpcBits128 *)p;
+    NpcBits64 u = {0, 0};
+    return u;
+}
+
+NPC_DEVICE NpcBits128 npc_zero128(void)
+{
+    NpcBits128 u = {0, 0, 0, 0};
+    return u;
+}
+
+NPC_DEVICE NpcBits256 npc_zero256(void)
+{
+    NpcBits256 u = {npc_zero128(), npc_zero128()};
+    return u;
+}
+
+NPC_DEVICE void npc_open4_f32(float *v, NpcBits128 u)
+{
     v[0] = NPC_BITS_FLOAT(u.x);
     v[1] = NPC_BITS_FLOAT(u.y);
     v[2] = NPC_BITS_FLOAT(u.z);
     v[3] = NPC_BITS_FLOAT(u.w);
+}
+
+NPC_DEVICE void npc_open8_f32(float *v, NpcBits256 u)
+{
+    npc_open4_f32(v, u.low);
+    npc_open4_f32(v + 4, u.high);
+}
+
+NPC_DEVICE void npc_load4_f32(float *v, const float *p)
+{
+    npc_open4_f32(v, *(const NpcBits128 *)p);
 }
 
 NPC_DEVICE void npc_load8_f32(float *v, const float *p)
@@ -201,19 +238,25 @@ NPC_DEVICE void npc_unpack_f16(float *v, uint32_t u)
 }
 
 #define NPC_LOADS_16(type)                                                                         \
-    NPC_DEVICE void npc_load4_##type(float *v, const uint16_t *p)                                  \
+    NPC_DEVICE void npc_open4_##type(float *v, NpcBits64 u)                                        \
     {                                                                                              \
-        NpcBits64 u = *(const NpcBits64 *)p;                                                       \
         npc_unpack_##type(v, u.x);                                                                 \
         npc_unpack_##type(v + 2, u.y);                                                             \
     }                                                                                              \
-    NPC_DEVICE void npc_load8_##type(float *v, const uint16_t *p)                                  \
+    NPC_DEVICE void npc_open8_##type(float *v, NpcBits128 u)                                       \
     {                                                                                              \
-        NpcBits128 u = *(const NpcBits128 *)p;                                                     \
         npc_unpack_##type(v, u.x);                                                                 \
         npc_unpack_##type(v + 2, u.y);                                                             \
         npc_unpack_##type(v + 4, u.z);                                                             \
         npc_unpack_##type(v + 6, u.w);                                                             \
+    }                                                                                              \
+    NPC_DEVICE void npc_load4_##type(float *v, const uint16_t *p)                                  \
+    {                                                                                              \
+        npc_open4_##type(v, *(const NpcBits64 *)p);                                                \
+    }                                                                                              \
+    NPC_DEVICE void npc_load8_##type(float *v, const uint16_t *p)                                  \
+    {                                                                                              \
+        npc_open8_##type(v, *(const NpcBits128 *)p);                                               \
     }                                                                                              \
     NPC_DEVICE void npc_store4_##type(uint16_t *p, const float *v)                                 \
     {                                                                                              \
@@ -240,6 +283,12 @@ NPC_DEVICE void npc_store8_f32(float *p, const float *v)
 {
     npc_store4_f32(p, v);
     npc_store4_f32(p + 4, v + 4);
+}
+
+NPC_DEVICE void npc_store2_f32(float *p, float low, float high)
+{
+    NpcBits64 u = {NPC_FLOAT_BITS(low), NPC_FLOAT_BITS(high)};
+    *(NpcBits64 *)p = u;
 }
 
 NPC_DEVICE float npc_load1_f32(const float *p)
@@ -296,4 +345,58 @@ NPC_DEVICE NpcMoments npc_moments_join(NpcMoments a, NpcMoments b)
     r.mean = a.mean + d * share;
     r.squares = a.squares + b.squares + d * d * a.n * share;
     return r;
+}
+
+/* ---- factors of products in shared memory ----
+ *
+ * A tile is `rows` rows of 16 words along k; a word is one number, or two neighbours along k. It
+ * lies as [row][word] or as [word][row]; either is swizzled so that eight rows of four words, what
+ * a warp takes as a fragment, meet every bank once, as does what eight threads store by 16 bytes. */
+NPC_DEVICE int npc_tile_k(int row, int word)
+{
+    return row * 16 + (word ^ (row >> 1 & 3) << 2);
+}
+
+NPC_DEVICE int npc_tile_rows(int rows, int row, int word)
+{
+    return word * rows + (row ^ (word & 3) << 3);
+}
+
+/* Neighbouring words. */
+NPC_DEVICE void npc_put1(uint32_t *to, const uint32_t *word)
+{
+    *to = word[0];
+}
+
+NPC_DEVICE void npc_put4(uint32_t *to, const uint32_t *word)
+{
+    NpcBits128 u = {word[0], word[1], word[2], word[3]};
+    *(NpcBits128 *)to = u;
+}
+
+NPC_DEVICE void npc_put8(uint32_t *to, const uint32_t *word)
+{
+    npc_put4(to, word);
+    npc_put4(to + 4, word + 4);
+}
+
+/* word[i] = number i of `low` and, above it, number i of `high`: 16 bits each */
+NPC_DEVICE void npc_zip2(uint32_t *word, uint32_t low, uint32_t high)
+{
+    word[0] = (low & 0xffffu) | high << 16;
+    word[1] = low >> 16 | (high & 0xffff0000u);
+}
+
+NPC_DEVICE void npc_zip4(uint32_t *word, NpcBits64 low, NpcBits64 high)
+{
+    npc_zip2(word, low.x, high.x);
+    npc_zip2(word + 2, low.y, high.y);
+}
+
+NPC_DEVICE void npc_zip8(uint32_t *word, NpcBits128 low, NpcBits128 high)
+{
+    npc_zip2(word, low.x, high.x);
+    npc_zip2(word + 2, low.y, high.y);
+    npc_zip2(word + 4, low.z, high.z);
+    npc_zip2(word + 6, low.w, high.w);
 }

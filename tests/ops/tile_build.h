@@ -9,6 +9,22 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+typedef struct Random {
+    uint64_t state;
+} Random;
+
+/* In [0, n). */
+static inline int64_t pick(Random *r, int64_t n)
+{
+    r->state = r->state * 6364136223846793005u + 1442695040888963407u;
+    return (int64_t)((r->state >> 33) % (uint64_t)n);
+}
+
+static inline int64_t pick_of(Random *r, const int64_t *values, int n)
+{
+    return values[pick(r, n)];
+}
+
 typedef struct TileBuild {
     Arena *arena;
     TileProgram *p;

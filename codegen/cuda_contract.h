@@ -1,0 +1,99 @@
+/* Products in tiles, on matrix units or in float32:
+ *
+ *     acc[g, m, n] = sum over k of code[rows](g, m, k) * code[columns](g, n, k)
+ *
+ * Every CONTRACT program has this form. Its parallel axes fall into m (only one operand varies),
+ * n (only the other) and g (both, or a block must stay at one index); its reduced axes are k. Each
+ * group is walked by one flat index. `columns` is the operand that varies with the axis along which
+ * results lie side by side in memory: pixels are rows and channels columns of a pointwise
+ * convolution, channels are both in its weight gradient.
+ *
+ * This file says how a program is cut: axes, sizes of tiles, which loads are issued ahead and which
+ * values are kept in tables. cuda_contract_tile.c writes the products, cuda_contract_out.c what
+ * becomes of them. Everything depends on the program alone. */
+#ifndef NPC_CODEGEN_CUDA_CONTRACT_H
+#define NPC_CODEGEN_CUDA_CONTRACT_H
+
+#include "codegen/cuda_schedules.h"
+
+enum {
+    CONTRACT_THREADS = 256,
+    CONTRACT_WARPS = CONTRACT_THREADS / 32,
+    STEP_WORDS = 16, /* of 32 bits along k that a step takes: 16 numbers, or 32 of 16 bits */
+    MAX_AHEAD = 6,   /* loads of an operand that are issued a step ahead */
+    MAX_TABLES = 8,  /* values of an operand that depend on its rows only; on k only */
+};
+
+/* Axes walked by one index, the last fastest. */
+typedef struct CudaFlat {
+    int n;
+    int axis[TILE_MAX_AXES];
+    int64_t elems;
+    int64_t inner; /* points per index of the first axis */
+    bool cut;      /* the first axis is the batch, and a recording has only a range of it */
+} CudaFlat;
+
+typedef struct CudaOperand {
+    const char *name; /* "a", "b": rows, columns */
+    int inst;
+    const CudaFlat *rows;
+    int tile;      /* rows of a block */
+    bool along_k;  /* vectors lie along k; else along the rows */
+    int vector;    /* axis, the last of k or of the rows */
+    int lanes;     /* 8, 4 or 1 */
+    bool row_tail; /* rows end inside of a tile */
+    bool bare;     /* its bits go to the matrix unit as they are */
+    bool resident; /* all of k stays in shared memory while a block walks the rows of the other */
+    /* The code is split where it stops to depend on both: */
+    int n_ahead, ahead[MAX_AHEAD]; /* loads of large tensors, issued a step ahead */
+    int n_of_row, of_row[MAX_TABLES], n_of_k, of_k[MAX_TABLES]; /* tables in shared memory */
+    int64_t at_rows, at_k; /* tables: words from the beginning of shared memory */
+} CudaOperand;
+
+typedef struct CudaContract {
+    const TileProgram *p;
+    CudaFlat m, n, g, k;
+    CudaOperand a, b;
+    bool k_tail;
+    int per_word, step;          /* numbers to a word along k; k of a step */
+    int warps_m, warp_m, warp_n; /* warps side by side along m; tile of one */
+    int min_blocks;              /* on a multiprocessor */
+    int64_t tiles_m, tiles_n;
+    int64_t walk; /* tiles along m that a block takes one after the other */
+    int64_t walks;
+    int64_t slabs;       /* parts of k, each with its own sums in the workspace */
+    int64_t steps;       /* of all of k, without a recording's range */
+    int lanes;           /* of the epilogue, along the last axis of n */
+    int staging_row;     /* words of a row of results in shared memory */
+    int64_t tile_words;  /* of tiles in shared memory, from its beginning */
+    int64_t resident_at; /* b's tiles, if resident */
+    int64_t shared_words;
+} CudaContract;
+
+static inline int64_t contract_div_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* False when the program is none, or is too small or too odd to be worth tiles. */
+bool contract_plan(CudaContract *c, const TileProgram *p);
+
+/* Writes phase 0: the products of a block, up to contract_out. */
+void contract_write_products(CudaText *t, const CudaContract *c, const CudaPhase *shape);
+/* A tile's results: code behind the anchor, or sums of a slab. `m` and `n` name its first row and
+ * column, m_end and n_end where they end. */
+void contract_write_results(CudaText *t, const CudaContract *c);
+/* The phase that adds slabs. */
+CudaPhase contract_combine_phase(const CudaContract *c);
+void contract_write_combine(CudaText *t, const CudaContract *c, int phase);
+size_t contract_workspace(const CudaContract *c);
+
+/* Declares the indices of the flat's axes at `at` and enters them. */
+void contract_enter(CudaText *t, const CudaFlat *f, const char *at);
+/* Enters the axes of size 1, which belong to no flat. */
+void contract_enter_ones(CudaText *t);
+/* Where the flat begins and ends in this launch: "0", "b0 * 1024". */
+const char *contract_first(CudaText *t, const CudaFlat *f);
+const char *contract_end(CudaText *t, const CudaFlat *f);
+
+#endif

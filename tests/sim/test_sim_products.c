@@ -1,0 +1,88 @@
+/* Products as CUDA kernels, on the simulator, against the interpreter: random shapes, layouts,
+ * prologues, epilogues and session ranges, in every math and storage. */
+#include "tests/ops/random_products.h"
+#include "tests/sim/sim_tile.h"
+
+typedef TileProgram *(*Make)(Arena *arena, Random *r, const ProductStyle *style, int64_t *terms);
+
+/* Large enough for tiles, most of them; and odd. */
+static ProductStyle channels_last(void)
+{
+    static const int64_t channels[] = {24, 33, 40, 64, 65, 72, 96, 128, 130, 200};
+    static const int64_t sizes[] = {1, 2, 5, 7, 13};
+    static const int64_t rows[] = {5, 40, 130, 260, 520, 600};
+    return (ProductStyle){.lanes = 1,
+                          .channels_last = true,
+                          .n_channels = 10,
+                          .n_sizes = 5,
+                          .n_rows = 6,
+                          .channels = channels,
+                          .sizes = sizes,
+                          .rows = rows};
+}
+
+/* Any math, activations (tensors of several axes, read or written with what varies most) in fewer
+ * bits, and a recording's range. */
+static void make_precise(TileProgram *p, Random *r)
+{
+    p->math = (MathMode)pick(r, MATH_COUNT);
+    Storage type = p->math == MATH_BF16 ? STORAGE_BF16 : STORAGE_F16;
+    for (uint32_t i = 0; i < p->tensors.len; i++) {
+        TileLayout *l = &p->tensors.at[i].layout;
+        if ((p->math == MATH_BF16 || p->math == MATH_F16) && l->shape.rank > 1 && pick(r, 3))
+            l->type = type;
+    }
+    p->session = p->batch_axis >= 0 && pick(r, 2) ? 0 : -1;
+}
+
+static void check(Make make, int n, uint64_t seed, const char *kind, int least)
+{
+    ProductStyle style = channels_last();
+    Random r = {seed};
+    int n_of_kind = 0;
+    const char *only = getenv("NPC_TEST_ONLY");
+    for (int i = 0; i < n; i++) {
+        Arena arena = {0};
+        int64_t terms;
+        TileProgram *p = make(&arena, &r, &style, &terms);
+        make_precise(p, &r);
+        const char *problem = tile_verify(p, &arena);
+        if (problem)
+            fail_msg("program %d: %s", i, problem);
+        n_of_kind += !strcmp(cuda_schedule(p).name, kind);
+        Random mine = {r.state + (uint64_t)i};
+        if (only ? atoi(only) == i : !strcmp(cuda_schedule(p).name, kind))
+            sim_tile_check(p, &mine, terms);
+        arena_free(&arena);
+    }
+    print_message("%d of %d as %s\n", n_of_kind, n, kind);
+    assert_true(n_of_kind >= least);
+}
+
+static void pointwise_convolutions_equal_the_interpreter(void **state)
+{
+    (void)state;
+    check(random_conv, 40, 1, "tiles", 15);
+}
+
+static void weight_gradients_equal_the_interpreter(void **state)
+{
+    (void)state;
+    check(random_weight_gradient, 40, 2, "tiles", 15);
+}
+
+static void plain_matrices_equal_the_interpreter(void **state)
+{
+    (void)state;
+    check(random_matrices, 40, 3, "tiles", 8);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pointwise_convolutions_equal_the_interpreter),
+        cmocka_unit_test(weight_gradients_equal_the_interpreter),
+        cmocka_unit_test(plain_matrices_equal_the_interpreter),
+    };
+    return cmocka_run_group_tests(tests, open_simulator, NULL);
+}
