@@ -1,0 +1,251 @@
+/* The special schedules of the CUDA generator on the simulated GPU against the interpreter: random
+ * programs, ranges of recordings, 16-bit storage.
+ *
+ *     test_cuda_schedules [seed] [programs of each kind] */
+#include "codegen/cuda.h"
+#include "tests/ops/random_stencils.h"
+#include "tests/ops/random_tiles.h"
+#include "tests/sim/sim_run.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static uint64_t first_seed = 1;
+static int n_programs = 24;
+
+typedef struct Drawer {
+    Arena *arena;
+    Random random;
+    Dice dice;
+    int64_t terms; /* of the program's longest sum */
+} Drawer;
+
+typedef TileProgram *(*MakeProgram)(Drawer *s);
+
+/* ---- storage ---- */
+
+static void set_types(TileProgram *p, Storage type)
+{
+    for (uint32_t i = 0; i < p->tensors.len; i++) {
+        TileLayout *l = &p->tensors.at[i].layout;
+        l->lane = -1;
+        l->lanes = 1;
+        if (l->shape.rank >= 3)
+            l->type = type;
+    }
+}
+
+static unsigned char *new_storage(const TileTensor *t, Random *r)
+{
+    size_t bytes = tile_layout_bytes(&t->layout);
+    unsigned char *at = malloc(bytes);
+
+    memset(at, 0xff, bytes);
+    for (int64_t i = 0; !t->is_output && i < tile_layout_elems(&t->layout); i++)
+        storage_write(at, t->layout.type, i, (float)pick(r, 1 << 24) / (1 << 23) - 1);
+    return at;
+}
+
+/* Rounding of what is stored, and of sums of that many terms below 1 and a few functions. */
+static double tolerance(const TileLayout *l, int64_t terms)
+{
+    double sums = 2e-6 * (4 + (double)terms);
+    double rounding = l->type == STORAGE_BF16 ? 1.0 / 256 : l->type == STORAGE_F16 ? 1.0 / 2048 : 0;
+
+    return rounding > sums ? rounding : sums;
+}
+
+/* Largest difference as a share of what is allowed. */
+static double difference(const TileLayout *l, const void *found, const void *expected,
+                         int64_t terms)
+{
+    double worst = 0;
+
+    for (int64_t i = 0; i < tile_layout_elems(l); i++) {
+        double x = (double)storage_read(found, l->type, i);
+        double y = (double)storage_read(expected, l->type, i);
+        double d = isnan(x) && isnan(y) ? 0 : fabs(x - y) / (1 + fabs(y)) / tolerance(l, terms);
+        if (!(d <= worst))
+            worst = isnan(d) ? INFINITY : d;
+    }
+    return worst;
+}
+
+/* ---- running ---- */
+
+static TileRange random_range(const TileProgram *p, Random *r)
+{
+    TileRange range = {0, 0};
+
+    if (p->batch_axis < 0)
+        return range;
+    int64_t n = p->axes.at[p->batch_axis].size;
+    range.b1 = n;
+    if (p->session >= 0) {
+        range.b0 = pick(r, 2) ? 0 : pick(r, n);
+        range.b1 = pick(r, 2) ? n : range.b0 + pick(r, n - range.b0 + 1);
+    }
+    return range;
+}
+
+static double run_and_compare(SimRun *sim, SimKernels kernels, const TileProgram *p,
+                              const char *symbol, TileRange range, Drawer *s)
+{
+    CudaSchedule schedule = cuda_schedule(p);
+    int n = (int)p->tensors.len, b[2] = {(int)range.b0, (int)range.b1};
+    void **args = ARENA_ARRAY(s->arena, void *, p->tensors.len + 2);
+    void **expected = ARENA_ARRAY(s->arena, void *, p->tensors.len);
+    double worst = 0;
+
+    for (int i = 0; i < n; i++) {
+        expected[i] = new_storage(&p->tensors.at[i], &s->random);
+        args[i] = sim_upload(sim, expected[i], tile_layout_bytes(&p->tensors.at[i].layout));
+    }
+    args[n] = sim_alloc(sim, schedule.workspace_bytes);
+    args[n + 1] = sim_upload(sim, b, sizeof b);
+    for (int i = 0; i < schedule.n_phases; i++)
+        sim_launch(sim, kernels, arena_printf(s->arena, "%s_%d", symbol, i),
+                   schedule.phase[i].blocks, schedule.phase[i].threads, args, n + 2);
+    if (p->session < 0 || range.b0 < range.b1)
+        tile_eval(p, expected, range);
+    for (int i = 0; i < n; i++) {
+        const TileLayout *l = &p->tensors.at[i].layout;
+        unsigned char *found = malloc(tile_layout_bytes(l));
+        sim_download(sim, found, args[i], tile_layout_bytes(l));
+        double d = difference(l, found, expected[i], s->terms);
+        worst = d > worst ? d : worst;
+        free(found);
+        free(expected[i]);
+    }
+    sim_free_all(sim);
+    return worst;
+}
+
+/* Programs that are computed as `kind`; others are passed over. */
+static void check(MakeProgram make, const char *kind, int n)
+{
+    static SimRun *sim;
+    Arena arena = {0};
+    Drawer s = {&arena, {first_seed}, {first_seed}, 1};
+    TileProgram **programs = ARENA_ARRAY(&arena, TileProgram *, (size_t)n);
+    int64_t *terms = ARENA_ARRAY(&arena, int64_t, (size_t)n);
+    Text text = {.arena = &arena};
+    int made = 0;
+
+    if (!sim)
+        sim = sim_open();
+    text_add(&text, cuda_prelude);
+    for (int tries = 0; made < n && tries < 20 * n; tries++) {
+        TileProgram *p = make(&s);
+        const char *problem = tile_verify(p, &arena);
+        if (problem)
+            fail_msg("%s", problem);
+        if (strcmp(cuda_schedule(p).name, kind))
+            continue;
+        cuda_write(&text, p, arena_printf(&arena, "k%d", made));
+        terms[made] = s.terms;
+        programs[made++] = p;
+    }
+    assert_int_equal(made, n);
+    SimKernels kernels = sim_compile(sim, text_str(&text));
+    for (int i = 0; i < n; i++) {
+        TileRange range = random_range(programs[i], &s.random);
+        s.terms = terms[i];
+        double d =
+            run_and_compare(sim, kernels, programs[i], arena_printf(&arena, "k%d", i), range, &s);
+        if (d > 1) {
+            Text t = {.arena = &arena};
+            tile_print(&t, programs[i], false);
+            fail_msg("k%d as %s is off by %g of what is allowed, range %lld..%lld:\n%s", i, kind, d,
+                     (long long)range.b0, (long long)range.b1, text_str(&t));
+        }
+    }
+    sim_unload(sim, kernels);
+    arena_free(&arena);
+}
+
+/* ---- programs ---- */
+
+static Storage random_storage(Drawer *s)
+{
+    return (Storage)pick(&s->random, STORAGE_COUNT);
+}
+
+static TileProgram *make_map(Drawer *s)
+{
+    TileProgram *p = random_map(s->arena, &s->dice, 1);
+
+    s->terms = 10; /* sums have factors that make them means */
+    set_types(p, random_storage(s));
+    return p;
+}
+
+static TileProgram *make_wide(Drawer *s)
+{
+    TileProgram *p = random_wide(s->arena, &s->dice, 1);
+
+    p->axes.at[0].size = 40;
+    s->terms = 40;
+    set_types(p, random_storage(s));
+    return p;
+}
+
+/* A batch norm's sums, or a loss, over channels last. */
+static TileProgram *make_pixels(Drawer *s)
+{
+    static const int64_t channels[] = {8, 24, 40, 64, 72, 120, 12, 5};
+    static const char *const results[] = {"c", "", "b", "bc", "h", "hc", "bh", "ch"};
+    TileBuild b = tile_build(s->arena, TILE_MAP);
+    Random *r = &s->random;
+
+    b.p->batch_axis = tile_axis(&b, "b", 1 + pick(r, 5), TILE_PARALLEL);
+    b.p->session = (int)pick(r, 2) - 1;
+    tile_axis(&b, "h", 1 + pick(r, 30), TILE_PARALLEL);
+    tile_axis(&b, "w", 1 + pick(r, 30), TILE_PARALLEL);
+    tile_axis(&b, "c", pick_of(r, channels, 8), TILE_PARALLEL);
+    int y = tile_norm_silu(&b, tile_load(&b, "bhwc", 1), "c");
+    if (pick(r, 2))
+        y = tile_prim(&b, PRIM_ADD, y, tile_load(&b, "bhwc", 1));
+    int z = tile_prim(&b, PRIM_MUL, y, tile_load(&b, pick(r, 2) ? "bc" : "hc", 1));
+    if (pick(r, 2))
+        tile_store(&b, y, "bhwc", 1);
+    for (int i = 1 + (int)pick(r, 3); i > 0; i--) {
+        const char *axes = pick(r, 2) ? "c" : results[pick(r, 8)];
+        int inst = pick(r, 2) ? y : z;
+        tile_reduce(&b, TILE_SUM, inst, axes, tile_mean_factor(&b, axes));
+        if (pick(r, 2))
+            tile_reduce(&b, TILE_VARIANCE, inst, axes, 1);
+    }
+    s->terms = 10;
+    set_types(b.p, random_storage(s));
+    return b.p;
+}
+
+static void maps_with_sums_take_one_pass(void **state)
+{
+    (void)state;
+    check(make_map, "map", n_programs);
+    check(make_pixels, "map", n_programs);
+}
+
+static void sums_over_samples_of_large_tensors(void **state)
+{
+    (void)state;
+    check(make_wide, "map", 2);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(maps_with_sums_take_one_pass),
+        cmocka_unit_test(sums_over_samples_of_large_tensors),
+    };
+    if (argc > 1)
+        first_seed = strtoull(argv[1], NULL, 10);
+    if (argc > 2)
+        n_programs = atoi(argv[2]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
