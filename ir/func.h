@@ -198,6 +198,9 @@ const char *module_verify(const Module *m, Arena *scratch);
 /* Appends the gradient of node y's operands, given dy; din[i] is VAL_NONE where none flows. The
  * result din[i] has exactly the shape of operand i. */
 void op_gradient(Func *f, Val y, Val dy, Val din[MAX_OPERANDS]);
+/* Is it what the gradient of batchnorm gives its input? Its operands are those of batchnorm's first
+ * four, dy, and the gradients of shift and scale; k0 is eps, k1 one over the number of elements. */
+bool node_is_norm_gradient(const Node *n);
 /* Floating-point operations of a node, a multiply-add counted as two. */
 double op_flops(const Func *f, Val v);
 

@@ -177,6 +177,17 @@ static bool is_gradient_of_parameters(const Fuser *z, Val v)
     return false;
 }
 
+/* The points at which a reader computes the value. Where bytes count, an anchor's prologue is
+ * computed once per tile that it loads; only weights are, for every tile of samples. */
+static const Shape *repeated_over(const Fuser *z, Val v, const Node *reader)
+{
+    const char *batch = z->f->module->batch_axis;
+    if (!z->target->counts_bytes || !is_anchor_kind(reader->op))
+        return &reader->shape;
+    bool is_weight = batch && shape_axis(func_shape(z->f, v), batch) < 0;
+    return func_shape(z->f, is_weight ? reader->in[reader->in[0].id == v.id] : v);
+}
+
 static bool must_store_for_users(Fuser *z, Val v)
 {
     const Node *n = func_node(z->f, v);
@@ -189,9 +200,7 @@ static bool must_store_for_users(Fuser *z, Val v)
                 return true;
         if (user->session != n->session)
             return true;
-        /* where bytes count, an anchor's prologue is computed once per tile that it loads */
-        bool repeats = !z->target->counts_bytes || !is_anchor_kind(user->op);
-        if (repeats && elems * SMALL_FACTOR <= shape_elems(&user->shape) &&
+        if (elems * SMALL_FACTOR <= shape_elems(repeated_over(z, v, user)) &&
             op_lowering(n->op) != LOWER_VIEW && elems > 1 && is_costly(z, v))
             return true;
     }

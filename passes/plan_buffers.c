@@ -77,6 +77,16 @@ static bool force_results(const Planner *z, bool *forced)
     return any;
 }
 
+/* Products of parameters and statistics, without samples, are small and exact. */
+static MathMode math_of(const Planner *z, Val product, PrecisionMode precision)
+{
+    const char *batch = z->f->module->batch_axis;
+    for (int i = 0; i < 2 && batch; i++)
+        if (shape_axis(func_shape(z->f, func_node(z->f, product)->in[i]), batch) >= 0)
+            return precision_math(precision);
+    return MATH_F32;
+}
+
 /* Forms groups until every view in them can be expressed; each turn stores one value more. */
 static void make_tiles(Planner *z, const PassOptions *options)
 {
@@ -95,7 +105,7 @@ static void make_tiles(Planner *z, const PassOptions *options)
             else if (z->tile[i] && !z->tile[i]->stores.len && !z->tile[i]->reductions.len)
                 z->tile[i] = NULL;
             if (z->tile[i] && z->tile[i]->anchor == TILE_CONTRACT)
-                z->tile[i]->math = precision_math(options->precision);
+                z->tile[i]->math = math_of(z, z->groups.at.at[i].anchor, options->precision);
         }
         again |= force_results(z, forced);
     }

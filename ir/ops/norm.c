@@ -11,6 +11,14 @@
  * Ioffe & Szegedy 2015, arXiv:1502.03167, section 3. */
 #include "ir/ops/rules.h"
 
+static const char GRADIENT[] =
+    "d * rsqrt(c + k0) * (e - k1 * f - (a - b) * rsqrt(c + k0) * (k1 * g))";
+
+bool node_is_norm_gradient(const Node *n)
+{
+    return n->op == OP_MAP && n->n_in == 7 && !strcmp(n->attrs.formula, GRADIENT);
+}
+
 void grad_batchnorm(Func *f, const Node *y, Val dy, Val *din)
 {
     Val x = y->in[0], mean = y->in[1], var = y->in[2], scale = y->in[3], shift = y->in[4];
@@ -26,9 +34,8 @@ void grad_batchnorm(Func *f, const Node *y, Val dy, Val *din)
     Val weighted =
         func_map(f, "(a - b) * rsqrt(c + k0) * d", &eps, 1, (Val[]){x, mean, var, dy}, 4);
     Val dscale = grad_fit(f, weighted, &ss);
-    Val dx =
-        func_map(f, "d * rsqrt(c + k0) * (e - k1 * f - (a - b) * rsqrt(c + k0) * (k1 * g))",
-                 (double[]){eps, 1 / n}, 2, (Val[]){x, mean, var, scale, dy, dshift, dscale}, 7);
+    Val dx = func_map(f, GRADIENT, (double[]){eps, 1 / n}, 2,
+                      (Val[]){x, mean, var, scale, dy, dshift, dscale}, 7);
     din[0] = grad_fit(f, dx, &xs);
     din[3] = dscale;
     din[4] =
