@@ -18,6 +18,8 @@ typedef struct CudaKind {
 /* Every legal program: a thread per point (or vector of points), plain loops over what is summed.
  */
 extern const CudaKind cuda_kind_points;
+/* Products in tiles, on matrix units where the program's math allows (cuda_contract.h). */
+extern const CudaKind cuda_kind_tiles;
 /* Maps with reductions, in one pass. */
 extern const CudaKind cuda_kind_map;
 
