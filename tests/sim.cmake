@@ -37,4 +37,5 @@ endfunction()
 
 npc_sim_test(sim sim npc_codegen)
 npc_sim_test(ops plans_cuda npc_passes npc_codegen npc_plan_check npc_random_graph)
+npc_sim_test(sim sim_products npc_codegen)
 npc_sim_test(ops cuda_schedules npc_codegen)
