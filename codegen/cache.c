@@ -43,7 +43,7 @@ static uint64_t word(const unsigned char *at)
 }
 
 /* Points objects[] into the file when it is whole and ours. */
-static bool read_objects(const FileMap *m, const CacheKey *key, int n_units, LlvmObject *objects)
+static bool read_objects(const FileMap *m, const CacheKey *key, int n_units, CodeObject *objects)
 {
     size_t head = HEAD_BYTES + 8 * (size_t)n_units + 8;
 
@@ -55,14 +55,14 @@ static bool read_objects(const FileMap *m, const CacheKey *key, int n_units, Llv
         uint64_t bytes = word(m->data + HEAD_BYTES + 8 * (size_t)i);
         if (bytes > m->bytes - at)
             return false;
-        objects[i] = (LlvmObject){(void *)(m->data + at), bytes};
+        objects[i] = (CodeObject){(void *)(m->data + at), bytes};
         at += bytes;
     }
     return at == m->bytes && XXH3_64bits(m->data + head, at - head) == word(m->data + head - 8);
 }
 
 bool cache_load(CacheFile **out, const char *folder, const CacheKey *key, int n_units,
-                LlvmObject *objects)
+                CodeObject *objects)
 {
     char path[4096];
     Err ignored = {0};
@@ -90,7 +90,7 @@ void cache_close(CacheFile *file)
     free(file);
 }
 
-static Status put_all(FileWriter *w, const CacheKey *key, int n_units, const LlvmObject *objects,
+static Status put_all(FileWriter *w, const CacheKey *key, int n_units, const CodeObject *objects,
                       Err *err)
 {
     uint64_t n = (uint64_t)n_units, sum;
@@ -117,7 +117,7 @@ static Status put_all(FileWriter *w, const CacheKey *key, int n_units, const Llv
     return file_commit(w, err);
 }
 
-Status cache_store(const char *folder, const CacheKey *key, int n_units, const LlvmObject *objects,
+Status cache_store(const char *folder, const CacheKey *key, int n_units, const CodeObject *objects,
                    Err *err)
 {
     char path[4096];

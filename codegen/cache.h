@@ -1,12 +1,21 @@
 /* Generated code on disk.
  *
- * One file per kernel set, named by the hash of everything the code depends on; it holds the
- * object files of the set's units. A file that is damaged, cut off or of another key counts as
- * absent. */
+ * One file per set of kernels, named by the hash of everything the code depends on; it holds one
+ * object per unit of the set: object files of the host, or cubins. A file that is damaged, cut off
+ * or of another key counts as absent. */
 #ifndef NPC_CODEGEN_CACHE_H
 #define NPC_CODEGEN_CACHE_H
 
-#include "codegen/llvm_jit.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "ir/base/status.h"
+
+/* Machine code of one unit, in whatever form its generator makes. */
+typedef struct CodeObject {
+    void *data;
+    size_t bytes;
+} CodeObject;
 
 typedef struct CacheKey {
     unsigned char bytes[16];
@@ -16,9 +25,9 @@ CacheKey cache_key(const char *text, size_t len);
 /* Reads n_units objects, which point into *file's memory: keep it mapped while they are used. */
 typedef struct CacheFile CacheFile;
 bool cache_load(CacheFile **out, const char *folder, const CacheKey *key, int n_units,
-                LlvmObject *objects);
+                CodeObject *objects);
 void cache_close(CacheFile *file);
-Status cache_store(const char *folder, const CacheKey *key, int n_units, const LlvmObject *objects,
+Status cache_store(const char *folder, const CacheKey *key, int n_units, const CodeObject *objects,
                    Err *err);
 
 #endif

@@ -226,7 +226,7 @@ static LlvmUnit *make_units(KernelSet *set, const KernelSetOptions *options, int
     return unit;
 }
 
-static Status link_code(KernelSet *set, const LlvmObject *objects, int n_units,
+static Status link_code(KernelSet *set, const CodeObject *objects, int n_units,
                         const Target *target, const TileProgram *const *programs, Err *err)
 {
     NPC_TRY(set->llvm->load(&set->code, objects, n_units, set->phase, err));
@@ -244,7 +244,7 @@ static Status link_code(KernelSet *set, const LlvmObject *objects, int n_units,
     return NPC_OK;
 }
 
-static bool load_cached(KernelSet *set, const CacheKey *key, int n_units, LlvmObject *objects,
+static bool load_cached(KernelSet *set, const CacheKey *key, int n_units, CodeObject *objects,
                         const KernelSetOptions *options, const TileProgram *const *programs)
 {
     CacheFile *file;
@@ -259,7 +259,7 @@ static bool load_cached(KernelSet *set, const CacheKey *key, int n_units, LlvmOb
 }
 
 static Status compile_and_link(KernelSet *set, const CacheKey *key, int n_units,
-                               LlvmObject *objects, const KernelSetOptions *options,
+                               CodeObject *objects, const KernelSetOptions *options,
                                const TileProgram *const *programs, Err *err)
 {
     LlvmUnit *unit = make_units(set, options, n_units);
@@ -291,7 +291,7 @@ static Status build(KernelSet *set, const TileProgram *const *programs,
         return NPC_OK;
     }
     int n_units = (set->n_distinct + UNIT_PROGRAMS - 1) / UNIT_PROGRAMS;
-    LlvmObject *objects = ARENA_ARRAY(&set->arena, LlvmObject, (size_t)n_units);
+    CodeObject *objects = ARENA_ARRAY(&set->arena, CodeObject, (size_t)n_units);
     set->phase = ARENA_ARRAY(&set->arena, const KernelPhase *, (size_t)n_units);
     set->schedule = ARENA_ARRAY(&set->arena, KernelSchedule, (size_t)set->n_distinct);
     text_add(&all, options->target->name);

@@ -242,7 +242,7 @@ static Status define_runtime(LLVMOrcLLJITRef jit, Err *err)
     return jit_failure(failure, err);
 }
 
-static Status add_objects(LlvmCode *code, const LlvmObject *objects, int n_units,
+static Status add_objects(LlvmCode *code, const CodeObject *objects, int n_units,
                           const KernelPhase **phase, Err *err)
 {
     LLVMOrcJITDylibRef dylib = LLVMOrcLLJITGetMainJITDylib(code->jit);
@@ -270,7 +270,7 @@ static void unload(LlvmCode *code)
     free(code);
 }
 
-static Status load(LlvmCode **out, const LlvmObject *objects, int n_units,
+static Status load(LlvmCode **out, const CodeObject *objects, int n_units,
                    const KernelPhase **phase, Err *err)
 {
     LlvmCode *code = calloc(1, sizeof *code);

@@ -6,13 +6,8 @@
 #ifndef NPC_CODEGEN_LLVM_JIT_H
 #define NPC_CODEGEN_LLVM_JIT_H
 
+#include "codegen/cache.h"
 #include "codegen/kernel.h"
-
-/* Machine code in an object file, from malloc. */
-typedef struct LlvmObject {
-    void *data;
-    size_t bytes;
-} LlvmObject;
 
 /* Programs compiled together. */
 typedef struct LlvmUnit {
@@ -20,7 +15,7 @@ typedef struct LlvmUnit {
     int n;
     int number;            /* of the unit: names its symbols */
     Text *llvm, *assembly; /* not NULL: receive the texts */
-    LlvmObject object;     /* out */
+    CodeObject object;     /* out: an object file, from malloc */
 } LlvmUnit;
 
 typedef struct LlvmCode LlvmCode;
@@ -33,7 +28,7 @@ typedef struct LlvmApi {
     Status (*compile)(LlvmUnit *unit, const Target *target, Err *err);
     /* Links the objects of units 0..n_units-1; phase[i] receives unit i's functions,
      * KERNEL_MAX_PHASES per program, NULL for phases that a program does not have. */
-    Status (*load)(LlvmCode **out, const LlvmObject *objects, int n_units,
+    Status (*load)(LlvmCode **out, const CodeObject *objects, int n_units,
                    const KernelPhase **phase, Err *err);
     void (*unload)(LlvmCode *code);
 } LlvmApi;
