@@ -1,0 +1,412 @@
+/* Sets of kernels: equal programs are found, texts put together in units, and units compiled in
+ * threads or loaded. The cache's file holds the cubins and, behind them, the table of resources. */
+#include "codegen/cuda_compile.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "codegen/cuda_nvrtc.h"
+#include "ir/base/map.h"
+
+/* A unit ends when it has so many programs or characters: small enough to share among threads, and
+ * the prelude (1,000 lines before preprocessing) is read often enough. */
+enum { UNIT_PROGRAMS = 6, UNIT_CHARS = 40000 };
+
+typedef struct Unit {
+    Text text;
+    int first, n;  /* distinct programs */
+    char name[32]; /* in messages */
+} Unit;
+
+struct CudaSet {
+    Arena arena;
+    int n, n_distinct, n_units;
+    int *code_of;       /* per program: its kernel */
+    CudaKernel *kernel; /* distinct */
+    Unit *unit;
+    CodeObject *cubin; /* per unit */
+    bool is_compiled, from_cache;
+};
+
+/* ---- texts ---- */
+
+/* "core.block0.expand" and 3: "core_block0_expand_k3" */
+static const char *symbol_of(Arena *arena, const TileProgram *p, int number)
+{
+    char name[64];
+    size_t n = 0;
+    for (const char *s = p->name ? p->name : "kernel"; *s && n < 48; s++) {
+        bool is_letter = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z');
+        bool is_digit = *s >= '0' && *s <= '9';
+        if (!n && !is_letter)
+            name[n++] = 'k';
+        name[n++] = is_letter || is_digit ? *s : '_';
+    }
+    name[n] = 0;
+    return arena_printf(arena, "%s_k%d", n ? name : "kernel", number);
+}
+
+static void find_equal(CudaSet *set, const TileProgram *const *programs)
+{
+    Map seen = {0};
+    for (int i = 0; i < set->n; i++) {
+        Text text = {.arena = &set->arena};
+        tile_print(&text, programs[i], true);
+        int *code = map_get(&seen, text_str(&text));
+        if (!code) {
+            code = ARENA_NEW(&set->arena, int);
+            *code = set->n_distinct++;
+            set->kernel[*code] = (CudaKernel){.symbol = symbol_of(&set->arena, programs[i], *code),
+                                              .schedule = cuda_schedule(programs[i]),
+                                              .program = programs[i]};
+            map_put(&set->arena, &seen, text_str(&text), code);
+        }
+        set->code_of[i] = *code;
+    }
+}
+
+static void write_units(CudaSet *set)
+{
+    Unit *u = NULL;
+    for (int i = 0; i < set->n_distinct; i++) {
+        CudaKernel *k = &set->kernel[i];
+        Text text = {.arena = &set->arena};
+        cuda_write(&text, k->program, k->symbol);
+        k->text = text_str(&text);
+        if (!u || u->n == UNIT_PROGRAMS || u->text.len + text.len > UNIT_CHARS) {
+            u = &set->unit[set->n_units++];
+            *u = (Unit){.text = {.arena = &set->arena}, .first = i};
+            snprintf(u->name, sizeof u->name, "unit%d.cu", set->n_units - 1);
+            text_add(&u->text, cuda_prelude);
+        }
+        text_add(&u->text, "\n");
+        text_add_n(&u->text, k->text, text.len);
+        k->unit = set->n_units - 1;
+        u->n++;
+    }
+}
+
+Status cuda_set_make(CudaSet **out, const TileProgram *const *programs, int n, Err *err)
+{
+    CudaSet *set = calloc(1, sizeof *set);
+    jmp_buf exhausted;
+
+    *out = NULL;
+    if (!set)
+        return err_set(err, NPC_ERR_MEMORY, "no memory for a set of kernels");
+    set->arena.exhausted = &exhausted;
+    if (setjmp(exhausted)) {
+        cuda_set_free(set);
+        return err_set(err, NPC_ERR_MEMORY, "no memory for a set of kernels");
+    }
+    set->n = n;
+    set->code_of = ARENA_ARRAY(&set->arena, int, (size_t)n + 1);
+    set->kernel = ARENA_ARRAY(&set->arena, CudaKernel, (size_t)n + 1);
+    set->unit = ARENA_ARRAY(&set->arena, Unit, (size_t)n + 1);
+    find_equal(set, programs);
+    write_units(set);
+    set->cubin = ARENA_ARRAY(&set->arena, CodeObject, (size_t)set->n_units + 2);
+    set->arena.exhausted = NULL;
+    *out = set;
+    return NPC_OK;
+}
+
+static void forget_code(CudaSet *set)
+{
+    for (int i = 0; i < set->n_units && set->cubin; i++) {
+        free(set->cubin[i].data);
+        set->cubin[i] = (CodeObject){0};
+    }
+    set->is_compiled = set->from_cache = false;
+}
+
+void cuda_set_free(CudaSet *set)
+{
+    if (!set)
+        return;
+    forget_code(set);
+    arena_free(&set->arena);
+    free(set);
+}
+
+const CudaKernel *cuda_set_get(const CudaSet *set, int i)
+{
+    return &set->kernel[set->code_of[i]];
+}
+
+int cuda_set_n_distinct(const CudaSet *set)
+{
+    return set->n_distinct;
+}
+
+const CudaKernel *cuda_set_distinct(const CudaSet *set, int i)
+{
+    return &set->kernel[i];
+}
+
+int cuda_set_n_units(const CudaSet *set)
+{
+    return set->n_units;
+}
+
+const char *cuda_set_text(const CudaSet *set, int unit)
+{
+    return text_str(&set->unit[unit].text);
+}
+
+const CodeObject *cuda_set_cubin(const CudaSet *set, int unit)
+{
+    return &set->cubin[unit];
+}
+
+bool cuda_set_from_cache(const CudaSet *set)
+{
+    return set->from_cache;
+}
+
+/* ---- compiling in threads ---- */
+
+typedef struct Job {
+    CudaSet *set;
+    const CudaNvrtc *nvrtc;
+    const CudaCompileOptions *options;
+    int next; /* under the lock, as what follows */
+    Status status;
+    Err err;
+    pthread_mutex_t lock;
+} Job;
+
+/* The kernel in whose text a line of the unit lies; NULL: in the prelude. */
+static const CudaKernel *kernel_at(const CudaSet *set, const Unit *u, int line)
+{
+    const char *text = text_str(&u->text), *at = text;
+    const CudaKernel *found = NULL;
+    for (int i = 1; i < line && (at = strchr(at, '\n')); i++)
+        at++;
+    for (int i = 0; i < u->n && at; i++) {
+        const char *begin = strstr(text, set->kernel[u->first + i].text);
+        if (begin && begin <= at)
+            found = &set->kernel[u->first + i];
+    }
+    return found;
+}
+
+static Status explain(const CudaSet *set, const CudaNvrtc *nvrtc, const Unit *u,
+                      const NvrtcJob *run, Status status, Err *err)
+{
+    char message[600];
+    Err all = {0};
+    int line = nvrtc_first_error(run->log, message, sizeof message);
+    const CudaKernel *k = line ? kernel_at(set, u, line) : NULL;
+    if (!*message)
+        return status;
+    err_set(&all, status, "%.400s: kernel %s for %s (NVRTC %d.%d): %s", err->text,
+            k ? k->symbol : "?", run->arch->name, nvrtc->version_number / 1000,
+            nvrtc->version_number % 1000 / 10, message);
+    *err = all;
+    return status;
+}
+
+static Status compile_unit(const Job *job, int i, Err *err)
+{
+    CudaSet *set = job->set;
+    Unit *u = &set->unit[i];
+    NvrtcJob run = {.text = text_str(&u->text),
+                    .name = u->name,
+                    .arch = job->options->arch,
+                    .line_info = job->options->line_info};
+    Status s = nvrtc_run(job->nvrtc, &run, err);
+    if (s != NPC_OK)
+        s = explain(set, job->nvrtc, u, &run, s, err);
+    for (int k = u->first; k < u->first + u->n && s == NPC_OK; k++)
+        for (int phase = 0; phase < set->kernel[k].schedule.n_phases; phase++) {
+            char name[128];
+            snprintf(name, sizeof name, "%s_%d", set->kernel[k].symbol, phase);
+            set->kernel[k].resources[phase] = nvrtc_resources(run.log, name);
+        }
+    if (s == NPC_OK) {
+        set->cubin[i] = run.out;
+        run.out = (CodeObject){0};
+    }
+    nvrtc_job_free(&run);
+    return s;
+}
+
+static void *compile_units(void *context)
+{
+    Job *job = context;
+    for (;;) {
+        pthread_mutex_lock(&job->lock);
+        int i = job->status == NPC_OK ? job->next++ : job->set->n_units;
+        pthread_mutex_unlock(&job->lock);
+        if (i >= job->set->n_units)
+            return NULL;
+        Err err = {0};
+        Status status = compile_unit(job, i, &err);
+        pthread_mutex_lock(&job->lock);
+        if (status != NPC_OK && job->status == NPC_OK) {
+            job->status = status;
+            job->err = err;
+        }
+        pthread_mutex_unlock(&job->lock);
+    }
+}
+
+static Status compile_all(CudaSet *set, const CudaNvrtc *nvrtc, const CudaCompileOptions *options,
+                          Err *err)
+{
+    Job job = {.set = set, .nvrtc = nvrtc, .options = options};
+    pthread_t thread[64];
+    int n = 0, wanted = options->n_threads - 1;
+
+    pthread_mutex_init(&job.lock, NULL);
+    wanted = wanted < set->n_units - 1 ? wanted : set->n_units - 1;
+    while (n < wanted && n < 64 && !pthread_create(&thread[n], NULL, compile_units, &job))
+        n++;
+    compile_units(&job);
+    while (n > 0)
+        pthread_join(thread[--n], NULL);
+    pthread_mutex_destroy(&job.lock);
+    return job.status == NPC_OK ? NPC_OK : err_set(err, job.status, "%s", job.err.text);
+}
+
+/* ---- the cache ---- */
+
+static CacheKey key_of(CudaSet *set, const CudaNvrtc *nvrtc, const CudaCompileOptions *options)
+{
+    Text all = {.arena = &set->arena};
+    text_printf(&all, "%s %d %d\n", options->arch->name, nvrtc->version_number, options->line_info);
+    for (int i = 0; i < set->n_units; i++)
+        text_add_n(&all, text_str(&set->unit[i].text), set->unit[i].text.len);
+    return cache_key(text_str(&all), all.len);
+}
+
+static CodeObject resource_table(const CudaSet *set, CudaResources *table)
+{
+    for (int i = 0; i < set->n_distinct; i++)
+        memcpy(&table[i * CUDA_MAX_PHASES], set->kernel[i].resources,
+               sizeof set->kernel[i].resources);
+    return (CodeObject){table, (size_t)set->n_distinct * CUDA_MAX_PHASES * sizeof *table};
+}
+
+/* Copies: the driver wants images aligned. */
+static bool take_cached(CudaSet *set, const CodeObject *objects)
+{
+    size_t bytes = sizeof set->kernel->resources;
+    if (objects[set->n_units].bytes != (size_t)set->n_distinct * bytes)
+        return false;
+    for (int i = 0; i < set->n_units; i++) {
+        set->cubin[i] = (CodeObject){malloc(objects[i].bytes + 1), objects[i].bytes};
+        if (!set->cubin[i].data)
+            return false;
+        memcpy(set->cubin[i].data, objects[i].data, objects[i].bytes);
+    }
+    for (int i = 0; i < set->n_distinct; i++)
+        memcpy(set->kernel[i].resources, (char *)objects[set->n_units].data + (size_t)i * bytes,
+               bytes);
+    return true;
+}
+
+static bool load_cached(CudaSet *set, const char *folder, const CacheKey *key)
+{
+    CodeObject *objects = ARENA_ARRAY(&set->arena, CodeObject, (size_t)set->n_units + 1);
+    CacheFile *file;
+    if (!cache_load(&file, folder, key, set->n_units + 1, objects))
+        return false;
+    set->from_cache = take_cached(set, objects);
+    cache_close(file);
+    if (!set->from_cache)
+        forget_code(set);
+    return set->from_cache;
+}
+
+static void store_cached(CudaSet *set, const char *folder, const CacheKey *key)
+{
+    CudaResources *table =
+        ARENA_ARRAY(&set->arena, CudaResources, (size_t)set->n_distinct * CUDA_MAX_PHASES + 1);
+    Err ignored = {0}; /* a cache that cannot be written is no cache, not a failure */
+    set->cubin[set->n_units] = resource_table(set, table);
+    cache_store(folder, key, set->n_units + 1, set->cubin, &ignored);
+}
+
+static Status build(CudaSet *set, const CudaCompileOptions *options, Err *err)
+{
+    const CudaNvrtc *nvrtc;
+    CacheKey key;
+    for (int i = 0; i < set->n_distinct; i++)
+        NPC_TRY(cuda_arch_accepts(options->arch, set->kernel[i].program, err));
+    NPC_TRY(cuda_nvrtc_open(&nvrtc, err));
+    NPC_TRY(nvrtc_knows(nvrtc, options->arch, err));
+    if (options->cache_folder) {
+        key = key_of(set, nvrtc, options);
+        if (load_cached(set, options->cache_folder, &key))
+            return NPC_OK;
+    }
+    NPC_TRY(compile_all(set, nvrtc, options, err));
+    if (options->cache_folder)
+        store_cached(set, options->cache_folder, &key);
+    return NPC_OK;
+}
+
+/* Runs a statement with the exhaustion of the set's memory caught. */
+#define WITH_MEMORY(set, err, statement)                                                           \
+    do {                                                                                           \
+        jmp_buf exhausted;                                                                         \
+        (set)->arena.exhausted = &exhausted;                                                       \
+        if (setjmp(exhausted)) {                                                                   \
+            (set)->arena.exhausted = NULL;                                                         \
+            return err_set(err, NPC_ERR_MEMORY, "no memory for a set of kernels");                 \
+        }                                                                                          \
+        statement;                                                                                 \
+        (set)->arena.exhausted = NULL;                                                             \
+    } while (0)
+
+Status cuda_set_compile(CudaSet *set, const CudaCompileOptions *options, Err *err)
+{
+    Status s = NPC_OK;
+    forget_code(set);
+    WITH_MEMORY(set, err, s = build(set, options, err));
+    set->is_compiled = s == NPC_OK;
+    return s;
+}
+
+/* ---- other forms ---- */
+
+Status cuda_set_ptx(const CudaSet *set, const CudaArch *arch, Text *out, Err *err)
+{
+    const CudaNvrtc *nvrtc;
+    for (int i = 0; i < set->n_distinct; i++)
+        NPC_TRY(cuda_arch_accepts(arch, set->kernel[i].program, err));
+    NPC_TRY(cuda_nvrtc_open(&nvrtc, err));
+    NPC_TRY(nvrtc_knows(nvrtc, arch, err));
+    for (int i = 0; i < set->n_units; i++) {
+        NvrtcJob run = {
+            .text = cuda_set_text(set, i), .name = set->unit[i].name, .arch = arch, .ptx = true};
+        Status s = nvrtc_run(nvrtc, &run, err);
+        if (s == NPC_OK)
+            text_add(out, run.out.data);
+        else
+            s = explain(set, nvrtc, &set->unit[i], &run, s, err);
+        nvrtc_job_free(&run);
+        NPC_TRY(s);
+    }
+    return NPC_OK;
+}
+
+void cuda_set_print_resources(const CudaSet *set, const CudaArch *arch, Text *out)
+{
+    text_printf(out, "%-56s %8s %8s %6s %6s %7s %10s\n", arch->name, "threads", "registers",
+                "spill", "stack", "shared", "occupancy");
+    for (int i = 0; i < set->n_distinct; i++) {
+        const CudaKernel *k = &set->kernel[i];
+        for (int phase = 0; phase < k->schedule.n_phases; phase++) {
+            const CudaResources *r = &k->resources[phase];
+            int threads = k->schedule.phase[phase].threads;
+            char name[128];
+            snprintf(name, sizeof name, "%s_%d", k->symbol, phase);
+            text_printf(out, "%-56s %8d %8d %6d %6d %7d %9.0f%%\n", name, threads, r->registers,
+                        r->spill_bytes, r->stack_bytes, r->shared_bytes,
+                        100 * cuda_occupancy(arch, r, threads));
+        }
+    }
+}

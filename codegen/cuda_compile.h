@@ -1,0 +1,62 @@
+/* Kernels for CUDA devices: texts of a plan's programs, and their machine code (cubins).
+ *
+ *     cuda_set_make      equal programs share a kernel; texts are written. Needs no CUDA
+ *     cuda_set_compile   NVRTC makes a cubin of each unit, in threads, or the cache has them
+ *
+ * A unit is the text of a few programs behind the prelude. Its code depends on the text, the
+ * architecture and the compiler, and so does the name in the cache. */
+#ifndef NPC_CODEGEN_CUDA_COMPILE_H
+#define NPC_CODEGEN_CUDA_COMPILE_H
+
+#include "codegen/cache.h"
+#include "codegen/cuda.h"
+#include "codegen/cuda_arch.h"
+#include "ir/base/arena.h"
+
+typedef struct CudaSet CudaSet;
+
+/* A program's kernels: symbol_0, symbol_1, .. in one unit. */
+typedef struct CudaKernel {
+    const char *symbol;
+    const char *text; /* as cuda_write wrote it */
+    int unit;
+    CudaSchedule schedule;
+    const TileProgram *program;               /* the first that has it */
+    CudaResources resources[CUDA_MAX_PHASES]; /* once compiled */
+} CudaKernel;
+
+/* The programs outlive the set. */
+Status cuda_set_make(CudaSet **out, const TileProgram *const *programs, int n, Err *err);
+void cuda_set_free(CudaSet *set);
+
+/* Program i's kernels. */
+const CudaKernel *cuda_set_get(const CudaSet *set, int i);
+int cuda_set_n_distinct(const CudaSet *set);
+const CudaKernel *cuda_set_distinct(const CudaSet *set, int i);
+
+int cuda_set_n_units(const CudaSet *set);
+/* Whole translation unit, prelude included. */
+const char *cuda_set_text(const CudaSet *set, int unit);
+
+typedef struct CudaCompileOptions {
+    const CudaArch *arch;
+    const char *cache_folder; /* NULL: no cache */
+    int n_threads;
+    bool line_info; /* lines of the text in the code, for profilers */
+} CudaCompileOptions;
+
+/* NPC_ERR_DEVICE: no compiler, one that does not know the architecture, an architecture without
+ * what a program needs, or the compiler's first complaint with the kernel it is about. */
+Status cuda_set_compile(CudaSet *set, const CudaCompileOptions *options, Err *err);
+/* After cuda_set_compile; 16-byte aligned, as long as the set lives. */
+const CodeObject *cuda_set_cubin(const CudaSet *set, int unit);
+bool cuda_set_from_cache(const CudaSet *set);
+
+/* PTX of all units, one after the other. */
+Status cuda_set_ptx(const CudaSet *set, const CudaArch *arch, Text *out, Err *err);
+/* Machine code as text, by nvdisasm or cuobjdump; after cuda_set_compile. */
+Status cuda_set_sass(const CudaSet *set, Text *out, Err *err);
+/* Registers, spills, shared memory and occupancy per kernel; after cuda_set_compile. */
+void cuda_set_print_resources(const CudaSet *set, const CudaArch *arch, Text *out);
+
+#endif
