@@ -96,7 +96,7 @@ void compile_report_print(const CompileReport *r, FILE *out)
     if (m->info.recipe.name)
         fprintf(out, ", recipe %s", m->info.recipe.name);
     fprintf(out, ", %u recordings, batch %lld, fuse %s, for %s\n\n", m->module->sessions.len,
-            (long long)m->batch, fuse_level_text(m->options.fuse), m->target.name);
+            (long long)m->batch, fuse_level_text(m->options.fuse), m->target);
     print_sizes(r, out);
     print_programs(r, out);
     if (r->n_times)
@@ -137,8 +137,8 @@ void compile_report_json(const CompileReport *r, FILE *out)
         json_pack("{s:s, s:s, s:s?, s:i, s:I, s:s, s:s, s:i, s:I, s:I, s:o, s:o, s:o, s:s?}",
                   "file", m->options.path, "model", m->module->model, "recipe", m->info.recipe.name,
                   "recordings", (int)m->module->sessions.len, "batch", (json_int_t)m->batch, "fuse",
-                  fuse_level_text(m->options.fuse), "target", m->target.name, "parameter_tensors",
-                  n, "parameters", (json_int_t)elems, "multiply_adds_per_clip",
+                  fuse_level_text(m->options.fuse), "target", m->target, "parameter_tensors", n,
+                  "parameters", (json_int_t)elems, "multiply_adds_per_clip",
                   (json_int_t)cost_multiply_adds(m, -1), "multiply_adds_of_parts", parts,
                   "programs", programs, "seconds", times, "package", r->package);
     json_dumpf(all, out, JSON_INDENT(2));

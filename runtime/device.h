@@ -1,4 +1,4 @@
-/* Where programs run: what an engine asks of a device.
+/* Where programs run: how a device is named, and what an engine asks of one.
  *
  * An engine names things and knows what lies where (plans, places of buffers); a device has memory,
  * makes kernels and launches them. Memory comes in regions. A region that the host fills or reads
@@ -11,6 +11,7 @@
 #ifndef NPC_RUNTIME_DEVICE_H
 #define NPC_RUNTIME_DEVICE_H
 
+#include "codegen/cuda_arch.h"
 #include "codegen/kernel.h"
 #include "passes/plan.h"
 #include "runtime/workers.h"
@@ -59,6 +60,8 @@ typedef struct DeviceKind DeviceKind;
 typedef struct DeviceOptions {
     const DeviceKind *kind;   /* NULL: the CPU */
     Target target;            /* CPU: vector unit */
+    int ordinal;              /* CUDA: which device */
+    const CudaArch *arch;     /* CUDA: what code is for */
     int threads;              /* 0: one per core */
     const char *cache_folder; /* of machine code; NULL: none */
     bool interpret;           /* tile programs run on the interpreter: slow, needs no LLVM */
@@ -89,11 +92,11 @@ struct DeviceKind {
     /* Binds kernels to their storage; places are known, constants written. */
     Status (*bind)(Device *d, DeviceImage *image, Err *err);
 
-    /* Runs the launches of a program in order, those that prepare only on request. May return
-     * before they are done. */
+    /* Runs the launches of a program in order, those that prepare only on request, on its inputs as
+     * they are now. May return before the launches are done, but inputs may be written again. */
     Status (*run)(Device *d, DeviceImage *image, int program, const SampleRange *ranges,
                   bool prepare, Err *err);
-    /* Host side to device; the host side may change again when the next run has returned. */
+    /* Host side of tensors to device; it may change again when the next run has returned. */
     Status (*push)(Device *d, const Region *r, size_t offset, size_t bytes, Err *err);
     /* Device to host side; it is there on return. */
     Status (*pull)(Device *d, const Region *r, size_t offset, size_t bytes, Err *err);
@@ -103,6 +106,23 @@ struct DeviceKind {
                    Err *err);
 };
 
-extern const DeviceKind device_cpu;
+extern const DeviceKind device_cpu, device_cuda;
+
+/* What `text` names, into kind, ordinal and arch:
+ *     cpu (also NULL)   cuda, cuda:N   a device that must be there
+ *     cuda:sm_90        no device: plans and code for the architecture, nothing can run
+ *     auto              a CUDA device when driver, compiler and device are there, else the CPU
+ * `note` (may be NULL) receives a line to show when auto found a device. NPC_ERR_DEVICE: what is
+ * missing. */
+enum { DEVICE_NOTE = 256 };
+Status device_find(const char *text, DeviceOptions *options, char *note, Err *err);
+/* What passes know of it. */
+TargetTraits device_traits(const DeviceOptions *o);
+/* "avx512", "cuda:sm_90"; lives in the arena. */
+const char *device_target_name(const DeviceOptions *o, Arena *arena);
+static inline bool device_is_cuda(const DeviceOptions *o)
+{
+    return o->kind == &device_cuda;
+}
 
 #endif

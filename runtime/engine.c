@@ -147,6 +147,7 @@ static Status load(Engine *e, Err *err)
     NPC_TRY(kind->bind(e->device, image, err));
     NPC_TRY(workers_start(&e->workers, e->options.threads, e->device->scratch_bytes, err));
     e->device->workers = e->workers;
+    e->host_is_newer = true;
     return NPC_OK;
 }
 
@@ -283,15 +284,13 @@ static bool writes_tensors(const Plan *plan)
 
 Status engine_run(Engine *e, int program, const SampleRange *ranges, Err *err)
 {
-    DeviceProgram *p = &e->programs.at[program];
     const DeviceKind *kind = e->device->kind;
     const Region *tensors = &e->image.persistent;
-    bool writes = writes_tensors(p->plan);
+    bool writes = writes_tensors(e->programs.at[program].plan);
 
     if (e->host_is_newer)
         NPC_TRY(kind->push(e->device, tensors, 0, tensors->bytes, err));
     e->host_is_newer = false;
-    NPC_TRY(kind->push(e->device, &p->inputs, 0, p->inputs.bytes, err));
     NPC_TRY(kind->run(e->device, &e->image, program, ranges, !e->is_prepared[program], err));
     e->is_prepared[program] = true;
     e->device_is_newer |= writes;

@@ -21,9 +21,14 @@
         (m)->arena.exhausted = NULL;                                                               \
     } while (0)
 
+static FILE *messages(const Model *m)
+{
+    return m->options.messages ? m->options.messages : stderr;
+}
+
 static Status report(Model *m, Err *err)
 {
-    FILE *out = m->options.messages ? m->options.messages : stderr;
+    FILE *out = messages(m);
     if (m->options.json_messages)
         diags_print_json(&m->diags, out);
     else
@@ -69,6 +74,47 @@ static Status disabled_passes(Model *m, Err *err)
     return NPC_OK;
 }
 
+/* An explicit choice of the CPU's code is a choice of the CPU. */
+static Status find_device(Model *m, Err *err)
+{
+    const ModelOptions *o = &m->options;
+    bool is_cpu = o->interpret || o->cpu;
+    char note[DEVICE_NOTE];
+    const char *device = o->device && !strcmp(o->device, "auto") && is_cpu ? "cpu" : o->device;
+    if (!target_find(o->cpu, &m->machine.target, err))
+        return err->status;
+    NPC_TRY(device_find(device, &m->machine, note, err));
+    static _Atomic bool was_said;
+    if (*note && !was_said)
+        fprintf(messages(m), "%s\n", note);
+    was_said |= *note != 0;
+    m->machine.threads = o->threads;
+    m->machine.interpret = o->interpret;
+    m->machine.emit_llvm = o->emit_llvm;
+    m->machine.emit_asm = o->emit_asm;
+    m->target = device_target_name(&m->machine, &m->arena);
+    return NPC_OK;
+}
+
+static Status find_precision(Model *m, Err *err)
+{
+    static const PrecisionMode of_recipe[] = {[RECIPE_F32] = PRECISION_F32,
+                                              [RECIPE_MIXED_F16] = PRECISION_F16,
+                                              [RECIPE_MIXED_BF16] = PRECISION_BF16};
+    PrecisionMode p = of_recipe[m->info.recipe.precision];
+    const char *wanted = m->options.precision;
+    if (wanted && !precision_find(wanted, &p))
+        return err_set(err, NPC_ERR_USAGE,
+                       "--precision: expected f32, tf32, bf16 or f16, found '%s'", wanted);
+    if (!device_is_cuda(&m->machine)) {
+        if (wanted && p != PRECISION_F32)
+            fprintf(messages(m), "precision: the CPU computes in float32, not in %s\n", wanted);
+        p = PRECISION_F32;
+    }
+    m->passes.precision = p;
+    return NPC_OK;
+}
+
 static Status build(Model *m, Err *err)
 {
     const ModelOptions *o = &m->options;
@@ -93,28 +139,24 @@ static Status build(Model *m, Err *err)
     if (!m->module || m->diags.n_errors)
         return report(m, err);
     if (m->diags.messages.len) /* warnings */
-        diags_print(&m->diags, o->messages ? o->messages : stderr);
+        diags_print(&m->diags, messages(m));
     const Recipe *r = &m->info.recipe;
     m->batch = o->batch ? o->batch : r->batch / (r->accumulate > 0 ? r->accumulate : 1);
     m->passes =
         (PassOptions){.fuse = o->fuse,
-                      .target = traits_cpu(m->target.lanes),
+                      .target = device_traits(&m->machine),
                       .recompute = o->recompute,
                       .optimizer = {r->beta1, r->beta2, r->adam_eps, r->weight_decay, r->ema},
                       .gradient_factor = 1.0 / (double)(r->accumulate > 0 ? r->accumulate : 1),
                       .verify = o->verify_passes,
                       .emit_after = o->emit_after,
                       .emit = o->emit};
+    NPC_TRY(find_precision(m, err));
     NPC_TRY(disabled_passes(m, err));
     if (o->emit_after && (!strcmp(o->emit_after, "elaborate")) && o->emit)
         module_print(o->emit, m->module);
-    EngineOptions eo = {.target = m->target,
-                        .threads = o->threads,
-                        .interpret = o->interpret,
-                        .emit_llvm = o->emit_llvm,
-                        .emit_asm = o->emit_asm};
-    NPC_TRY(cache_folder(m, &eo.cache_folder, err));
-    return engine_create(&m->engine, m->module, &eo, err);
+    NPC_TRY(cache_folder(m, &m->machine.cache_folder, err));
+    return engine_create(&m->engine, m->module, &m->machine, err);
 }
 
 Status model_open(Model **out, const ModelOptions *options, Err *err)
@@ -126,11 +168,12 @@ Status model_open(Model **out, const ModelOptions *options, Err *err)
     m->options = *options;
     m->names.arena = &m->arena;
     m->arena.fail_at = options->fail_at;
-    NPC_TRY(target_find(options->cpu, &m->target, err) ? NPC_OK : err->status);
     Status s = NPC_OK;
     WITH_MEMORY(m, err, {
         diags_init(&m->diags, &m->arena);
-        s = build(m, err);
+        s = find_device(m, err);
+        if (s == NPC_OK)
+            s = build(m, err);
     });
     return s;
 }

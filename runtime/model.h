@@ -24,10 +24,12 @@ typedef struct ModelOptions {
 
     FuseLevel fuse;
     RecomputeMode recompute;
-    const char *disabled; /* passes to leave out, separated by commas; NULL: none */
-    const char *cpu;      /* "generic", "avx2", "avx512"; NULL: the host's best */
-    int threads;          /* 0: one per core */
-    bool interpret;       /* no machine code */
+    const char *disabled;  /* passes to leave out, separated by commas; NULL: none */
+    const char *cpu;       /* "generic", "avx2", "avx512"; NULL: the host's best */
+    const char *device;    /* as device_find takes it; NULL: the CPU */
+    const char *precision; /* "f32", "tf32", "bf16", "f16"; NULL: the recipe's. The CPU has f32 */
+    int threads;           /* 0: one per core */
+    bool interpret;        /* no machine code */
     bool no_cache;
     const char *cache_folder; /* NULL: $XDG_CACHE_HOME/npc or ~/.cache/npc */
     bool verify_passes;
@@ -45,7 +47,8 @@ typedef struct Model {
     ModelOptions options;
     Module *module;
     Elaborated info;
-    Target target;
+    EngineOptions machine;
+    const char *target; /* name of what code is for: "avx512", "cuda:sm_90" */
     PassOptions passes;
     int64_t batch;
     Engine *engine;

@@ -6,7 +6,7 @@ enum { NEURON_LIMIT = 10000000 };
 
 void model_flags_init(ModelFlags *f)
 {
-    *f = (ModelFlags){.fuse = "full", .recompute = "none"};
+    *f = (ModelFlags){.fuse = "full", .recompute = "none", .device = "auto"};
 }
 
 /* "60,70" */
@@ -60,6 +60,8 @@ Status model_flags_apply(ModelFlags *f, const char *path, ModelOptions *out, Err
                       .n_sets = f->sets.n,
                       .batch = f->batch,
                       .disabled = f->disabled,
+                      .device = f->device,
+                      .precision = f->precision,
                       .threads = (int)f->threads,
                       .interpret = f->interpret,
                       .no_cache = f->no_cache,

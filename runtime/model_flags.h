@@ -15,6 +15,7 @@ enum { MODEL_FLAG_SESSIONS = 64, MODEL_FLAG_BINDS = 16, MODEL_FLAG_NAME = 32 };
 
 typedef struct ModelFlags {
     const char *model, *recipe, *fuse, *recompute, *cpu, *disabled, *neurons, *cache;
+    const char *device, *precision;
     int64_t batch, threads;
     bool interpret, no_cache, verify;
     OptionList sets, binds;
@@ -41,6 +42,10 @@ typedef struct ModelFlags {
      .text = &(f).recompute},                                                                      \
     {"pass-off", "PASS,..", "passes to leave out", .text = &(f).disabled},                         \
     {"cpu", "native|generic|avx2|avx512", "vector unit to generate code for", .text = &(f).cpu},   \
+    {"device", "auto|cpu|cuda|cuda:N", "where programs run; auto takes a CUDA device when there is " \
+     "one", .text = &(f).device},                                                                   \
+    {"precision", "f32|tf32|bf16|f16", "of products and stored activations on a CUDA device; the "  \
+     "recipe's when left out", .text = &(f).precision},                                             \
     {"threads", "N", "threads; one per core when left out", .integer = &(f).threads, .low = 1,     \
      .high = 1024},                                                                                \
     {"interpret", NULL, "run kernels on the interpreter: slow, needs no code generator",           \

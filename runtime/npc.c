@@ -56,6 +56,8 @@ static Status open_model(NpcModel *m, const char *path, const NpcModelOptions *o
                             .n_sets = o->n_sets,
                             .batch = o->batch,
                             .cpu = o->cpu,
+                            .device = o->device ? o->device : "auto",
+                            .precision = o->precision,
                             .threads = o->threads,
                             .interpret = o->interpret,
                             .no_cache = o->no_cache};
@@ -207,6 +209,8 @@ int npc_predict_batch(NpcModel *model, int i, const float *clip, float *response
 static RunMachine machine_of(const NpcJob *job)
 {
     return (RunMachine){.threads = job->threads,
+                        .device = job->device ? job->device : "auto",
+                        .precision = job->precision,
                         .fuse = FUSE_FULL,
                         .interpret = job->interpret,
                         .progress = job->quiet ? PROGRESS_QUIET : PROGRESS_AUTO};
@@ -255,6 +259,8 @@ int npc_verify(const char *path, const char *case_path, const NpcModelOptions *o
     Err err = {0};
     VerifyReport report = {0};
     VerifyOptions o = {.cpu = given->cpu,
+                       .device = given->device ? given->device : "auto",
+                       .precision = given->precision,
                        .threads = given->threads,
                        .interpret = given->interpret,
                        .no_cache = given->no_cache};

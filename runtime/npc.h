@@ -40,12 +40,14 @@ typedef struct NpcModelOptions {
     const char *model, *recipe; /* names in the file; NULL: the last ones */
     const char *const *sets;    /* [n_sets] "name=value" overrides, as in "expansion=6" */
     int n_sets;
-    int64_t batch;    /* clips of npc_predict_batch; 0: the recipe's */
-    const char *cpu;  /* "generic", "avx2", "avx512"; NULL: the best there is */
-    const char *fuse; /* "none", "elementwise", "full"; NULL: full */
-    int threads;      /* 0: one per core */
-    bool interpret;   /* no machine code: slow, needs no code generator */
-    bool no_cache;    /* neither read nor write the folder of generated code */
+    int64_t batch;         /* clips of npc_predict_batch; 0: the recipe's */
+    const char *cpu;       /* "generic", "avx2", "avx512"; NULL: the best there is */
+    const char *device;    /* "cpu", "cuda", "cuda:N", "auto"; NULL: auto */
+    const char *precision; /* "f32", "tf32", "bf16", "f16" on a CUDA device; NULL: the recipe's */
+    const char *fuse;      /* "none", "elementwise", "full"; NULL: full */
+    int threads;           /* 0: one per core */
+    bool interpret;        /* no machine code: slow, needs no code generator */
+    bool no_cache;         /* neither read nor write the folder of generated code */
 } NpcModelOptions;
 
 /* From source text to a program that predicts. The model belongs to the caller: npc_free. Its
@@ -86,7 +88,8 @@ typedef struct NpcJob {
     const char *model, *recipe;
     const char *const *sets;
     int n_sets;
-    bool resume; /* training: go on with the run directory */
+    bool resume;                    /* training: go on with the run directory */
+    const char *device, *precision; /* as in NpcModelOptions */
     int threads;
     bool interpret, quiet;
 } NpcJob;

@@ -269,11 +269,13 @@ static void say_end(Trainer *t)
 static Status refuse_device(const Trainer *t, Err *err)
 {
     Err all = {0};
-    err_set(
-        &all, NPC_ERR_DEVICE,
-        "%.1400s; training stopped behind step %llu. The checkpoints in %.400s are from before: "
-        "go on from them with --resume",
-        err->text, (unsigned long long)t->state.step, t->checkpoints);
+    char kept[600] = "nothing was saved yet";
+    if (checkpoint_exists(t->checkpoints))
+        snprintf(kept, sizeof kept,
+                 "the checkpoints in %.400s are from before: go on from them with --resume",
+                 t->checkpoints);
+    err_set(&all, NPC_ERR_DEVICE, "%.1200s; training stopped behind step %llu, %s", err->text,
+            (unsigned long long)t->state.step, kept);
     *err = all;
     return all.status;
 }

@@ -10,9 +10,10 @@
 
 /* How and where programs run; shared by training, prediction and scoring. */
 typedef struct RunMachine {
-    int threads;                               /* 0: one per core */
-    uint32_t workers;                          /* that read data; 0: 2 */
-    const char *cpu, *cache_folder, *disabled; /* as in ModelOptions */
+    int threads;      /* 0: one per core */
+    uint32_t workers; /* that read data; 0: 2 */
+    /* as in ModelOptions */
+    const char *cpu, *cache_folder, *disabled, *device, *precision;
     FuseLevel fuse;
     RecomputeMode recompute;
     bool interpret, no_cache;

@@ -25,6 +25,8 @@ ModelOptions machine_model_options(const RunMachine *m, const char *path)
                           .cpu = m->cpu,
                           .cache_folder = m->cache_folder,
                           .disabled = m->disabled,
+                          .device = m->device,
+                          .precision = m->precision,
                           .threads = m->threads,
                           .interpret = m->interpret,
                           .no_cache = m->no_cache,
@@ -67,6 +69,7 @@ static const Session *listed_sessions(Trainer *t, const char *path, uint32_t *n)
     Session *out = NULL;
     Err ignored = {0}; /* whatever is wrong is reported when the model is built for the data */
     *n = 0;
+    m.device = NULL; /* nothing runs */
     m.messages = fopen("/dev/null", "w");
     if (!m.messages)
         return NULL;
@@ -331,7 +334,8 @@ static void say_limits(Trainer *t)
 {
     if (t->dir.note[0])
         trainer_note(t, t->dir.note);
-    if (t->recipe->precision != RECIPE_F32)
+    if (t->recipe->precision != RECIPE_F32 && !t->o->machine.precision &&
+        !device_is_cuda(&t->model->machine))
         trainer_note(t, "precision: the CPU computes in float32");
     if (!t->validation.n_clips)
         trainer_note(t, "no trial to validate on: no scores before the end");

@@ -64,7 +64,7 @@ static Status generate(Compile *c, const char *cache, Text *llvm, Text *assembly
         for (uint32_t k = 0; k < c->report.plan[i]->launches.len; k++)
             vec_push(&c->arena, &all, c->report.plan[i]->launches.at[k].tile);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    KernelSetOptions o = {.target = &c->model->target,
+    KernelSetOptions o = {.target = &c->model->machine.target,
                           .cache_folder = cache,
                           .n_threads = c->flags.threads ? (int)c->flags.threads
                                        : cores > 0      ? (int)cores
@@ -233,7 +233,7 @@ static Status write_package(Compile *c, Err *err)
         {"batch", arena_printf(&c->arena, "%lld", (long long)m->batch)},
         {"fuse", fuse_level_text(m->options.fuse)},
         {"recompute", c->flags.recompute},
-        {"target", m->target.name},
+        {"target", m->target},
     };
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         vec_push(&c->arena, &p.meta, fixed[i]);

@@ -11,7 +11,7 @@
 typedef struct Run {
     bool train, predict, score, resume, take_lock, json, as_recorded, interpret, no_cache;
     const char *data, *run, *recipe, *model, *tiers, *weights, *truth;
-    const char *fuse, *recompute, *cpu, *cache, *disabled, *progress;
+    const char *fuse, *recompute, *cpu, *cache, *disabled, *progress, *device, *precision;
     int64_t threads, workers, steps, batch;
     OptionList sets;
     const char *path; /* the word: a .nm file or a run directory */
@@ -62,6 +62,8 @@ static Status settle(Run *r, int argc, char **argv, Err *err)
                       .cpu = r->cpu,
                       .cache_folder = r->cache,
                       .disabled = r->disabled,
+                      .device = r->device,
+                      .precision = r->precision,
                       .recompute =
                           !strcmp(r->recompute, "expand") ? RECOMPUTE_EXPAND : RECOMPUTE_NONE,
                       .interpret = r->interpret,
@@ -152,7 +154,11 @@ static Status jobs(Run *r, Err *err)
 
 int verb_run(int argc, char **argv)
 {
-    Run r = {.fuse = "full", .recompute = "none", .progress = "auto", .weights = "average"};
+    Run r = {.fuse = "full",
+             .recompute = "none",
+             .progress = "auto",
+             .weights = "average",
+             .device = "auto"};
     char *words_of[64]; /* before the options are taken out: for run.json */
     int n_words = argc < 64 ? argc : 64;
     memcpy(words_of, argv, (size_t)n_words * sizeof *argv);
@@ -187,6 +193,10 @@ int verb_run(int argc, char **argv)
         {"workers", "N", "threads that read recordings; 2 when left out", .integer = &r.workers,
          .low = 1, .high = 256},
         {"cpu", "native|generic|avx2|avx512", "vector unit to generate code for", .text = &r.cpu},
+        {"device", "auto|cpu|cuda|cuda:N", "where programs run; auto takes a CUDA device when there "
+         "is one", .text = &r.device},
+        {"precision", "f32|tf32|bf16|f16", "of products and stored activations on a CUDA device; the "
+         "recipe's when left out", .text = &r.precision},
         {"fuse", "full|elementwise|none", "how far kernels are joined", .text = &r.fuse},
         {"recompute", "none|expand", "whether the backward pass computes large values again",
          .text = &r.recompute},

@@ -16,6 +16,14 @@ static bool read_arguments(Arguments *a, int argc, char **argv, Words *words, in
     const OptionRow rows[] = {
         {"cpu", "generic|avx2|avx512", "vector unit to use; this machine's best is the default",
          .text = &a->options.cpu},
+        {"device", "auto|cpu|cuda|cuda:N",
+         "where programs run; auto takes a CUDA device when there "
+         "is one",
+         .text = &a->options.device},
+        {"precision", "f32|tf32|bf16|f16",
+         "of products and stored activations on a CUDA device; "
+         "tolerances become 1e-2",
+         .text = &a->options.precision},
         {"fuse", "none|elementwise|full", "how far kernels are joined; full is the default",
          .text = &a->fuse},
         {"interpret", NULL, "run kernels on the interpreter, without machine code",
@@ -63,7 +71,7 @@ static int verify_all(const Arguments *a, const Words *words, VerifyReport *repo
 
 int verb_verify(int argc, char **argv)
 {
-    Arguments a = {.fuse = "full"};
+    Arguments a = {.fuse = "full", .options.device = "auto"};
     Words words;
     int code;
     if (!read_arguments(&a, argc, argv, &words, &code))

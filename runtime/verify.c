@@ -108,8 +108,11 @@ double *verify_widened(VerifyCase *c, const float *x, int64_t n)
 
 VerifyRow verify_row(const VerifyCase *c, const char *quantity, double tolerance)
 {
-    if (c->options->reference && tolerance > VERIFY_TIGHT)
+    const VerifyOptions *o = c->options;
+    if (o->reference && tolerance > VERIFY_TIGHT)
         tolerance = VERIFY_TIGHT;
+    else if (o->precision && strcmp(o->precision, "f32") && tolerance > VERIFY_TIGHT)
+        tolerance = VERIFY_ROUNDED;
     return (VerifyRow){.quantity = quantity, .tolerance = tolerance, .passed = true};
 }
 
@@ -180,14 +183,18 @@ static Status refuse_unused(VerifyCase *c, Err *err)
 static const char *describe(VerifyCase *c)
 {
     const VerifyOptions *o = c->options;
-    Target target;
+    DeviceOptions d = {0};
     Err ignored = {0};
+    bool known = target_find(o->cpu, &d.target, &ignored);
+    const char *name = known ? d.target.name : o->cpu;
     if (o->reference)
         return "reference evaluator, float64";
+    if (device_find(verify_device(o), &d, NULL, &ignored) == NPC_OK && device_is_cuda(&d))
+        return verify_name(c, "%s, %s, fuse %s", device_target_name(&d, c->arena),
+                           o->precision ? o->precision : "f32", fuse_level_text(o->fuse));
     if (o->interpret || !kernel_have_llvm())
         return verify_name(c, "interpreter, fuse %s", fuse_level_text(o->fuse));
-    bool known = target_find(o->cpu, &target, &ignored);
-    return verify_name(c, "%s, fuse %s", known ? target.name : o->cpu, fuse_level_text(o->fuse));
+    return verify_name(c, "%s, fuse %s", name, fuse_level_text(o->fuse));
 }
 
 static Status verify_file(VerifyCase *c, Err *err)

@@ -230,6 +230,8 @@ Status verify_model_open(VerifyModel *m, bool no_dropping, Err *err)
                        .cpu = o->cpu,
                        .threads = o->threads,
                        .interpret = o->interpret,
+                       .device = verify_device(o),
+                       .precision = o->precision ? o->precision : "f32",
                        .no_cache = o->no_cache,
                        .cache_folder = o->cache_folder,
                        .verify_passes = true,

@@ -35,6 +35,11 @@ typedef struct VerifyCase {
 #define VERIFY_GRADIENTS 3e-4
 #define VERIFY_STATISTICS 5e-6
 #define VERIFY_PARAMETERS 1e-5
+/* Of each of them, when products round their factors or activations are stored in 16 bits. */
+#define VERIFY_ROUNDED 1e-2
+
+/* The device's text; one for the CPU's code alone is the CPU. */
+const char *verify_device(const VerifyOptions *o);
 
 Status verify_model_case(VerifyCase *c, Err *err);
 Status verify_ops_case(VerifyCase *c, Err *err);
@@ -94,7 +99,7 @@ struct Subject {
     Diags diags;
     Module *module;
     PassOptions passes;
-    Target target;
+    EngineOptions machine;
     Model *model; /* owns module and engine, or NULL: hand-built */
     Engine *engine;
     VEC(const Func *) programs;

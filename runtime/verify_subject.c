@@ -19,13 +19,37 @@
         guarded_->exhausted = outer_;                                                              \
     } while (0)
 
+const char *verify_device(const VerifyOptions *o)
+{
+    bool is_cpu = o->interpret || o->cpu || o->reference;
+    return o->device && !strcmp(o->device, "auto") && is_cpu ? "cpu" : o->device;
+}
+
+static Status find_machine(Subject *s, PrecisionMode *precision, Err *err)
+{
+    const VerifyOptions *o = s->options;
+    *precision = PRECISION_F32;
+    if (!target_find(o->cpu, &s->machine.target, err))
+        return err->status;
+    NPC_TRY(device_find(verify_device(o), &s->machine, NULL, err));
+    if (o->precision && !precision_find(o->precision, precision))
+        return err_set(err, NPC_ERR_USAGE,
+                       "--precision: expected f32, tf32, bf16 or f16, found '%s'", o->precision);
+    if (!device_is_cuda(&s->machine))
+        *precision = PRECISION_F32;
+    s->machine.threads = o->threads;
+    s->machine.interpret = o->interpret;
+    s->machine.cache_folder = o->no_cache ? NULL : o->cache_folder;
+    return NPC_OK;
+}
+
 Status subject_open_model(Subject *s, const VerifyOptions *o, const ModelOptions *model, Err *err)
 {
     *s = (Subject){.options = o};
     NPC_TRY(model_open(&s->model, model, err));
     s->module = s->model->module;
     s->passes = s->model->passes;
-    s->target = s->model->target;
+    s->machine = s->model->machine;
     s->engine = o->reference ? NULL : s->model->engine;
     return NPC_OK;
 }
@@ -34,23 +58,20 @@ Status subject_open_module(Subject *s, const VerifyOptions *o, Err *err)
 {
     *s = (Subject){.options = o};
     s->names.arena = &s->arena;
-    if (!target_find(o->cpu, &s->target, err))
-        return err->status;
+    PrecisionMode precision;
+    NPC_TRY(find_machine(s, &precision, err));
     GUARDED(&s->arena, err, {
         diags_init(&s->diags, &s->arena);
         s->module = module_new(&s->arena, &s->names, &s->diags);
         s->module->batch_axis = name_intern(&s->names, "b");
     });
     s->passes = (PassOptions){.fuse = o->fuse,
-                              .target = traits_cpu(s->target.lanes),
+                              .target = device_traits(&s->machine),
+                              .precision = precision,
                               .optimizer = {0.9, 0.999, 1e-8, 0, 0.999},
                               .gradient_factor = 1,
                               .verify = true};
-    EngineOptions e = {.target = s->target,
-                       .threads = o->threads,
-                       .interpret = o->interpret,
-                       .cache_folder = o->no_cache ? NULL : o->cache_folder};
-    return o->reference ? NPC_OK : engine_create(&s->engine, s->module, &e, err);
+    return o->reference ? NPC_OK : engine_create(&s->engine, s->module, &s->machine, err);
 }
 
 void subject_close(Subject *s)

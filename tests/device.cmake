@@ -1,2 +1,12 @@
 # CUDA code and the CUDA device, on the simulator.
 npc_sim_test(unit cuda_compile npc_codegen)
+npc_sim_test(faults device npc_runtime)
+add_test(NAME faults.run_device COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/faults/run_device.sh
+                                        $<TARGET_FILE:npc> ${CMAKE_BINARY_DIR}/sim)
+set_tests_properties(faults.run_device PROPERTIES LABELS faults TIMEOUT 1200)
+
+# tests/unit/test_engine.c on the simulated device
+add_test(NAME sim.engine COMMAND test_engine cuda WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(sim.engine PROPERTIES LABELS sim
+    ENVIRONMENT "NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
+add_dependencies(test_engine ${NPC_SIM_LIBRARIES})

@@ -1,13 +1,14 @@
 /* The engine on a small model of two recordings ("a", "b"; tests/golden/tiny_model.nm) and on
  * hand-built functions: sample ranges, absent recordings, threads, results that are views, prepared
- * values, masks. Everything is run on the interpreter and, where there is one, on generated code.
- */
+ * values, masks. Everything is run on the interpreter and, where there is one, on generated code;
+ * `test_engine cuda` runs it on a CUDA device. */
 #include "runtime/model.h"
 #include "tests/ops/ir_harness.h"
 
 enum { BATCH = 5 };
 
 static bool interpret;
+static const char *device; /* NULL: the CPU */
 
 /* ---- a model with its programs ---- */
 
@@ -26,6 +27,7 @@ static Subject open_with_threads(ProgramKind kind, int threads)
                       .fuse = FUSE_FULL,
                       .threads = threads,
                       .interpret = interpret,
+                      .device = device,
                       .no_cache = true,
                       .verify_passes = true};
     if (model_open(&s.model, &o, &err) != NPC_OK ||
@@ -495,7 +497,8 @@ static Small open_text(const char *text, FuseLevel fuse)
     if (!s.m)
         fail_msg("%s", test_log(s.t));
     assert_true(target_find(NULL, &o.target, &err));
-    PassOptions p = {.fuse = fuse, .target = traits_cpu(o.target.lanes), .verify = true};
+    assert_int_equal(device_find(device, &o, NULL, &err), NPC_OK);
+    PassOptions p = {.fuse = fuse, .target = device_traits(&o), .verify = true};
     Func *f = passes_run(s.m, PROGRAM_EVAL, &p);
     assert_non_null(f);
     assert_int_equal(engine_create(&s.e, s.m, &o, &err), NPC_OK);
@@ -538,6 +541,7 @@ static void results_that_are_views_are_read(void **state)
         const Func *f = module_func(s.m, "eval");
         copy_leaf(&f->nodes.at[1], engine_input(s.e, s.program, "x"));
         copy_leaf(&f->nodes.at[2], engine_tensor(s.e, "w"));
+        engine_tensors_changed(s.e);
         run(s.e, s.program, NULL);
         check_results(&s);
         float out[1];
@@ -585,7 +589,7 @@ static void memory_is_that_of_the_plans(void **state)
     model_close(s.model);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_absent_recording_keeps_its_parameters),
@@ -602,6 +606,10 @@ int main(void)
         cmocka_unit_test(launches_are_timed_on_request),
         cmocka_unit_test(memory_is_that_of_the_plans),
     };
+    if (argc > 1) {
+        device = argv[1];
+        return cmocka_run_group_tests_name(device, tests, NULL, NULL);
+    }
     interpret = true;
     int failed = cmocka_run_group_tests_name("interpreter", tests, NULL, NULL);
     interpret = false;

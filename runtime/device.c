@@ -1,0 +1,54 @@
+#include "runtime/device.h"
+
+#include <stdlib.h>
+
+#include "runtime/device_cuda.h"
+
+static Status find_cuda(DeviceOptions *o, int ordinal, char *note, Err *err)
+{
+    CudaIdentity id;
+    NPC_TRY(cuda_identify(ordinal, &id, err));
+    o->kind = &device_cuda;
+    o->ordinal = ordinal;
+    o->arch = id.arch;
+    if (note)
+        snprintf(note, DEVICE_NOTE, "device: %.128s (cuda:%d, %s)", id.name, ordinal,
+                 id.arch->name);
+    return NPC_OK;
+}
+
+Status device_find(const char *text, DeviceOptions *o, char *note, Err *err)
+{
+    char *end;
+    Err ignored = {0};
+    o->kind = &device_cpu;
+    if (note)
+        *note = 0;
+    if (!text || !strcmp(text, "cpu"))
+        return NPC_OK;
+    if (!strcmp(text, "auto")) { /* without a device this is the CPU and no reason to say so */
+        find_cuda(o, 0, note, &ignored);
+        return NPC_OK;
+    }
+    if (!strcmp(text, "cuda"))
+        return find_cuda(o, 0, NULL, err);
+    if (!strncmp(text, "cuda:sm_", 8)) {
+        o->kind = &device_cuda;
+        return cuda_arch_find(text, &o->arch, err);
+    }
+    long ordinal = strncmp(text, "cuda:", 5) ? -1 : strtol(text + 5, &end, 10);
+    if (ordinal < 0 || ordinal > 1023 || end == text + 5 || *end)
+        return err_set(err, NPC_ERR_USAGE,
+                       "there is no device '%s': expected auto, cpu, cuda or cuda:N", text);
+    return find_cuda(o, (int)ordinal, NULL, err);
+}
+
+TargetTraits device_traits(const DeviceOptions *o)
+{
+    return device_is_cuda(o) ? traits_cuda() : traits_cpu(o->target.lanes);
+}
+
+const char *device_target_name(const DeviceOptions *o, Arena *arena)
+{
+    return device_is_cuda(o) ? arena_printf(arena, "cuda:%s", o->arch->name) : o->target.name;
+}

@@ -1,0 +1,75 @@
+/* Inside the CUDA device: device_cuda.c opens it and moves memory, device_cuda_run.c launches. */
+#ifndef NPC_RUNTIME_DEVICE_CUDA_H
+#define NPC_RUNTIME_DEVICE_CUDA_H
+
+#include "codegen/cuda_api.h"
+#include "codegen/cuda_compile.h"
+#include "runtime/device.h"
+
+typedef struct CudaIdentity {
+    char name[128];
+    const CudaArch *arch;
+} CudaIdentity;
+
+/* The device and what code it takes. NPC_ERR_DEVICE: driver, compiler or device are missing. */
+Status cuda_identify(int ordinal, CudaIdentity *out, Err *err);
+
+typedef struct CudaState {
+    Device base;
+    const CudaDriver *d;
+    CudaDevice device;
+    CudaIdentity identity;
+    CudaContext context;
+    CudaStream stream;
+    CudaSet *set;
+    CudaModule *module; /* per unit, in the engine's arena */
+    int n_modules;      /* loaded */
+    CudaAddress memory; /* the one allocation */
+    CudaAddress ranges; /* in it: of every program, one behind the other */
+    char *shown;        /* pinned: what `look` shows */
+    size_t shown_bytes;
+    CudaEvent moved; /* inputs of the run are on the device */
+    bool is_lost;    /* a call failed; `lost` says which */
+    Err lost;
+} CudaState;
+
+/* Where the bytes of an input go: all of them, or with a session only its samples. */
+typedef struct CudaUpload {
+    size_t offset, bytes;
+    int session;       /* -1: everything */
+    size_t per_sample; /* bytes */
+} CudaUpload;
+
+typedef struct CudaLaunch {
+    CudaFunction function[CUDA_MAX_PHASES];
+    CudaSchedule schedule;
+    CudaAddress *arg; /* tensors, workspace, range */
+    void **params;    /* the addresses of arg[] */
+} CudaLaunch;
+
+typedef struct CudaProgram {
+    CudaLaunch *launch; /* per launch of the plan */
+    CudaUpload *upload;
+    int n_uploads;
+    int32_t *range;     /* pinned, [sessions + 1] [2]; the last pair is for no recording */
+    CudaAddress ranges; /* the same on the device */
+    size_t range_bytes;
+    int32_t n_samples;   /* of a whole batch */
+    CudaGraphExec graph; /* all launches but those that prepare; NULL: not yet recorded */
+    CudaEvent *event;    /* per launch and one more; NULL: never timed */
+} CudaProgram;
+
+/* Keeps the first failure: what comes later has it as its cause. */
+Status cuda_state_check(CudaState *c, CudaResult r, const char *what, Err *err);
+/* Makes the device the calling thread's; fails when it is lost. */
+Status cuda_state_enter(CudaState *c, Err *err);
+CudaAddress cuda_storage(const DeviceImage *image, const DeviceProgram *p, Place place);
+
+/* device_cuda_run.c */
+Status cuda_bind(Device *d, DeviceImage *image, Err *err);
+Status cuda_run(Device *d, DeviceImage *image, int program, const SampleRange *ranges, bool prepare,
+                Err *err);
+void cuda_program_close(CudaState *c, CudaProgram *p, int n_launches);
+size_t cuda_range_bytes(const DeviceProgram *p);
+
+#endif

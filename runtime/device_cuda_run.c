@@ -1,0 +1,310 @@
+/* Launches on a CUDA device. The ranges of recordings lie in device memory and grids are those of
+ * the full batch, so that the launches of a program are the same every time: they are recorded once
+ * as a graph. Buffers that a recording's kernels may leave partly unwritten are cleared always;
+ * they are written by that recording alone. Launches are timed one by one, without the graph. */
+#include <limits.h>
+
+#include "runtime/device_cuda.h"
+
+/* ---- binding ---- */
+
+static uint32_t n_sessions(const DeviceProgram *p)
+{
+    return p->plan->f->module->sessions.len;
+}
+
+size_t cuda_range_bytes(const DeviceProgram *p)
+{
+    return (((size_t)n_sessions(p) + 1) * 2 * sizeof(int32_t) + 255) & ~(size_t)255;
+}
+
+/* The recording all of whose launches, and no other's, touch the buffer; -1: none. */
+static int session_of(const Plan *plan, int buffer)
+{
+    int session = -1;
+    for (uint32_t i = 0; i < plan->launches.len; i++) {
+        const Launch *l = &plan->launches.at[i];
+        for (uint32_t k = 0; k < l->tile->tensors.len; k++) {
+            if (l->tile->tensors.at[k].buffer != buffer)
+                continue;
+            if (l->session < 0 || l->tile->batch_axis < 0 ||
+                (session >= 0 && session != l->session))
+                return -1;
+            session = l->session;
+        }
+    }
+    return session;
+}
+
+/* Samples lie one behind the other? */
+static bool is_by_samples(const Plan *plan, const TileLayout *l)
+{
+    const char *batch = plan->f->module->batch_axis;
+    return batch && l->shape.rank > 0 && l->shape.name[0] && !strcmp(l->shape.name[0], batch) &&
+           tile_layout_is_plain(l);
+}
+
+static void list_uploads(CudaProgram *own, Arena *memory, const DeviceProgram *p)
+{
+    const Plan *plan = p->plan;
+    own->upload = ARENA_ARRAY(memory, CudaUpload, plan->buffers.len + 1);
+    for (uint32_t i = 0; i < plan->buffers.len; i++) {
+        const PlanBuffer *b = &plan->buffers.at[i];
+        if (b->kind != BUFFER_INPUT)
+            continue;
+        CudaUpload u = {p->place[i].offset, tile_layout_bytes(&b->layout), -1, 0};
+        if (is_by_samples(plan, &b->layout))
+            u.session = session_of(plan, (int)i);
+        if (u.session >= 0)
+            u.per_sample = u.bytes / (size_t)b->layout.shape.size[0];
+        own->upload[own->n_uploads++] = u;
+    }
+}
+
+/* Samples of a batch, as launches of recordings know it; 1 when none has a batch axis. */
+static int32_t count_samples(const Plan *plan)
+{
+    int64_t n = 1;
+    for (uint32_t i = 0; i < plan->launches.len; i++) {
+        const TileProgram *t = plan->launches.at[i].tile;
+        int64_t size = t->batch_axis >= 0 ? t->axes.at[t->batch_axis].size : 1;
+        n = size > n ? size : n;
+    }
+    return (int32_t)n;
+}
+
+static Status bind_launch(CudaState *c, const DeviceImage *image, const DeviceProgram *p, int i,
+                          const CudaKernel *kernel, Err *err)
+{
+    CudaProgram *own = p->own;
+    const Launch *l = &p->plan->launches.at[i];
+    CudaLaunch *out = &own->launch[i];
+    uint32_t n = l->tile->tensors.len;
+    int pair = l->session >= 0 ? l->session : (int)n_sessions(p);
+    out->schedule = kernel->schedule;
+    out->arg = ARENA_ARRAY(image->memory, CudaAddress, n + 2);
+    out->params = ARENA_ARRAY(image->memory, void *, n + 2);
+    for (uint32_t k = 0; k < n; k++)
+        out->arg[k] = cuda_storage(image, p, p->place[l->tile->tensors.at[k].buffer]);
+    out->arg[n] = image->arena.device + l->workspace_offset;
+    out->arg[n + 1] = own->ranges + (size_t)pair * 2 * sizeof(int32_t);
+    for (uint32_t k = 0; k < n + 2; k++)
+        out->params[k] = &out->arg[k];
+    for (int phase = 0; phase < kernel->schedule.n_phases; phase++) {
+        char name[160];
+        snprintf(name, sizeof name, "%s_%d", kernel->symbol, phase);
+        if (kernel->schedule.phase[phase].blocks > INT_MAX)
+            return err_set(err, NPC_ERR_DEVICE, "CUDA: %s needs %lld blocks, a launch has %d", name,
+                           (long long)kernel->schedule.phase[phase].blocks, INT_MAX);
+        NPC_TRY(cuda_state_check(
+            c, c->d->module_function(&out->function[phase], c->module[kernel->unit], name),
+            "find a kernel in its code", err));
+    }
+    return NPC_OK;
+}
+
+static Status pin_ranges(CudaState *c, CudaProgram *own, const DeviceProgram *p, Err *err)
+{
+    void *at = NULL;
+    own->range_bytes = ((size_t)n_sessions(p) + 1) * 2 * sizeof *own->range;
+    NPC_TRY(cuda_state_check(c, c->d->host_alloc(&at, own->range_bytes, 0),
+                             "allocate pinned memory", err));
+    own->range = at;
+    return NPC_OK;
+}
+
+Status cuda_bind(Device *device, DeviceImage *image, Err *err)
+{
+    CudaState *c = (CudaState *)device;
+    CudaAddress ranges = c->ranges;
+    int at = 0;
+    NPC_TRY(cuda_state_enter(c, err));
+    for (int i = 0; i < image->n; i++) {
+        DeviceProgram *p = &image->program[i];
+        CudaProgram *own = ARENA_NEW(image->memory, CudaProgram);
+        p->own = own;
+        own->launch = ARENA_ARRAY(image->memory, CudaLaunch, p->plan->launches.len + 1);
+        own->n_samples = count_samples(p->plan);
+        own->ranges = ranges;
+        ranges += cuda_range_bytes(p);
+        NPC_TRY(pin_ranges(c, own, p, err));
+        list_uploads(own, image->memory, p);
+        for (uint32_t k = 0; k < p->plan->launches.len; k++)
+            NPC_TRY(bind_launch(c, image, p, (int)k, cuda_set_get(c->set, at++), err));
+        own->event = ARENA_ARRAY(image->memory, CudaEvent, p->plan->launches.len + 1);
+        for (uint32_t k = 0; k <= p->plan->launches.len; k++)
+            own->event[k] = NULL;
+        for (uint32_t k = 0; k < p->plan->buffers.len; k++) { /* written once */
+            const PlanBuffer *b = &p->plan->buffers.at[k];
+            size_t offset = p->place[k].offset;
+            if (b->kind == BUFFER_CONSTANT)
+                NPC_TRY(cuda_state_check(
+                    c,
+                    c->d->copy_to_device(p->inputs.device + offset, p->inputs.host + offset,
+                                         tile_layout_bytes(&b->layout), c->stream),
+                    "copy to the device", err));
+        }
+    }
+    return cuda_state_check(c, c->d->stream_wait(c->stream), "prepare the device", err);
+}
+
+void cuda_program_close(CudaState *c, CudaProgram *own, int n_launches)
+{
+    if (own->graph)
+        c->d->graph_exec_destroy(own->graph);
+    for (int i = 0; own->event && i <= n_launches; i++)
+        if (own->event[i])
+            c->d->event_destroy(own->event[i]);
+    if (own->range)
+        c->d->host_free(own->range);
+}
+
+/* ---- launching ---- */
+
+static Status launch(CudaState *c, const DeviceImage *image, const DeviceProgram *p, uint32_t i,
+                     Err *err)
+{
+    const CudaProgram *own = p->own;
+    const Launch *l = &p->plan->launches.at[i];
+    CudaLaunch *k = &own->launch[i];
+    for (uint32_t b = 0; b < l->clear.len; b++) {
+        int buffer = l->clear.at[b];
+        NPC_TRY(cuda_state_check(c,
+                                 c->d->fill(cuda_storage(image, p, p->place[buffer]), 0,
+                                            p->plan->buffers.at[buffer].bytes, c->stream),
+                                 "clear a buffer", err));
+    }
+    for (int phase = 0; phase < k->schedule.n_phases; phase++) {
+        const CudaPhase *shape = &k->schedule.phase[phase];
+        if (!shape->blocks)
+            continue;
+        CudaResult r = c->d->launch(k->function[phase], (unsigned)shape->blocks, 1, 1,
+                                    (unsigned)shape->threads, 1, 1, 0, c->stream, k->params, NULL);
+        if (r) {
+            char what[300];
+            snprintf(what, sizeof what, "launch the kernel of %.200s",
+                     l->tile->name ? l->tile->name : "a program");
+            return cuda_state_check(c, r, what, err);
+        }
+    }
+    return NPC_OK;
+}
+
+/* Launches that prepare stand first. */
+static Status launch_all(CudaState *c, const DeviceImage *image, const DeviceProgram *p,
+                         uint32_t from, uint32_t to, Err *err)
+{
+    for (uint32_t i = from; i < to; i++)
+        NPC_TRY(launch(c, image, p, i, err));
+    return NPC_OK;
+}
+
+static Status record(CudaState *c, const DeviceImage *image, const DeviceProgram *p, Err *err)
+{
+    CudaProgram *own = p->own;
+    CudaGraph graph = NULL;
+    NPC_TRY(cuda_state_check(c, c->d->capture_begin(c->stream, CUDA_CAPTURE_THREAD_LOCAL),
+                             "begin to record the launches", err));
+    Status s = launch_all(c, image, p, (uint32_t)p->plan->n_prepare, p->plan->launches.len, err);
+    CudaResult r = c->d->capture_end(c->stream, &graph); /* also after a failure */
+    if (s == NPC_OK)
+        s = cuda_state_check(c, r, "record the launches", err);
+    if (s == NPC_OK) {
+        r = c->d->graph_instantiate(&own->graph, graph, 0);
+        if (r)
+            own->graph = NULL;
+        s = cuda_state_check(c, r, "make a graph of the launches", err);
+    }
+    if (graph)
+        c->d->graph_destroy(graph);
+    return s;
+}
+
+static Status make_events(CudaState *c, const DeviceProgram *p, Err *err)
+{
+    CudaProgram *own = p->own;
+    for (uint32_t i = 0; i <= p->plan->launches.len; i++) {
+        if (own->event[i])
+            continue;
+        CudaResult r = c->d->event_create(&own->event[i], 0);
+        if (r)
+            own->event[i] = NULL;
+        NPC_TRY(cuda_state_check(c, r, "make an event", err));
+    }
+    return NPC_OK;
+}
+
+static Status launch_timed(CudaState *c, const DeviceImage *image, const DeviceProgram *p,
+                           uint32_t from, Err *err)
+{
+    const CudaProgram *own = p->own;
+    uint32_t n = p->plan->launches.len;
+    NPC_TRY(make_events(c, p, err));
+    for (uint32_t i = from; i < n; i++) {
+        NPC_TRY(cuda_state_check(c, c->d->event_record(own->event[i], c->stream), "record an event",
+                                 err));
+        NPC_TRY(launch(c, image, p, i, err));
+    }
+    NPC_TRY(
+        cuda_state_check(c, c->d->event_record(own->event[n], c->stream), "record an event", err));
+    NPC_TRY(cuda_state_check(c, c->d->event_wait(own->event[n]), "finish a run", err));
+    for (uint32_t i = from; i < n; i++) {
+        float ms = 0;
+        NPC_TRY(cuda_state_check(c, c->d->event_ms(&ms, own->event[i], own->event[i + 1]),
+                                 "time a launch", err));
+        p->seconds[i] += (double)ms * 1e-3;
+    }
+    return NPC_OK;
+}
+
+/* ---- running ---- */
+
+static Status move_inputs(CudaState *c, const DeviceProgram *p, const SampleRange *ranges, Err *err)
+{
+    CudaProgram *own = p->own;
+    for (int i = 0; i < own->n_uploads; i++) {
+        const CudaUpload *u = &own->upload[i];
+        size_t offset = u->offset, bytes = u->bytes;
+        if (u->session >= 0 && ranges) {
+            offset += (size_t)ranges[u->session].first * u->per_sample;
+            bytes = (size_t)ranges[u->session].count * u->per_sample;
+        }
+        if (bytes)
+            NPC_TRY(
+                cuda_state_check(c,
+                                 c->d->copy_to_device(p->inputs.device + offset,
+                                                      p->inputs.host + offset, bytes, c->stream),
+                                 "copy inputs to the device", err));
+    }
+    for (uint32_t s = 0; s <= n_sessions(p); s++) {
+        bool is_given = ranges && s < n_sessions(p);
+        own->range[2 * s] = is_given ? (int32_t)ranges[s].first : 0;
+        own->range[2 * s + 1] =
+            is_given ? (int32_t)(ranges[s].first + ranges[s].count) : own->n_samples;
+    }
+    NPC_TRY(cuda_state_check(
+        c, c->d->copy_to_device(own->ranges, own->range, own->range_bytes, c->stream),
+        "copy inputs to the device", err));
+    return cuda_state_check(c, c->d->event_record(c->moved, c->stream), "record an event", err);
+}
+
+Status cuda_run(Device *device, DeviceImage *image, int program, const SampleRange *ranges,
+                bool prepare, Err *err)
+{
+    CudaState *c = (CudaState *)device;
+    DeviceProgram *p = &image->program[program];
+    CudaProgram *own = p->own;
+    uint32_t n_prepare = (uint32_t)p->plan->n_prepare, n = p->plan->launches.len;
+    NPC_TRY(cuda_state_enter(c, err));
+    NPC_TRY(move_inputs(c, p, ranges, err));
+    if (p->is_timed)
+        return launch_timed(c, image, p, prepare ? 0 : n_prepare, err);
+    if (prepare)
+        NPC_TRY(launch_all(c, image, p, 0, n_prepare, err));
+    if (!own->graph && n > n_prepare)
+        NPC_TRY(record(c, image, p, err));
+    if (own->graph)
+        NPC_TRY(cuda_state_check(c, c->d->graph_launch(own->graph, c->stream),
+                                 "launch a recorded program", err));
+    return cuda_state_check(c, c->d->event_wait(c->moved), "copy inputs to the device", err);
+}

@@ -1,0 +1,151 @@
+/* Whatever call of the CUDA driver or compiler fails, and whenever, the caller gets a message and
+ * nothing crashes or hangs. Runs on the simulator, which fails on request (tests/sim/sim_env.h). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "runtime/model.h"
+#include "tests/unit/scratch.h"
+
+static float prediction[4096];
+
+/* Opens a model on the device, predicts, trains a step, times another, predicts, reads all back. */
+static Status life(Err *err)
+{
+    Model *m;
+    int eval, step;
+    static const SampleRange ranges[] = {{0, 1}, {1, 1}};
+    ModelOptions o = {.path = "tests/golden/tiny_model.nm",
+                      .batch = 2,
+                      .fuse = FUSE_FULL,
+                      .device = "cuda",
+                      .threads = 1,
+                      .cache_folder = scratch};
+    Status s = model_open(&m, &o, err);
+    if (s == NPC_OK)
+        s = model_add(m, PROGRAM_EVAL, &eval, err);
+    if (s == NPC_OK)
+        s = model_add(m, PROGRAM_STEP, &step, err);
+    if (s == NPC_OK)
+        s = model_ready(m, err);
+    if (s == NPC_OK)
+        model_initialise(m, 1);
+    for (int i = 0; i < 2 && s == NPC_OK; i++) {
+        s = engine_run(m->engine, eval, ranges, err);
+        if (s == NPC_OK)
+            s = engine_read(m->engine, eval, RESULT_OUTPUT, "a", prediction, err);
+        engine_draw_masks(m->engine, step, 1, 0);
+        if (s == NPC_OK)
+            s = engine_run(m->engine, step, ranges, err);
+        if (s == NPC_OK)
+            s = engine_zero(m->engine, "core.spatial.weight", err);
+        engine_time_launches(m->engine, step, true);
+    }
+    if (s == NPC_OK)
+        s = engine_fetch(m->engine, err);
+    model_close(m);
+    return s;
+}
+
+static void every_call_may_fail(void **state)
+{
+    (void)state;
+    static const char *const call[] = {"cuInit",
+                                       "cuDriverGetVersion",
+                                       "cuDeviceGetCount",
+                                       "cuDeviceGet",
+                                       "cuDeviceGetName",
+                                       "cuDeviceGetAttribute",
+                                       "cuDevicePrimaryCtxRetain",
+                                       "cuCtxSetCurrent",
+                                       "cuMemAlloc",
+                                       "cuMemHostAlloc",
+                                       "cuMemcpyHtoD",
+                                       "cuMemcpyDtoH",
+                                       "cuMemsetD8",
+                                       "cuStreamCreate",
+                                       "cuStreamSynchronize",
+                                       "cuStreamBeginCapture",
+                                       "cuStreamEndCapture",
+                                       "cuGraphInstantiate",
+                                       "cuGraphLaunch",
+                                       "cuEventCreate",
+                                       "cuEventRecord",
+                                       "cuEventSynchronize",
+                                       "cuEventElapsedTime",
+                                       "cuModuleLoadData",
+                                       "cuModuleGetFunction",
+                                       "cuLaunchKernel",
+                                       "sticky"};
+    enum { DENSE = 6, MOST = 400 };
+    for (size_t i = 0; i < sizeof call / sizeof *call; i++) {
+        int n_failed = 0;
+        for (int at = 1; at <= MOST; at += at < DENSE ? 1 : 13) {
+            char rule[96];
+            Err err = {0};
+            snprintf(rule, sizeof rule, "%s:%d", call[i], at);
+            setenv("NPC_SIM_FAIL", rule, 1);
+            Status s = life(&err);
+            unsetenv("NPC_SIM_FAIL");
+            if (s == NPC_OK)
+                break;
+            n_failed++;
+            if ((s != NPC_ERR_DEVICE && s != NPC_ERR_MEMORY) || strncmp(err.text, "CUDA: ", 6))
+                fail_msg("%s: status %d, '%s'", rule, s, err.text);
+        }
+        /* the driver's version is a courtesy: without it messages know less */
+        if (!n_failed && strcmp(call[i], "cuDriverGetVersion"))
+            fail_msg("%s never failed", call[i]);
+    }
+}
+
+static void memory_that_does_not_suffice_comes_with_the_plans_numbers(void **state)
+{
+    (void)state;
+    Err err = {0};
+    setenv("NPC_SIM_FAIL", "cuMemAlloc:1", 1);
+    assert_int_equal(life(&err), NPC_ERR_MEMORY);
+    unsetenv("NPC_SIM_FAIL");
+    static const char *const part[] = {"not enough memory on cuda:0 (",
+                                       "GiB are needed",
+                                       "parameters and optimizer state",
+                                       "activations of a batch",
+                                       "prepared weights",
+                                       "inputs of a batch",
+                                       "GiB are free"};
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        if (!strstr(err.text, part[i]))
+            fail_msg("'%s' is not in: %s", part[i], err.text);
+}
+
+static void a_device_that_is_not_there_is_a_sentence(void **state)
+{
+    (void)state;
+    Model *m;
+    Err err = {0};
+    ModelOptions o = {.path = "tests/golden/tiny_model.nm", .device = "cuda:7"};
+    assert_int_equal(model_open(&m, &o, &err), NPC_ERR_DEVICE);
+    model_close(m);
+    assert_non_null(strstr(err.text, "there is no device cuda:7, the driver finds "));
+    err = (Err){0};
+    o.device = "gpu";
+    assert_int_equal(model_open(&m, &o, &err), NPC_ERR_USAGE);
+    model_close(m);
+    assert_string_equal(err.text, "there is no device 'gpu': expected auto, cpu, cuda or cuda:N");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_call_may_fail),
+        cmocka_unit_test(memory_that_does_not_suffice_comes_with_the_plans_numbers),
+        cmocka_unit_test(a_device_that_is_not_there_is_a_sentence),
+    };
+    setenv("NPC_CUDA_LIBRARIES", SIM_LIBRARIES, 1);
+    return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
+}
