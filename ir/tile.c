@@ -85,11 +85,52 @@ size_t tile_layout_bytes(const TileLayout *l)
     return (size_t)tile_layout_elems(l) * storage_bytes(l->type);
 }
 
+/* Positions of an axis of size n that an index reaches. */
+static int64_t covered(const TileProgram *p, const TileIndex *x, int64_t n)
+{
+    int64_t count = 1;
+
+    if (!x->table) {
+        for (int i = 0; i < x->n_terms; i++)
+            count *= p->axes.at[x->axis[i]].size;
+        return count < n ? count : n;
+    }
+    count = 0;
+    for (int64_t k = 0; k < n; k++) {
+        bool any = false;
+        for (int64_t i = 0; !any && i < x->table_len; i++)
+            any = x->table[i] == k;
+        count += any;
+    }
+    return count;
+}
+
+enum { LINE = 64 }; /* what lies closer than these bytes is read together */
+
+static double touched(const TileProgram *p, const TileLayout *l, const TileIndex *index)
+{
+    double bytes = (double)tile_layout_bytes(l), run = (double)(storage_bytes(l->type) * l->lanes);
+
+    for (int i = l->shape.rank - 1; i >= 0; i--) {
+        int d = l->order[i];
+        if (run >= LINE && d != l->lane)
+            bytes *= (double)covered(p, &index[d], l->shape.size[d]) / (double)l->shape.size[d];
+        run *= (double)stored_size(l, d);
+    }
+    return bytes;
+}
+
 double tile_bytes(const TileProgram *p)
 {
     double bytes = 0;
 
-    for (uint32_t i = 0; i < p->tensors.len; i++)
-        bytes += (double)tile_layout_bytes(&p->tensors.at[i].layout);
+    for (uint32_t t = 0; t < p->tensors.len; t++) {
+        const TileLayout *l = &p->tensors.at[t].layout;
+        double all = (double)tile_layout_bytes(l), some = p->tensors.at[t].is_output ? all : 0;
+        for (uint32_t i = 0; i < p->insts.len && some < all; i++)
+            if (p->insts.at[i].kind == INST_LOAD && p->insts.at[i].tensor == (int)t)
+                some += touched(p, l, p->insts.at[i].index);
+        bytes += some < all ? some : all;
+    }
     return bytes;
 }

@@ -147,7 +147,8 @@ typedef struct TileProgram {
     Span span;
 } TileProgram;
 
-/* Bytes that one run reads and writes at least: every tensor once, padding included. */
+/* Bytes that one run reads and writes at least: every tensor once, padding included; of a tensor
+ * read through a table, what the table reaches. */
 double tile_bytes(const TileProgram *p);
 
 /* Text form; parses back to the same program. With `anonymous` it leaves out what does not change

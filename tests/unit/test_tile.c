@@ -199,6 +199,23 @@ static void blocked_layouts_put_lanes_innermost(void **state)
     assert_true(tile_layout_is_plain(&vector));
 }
 
+/* Every second of 8 rows of 20 floats: half of them; every second float of a row: all of it. */
+static void bytes_are_what_a_table_reaches(void **state)
+{
+    static const char text[] = "tile \"half\" session -1 batch -1 flops 0 {\n"
+                               "  axis a 4 parallel\n"
+                               "  axis b 10 parallel\n"
+                               "  tensor in buffer 0 [x=8, y=20] order 0 1\n"
+                               "  tensor out buffer 1 [a=4, b=10] order 0 1\n"
+                               "  %0 = load t0 [a0{0 2 4 6}, a1{0 2 4 6 8 10 12 14 16 18}]\n"
+                               "  store %0 t1 [a0, a1]\n"
+                               "}\n";
+    TileProgram *p = parse(*state, text);
+    assert_float_equal(tile_bytes(p), (4 * 20 + 4 * 10) * 4, 0);
+    TileProgram *map = parse(*state, map_text); /* rows of 6 floats: closer than a line */
+    assert_float_equal(tile_bytes(map), (30 + 1 + 6 + 1) * 4, 0);
+}
+
 static void products_are_summed_and_varied(void **state)
 {
     TileProgram *p = parse(*state, dense_text);
@@ -305,6 +322,7 @@ int main(void)
         TEST(damaged_texts_are_reported_and_never_crash),
         TEST(illegal_programs_get_a_sentence),
         TEST(blocked_layouts_put_lanes_innermost),
+        TEST(bytes_are_what_a_table_reaches),
         TEST(products_are_summed_and_varied),
         TEST(a_range_leaves_other_samples_alone),
         TEST(convolutions_count_zero_outside),
