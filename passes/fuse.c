@@ -15,8 +15,7 @@
  * there before that group (epilogue, reduction epilogue); or a later element-wise group over the
  * same space that reads the same large tensor (one pass over the data); or begins its own.
  *
- * Where the target has pairs, a depthwise convolution's weight gradient joins its input gradient:
- * both read the incoming gradient at the same places.
+ * Where the target has pairs, a weight gradient joins its input gradient (pairs.c).
  *
  * `--fuse none`: every op is stored and stands alone. `--fuse elementwise`: chains of pointwise ops
  * join, nothing else does. */
@@ -34,9 +33,9 @@ typedef struct Fuser {
     bool *live;
     VEC(Val) * users; /* per value */
     bool *is_result;
-    int *chain;      /* pointwise ops that reading a value repeats */
-    bool *fixed;     /* depends on parameters and states only */
-    bool *is_update; /* new value of a parameter or state, written over the old one */
+    int *chain;           /* pointwise ops that reading a value repeats */
+    bool *fixed;          /* depends on parameters and states only */
+    const char **updates; /* of a value written over a parameter or state: its name, or NULL */
     const bool *forced;
     Val *home; /* per materialised value: the anchor whose kernel can compute it, or none */
     Val *pair; /* of an input gradient: its weight gradient; and the other way round */
@@ -155,7 +154,7 @@ static bool feeds_update(const Fuser *z, Val v)
     for (uint32_t i = 0; i < z->users[v.id].len; i++) {
         Val u = z->users[v.id].at[i];
         bool is_view = op_lowering(func_node(z->f, u)->op) == LOWER_VIEW;
-        if (z->is_update[u.id] || (is_view && feeds_update(z, u)))
+        if (z->updates[u.id] || (is_view && feeds_update(z, u)))
             return true;
     }
     return false;
@@ -166,7 +165,7 @@ static bool feeds_update(const Fuser *z, Val v)
 static bool is_gradient_of_parameters(const Fuser *z, Val v)
 {
     Vals sources = {0};
-    if (z->is_update[v.id] || !feeds_update(z, v))
+    if (z->updates[v.id] || !feeds_update(z, v))
         return false;
     add_sources(z, v, &sources);
     for (uint32_t i = 0; i < sources.len; i++) {
@@ -358,8 +357,9 @@ static void find_home(Fuser *z, Val v)
 {
     const AnchorTraits *a = anchor_traits(z, func_node(z->f, v)->op);
     Vals sources = {0};
+    bool is_pair = z->pair[v.id].id && z->pair[v.id].id < v.id;
     if (a) {
-        z->home[v.id] = covers(z, a->epilogue, v) ? v : VAL_NONE;
+        z->home[v.id] = covers(z, a->epilogue, v) && !is_pair ? v : VAL_NONE;
     } else if (op_is_pointwise(func_node(z->f, v)->op)) {
         add_sources(z, v, &sources);
         z->home[v.id] = home_of(z, v, &sources);
@@ -419,6 +419,36 @@ static bool takes_reduction(const Fuser *z, const Group *g, const Node *n)
            (n->shape.rank == 2 && shape_axis(&n->shape, l->shape.name[l->order[0]]) >= 0);
 }
 
+/* Is everything behind the value's readers made before `anchor`? */
+static bool readers_before(const Fuser *z, Val v, Val anchor, const char *name)
+{
+    for (uint32_t i = 0; i < z->users[v.id].len; i++) {
+        Val u = z->users[v.id].at[i];
+        const char *updates = z->updates[u.id];
+        if (updates && !strcmp(updates, name))
+            continue;
+        if (z->g->materialised[u.id] ? u.id >= anchor.id : !readers_before(z, u, anchor, name))
+            return false;
+    }
+    return true;
+}
+
+/* May the kernel of a product, which makes a gradient, update the parameter as well? Nothing after
+ * it reads the old value, itself included. */
+static bool may_update(const Fuser *z, const Group *g, Val v)
+{
+    const char *name = z->updates[v.id];
+    if (!z->target->updates_behind || !g->anchor.id || z->updates[g->anchor.id])
+        return false;
+    for (uint32_t id = 1; id < z->f->nodes.len; id++) {
+        const Node *n = &z->f->nodes.at[id];
+        bool is_old = (n->op == OP_PARAM || n->op == OP_STATE) && !strcmp(n->attrs.name, name);
+        if (z->live[id] && is_old && !readers_before(z, (Val){id}, g->anchor, name))
+            return false;
+    }
+    return true;
+}
+
 static bool may_join(const Fuser *z, const Group *g, Val v)
 {
     const Node *n = func_node(z->f, v);
@@ -427,9 +457,9 @@ static bool may_join(const Fuser *z, const Group *g, Val v)
         return false;
     if (z->fixed[first.id] != z->fixed[v.id]) /* what depends on parameters only is prepared once */
         return false;
-    if (z->is_update[first.id] !=
-        z->is_update[v.id]) /* updates wait for readers of the old value */
-        return false;
+    bool is_update = z->updates[v.id] != NULL;
+    if (is_update != (z->updates[first.id] != NULL) && !(is_update && may_update(z, g, v)))
+        return false; /* updates wait for readers of the old value */
     if (!same_space(&g->space, space_of(z->f, v)) || !takes_epilogue(z, g))
         return false;
     return op_lowering(n->op) != LOWER_REDUCE || takes_reduction(z, g, n);
@@ -449,38 +479,35 @@ static bool shares_large(const Fuser *z, const Group *g, const Vals *sources)
     return false;
 }
 
-/* Is conv_dw `d` the other gradient of the convolution of which conv_dx `e` is the input's? */
-static bool is_pair(const Fuser *z, Val e, Val d)
+/* Products and stencils that read the value, perhaps renamed. */
+static void add_anchors(const Fuser *z, Val v, Vals *out)
 {
-    const Node *x = func_node(z->f, e), *w = func_node(z->f, d);
-    if (x->op != OP_CONV_DX || e.id > d.id || z->pair[e.id].id || x->in[0].id != w->in[0].id ||
-        w->in[1].id > e.id || x->session != w->session || x->backward != w->backward ||
-        x->attrs.over.n || x->attrs.n_stencil != w->attrs.n_stencil ||
-        !same_space(&x->shape, func_shape(z->f, w->in[1])) ||
-        !same_space(&w->shape, func_shape(z->f, x->in[1])))
-        return false;
-    for (int i = 0; i < x->attrs.n_stencil; i++) {
-        const Stencil *a = &x->attrs.stencil[i], *b = &w->attrs.stencil[i];
-        if (a->axis != b->axis || a->tap != b->tap || a->stride != b->stride ||
-            a->dilation != b->dilation || a->pad != b->pad)
-            return false;
+    for (uint32_t i = 0; i < z->users[v.id].len; i++) {
+        Val u = z->users[v.id].at[i];
+        if (func_node(z->f, u)->op == OP_RENAME)
+            add_anchors(z, u, out);
+        else if (is_anchor_kind(func_node(z->f, u)->op))
+            add_unique(z->arena, out, u);
     }
-    return true;
 }
 
 static void find_pairs(Fuser *z)
 {
     for (uint32_t id = 1; id < z->f->nodes.len; id++) {
-        const Node *n = &z->f->nodes.at[id];
-        if (!z->live[id] || n->op != OP_CONV_DW)
+        Vals anchors = {0};
+        PairAxes axes;
+        if (!z->live[id] || z->f->nodes.at[id].op == OP_RENAME)
             continue;
-        for (uint32_t i = 0; i < z->users[n->in[0].id].len && !z->pair[id].id; i++) {
-            Val e = z->users[n->in[0].id].at[i];
-            if (!is_pair(z, e, (Val){id}))
-                continue;
-            z->pair[id] = e;
-            z->pair[e.id] = (Val){id};
-        }
+        add_anchors(z, (Val){id}, &anchors);
+        for (uint32_t i = 0; i < anchors.len; i++)
+            for (uint32_t k = 0; k < anchors.len; k++) {
+                Val e = anchors.at[i], d = anchors.at[k];
+                if (z->pair[e.id].id || z->pair[d.id].id ||
+                    !pair_match(z->f, z->target, e, d, &axes))
+                    continue;
+                z->pair[d.id] = e;
+                z->pair[e.id] = d;
+            }
     }
 }
 
@@ -538,7 +565,8 @@ static void place(Fuser *z, Val v)
             Val s = sources.at[i];
             if (z->g->group_of[s.id] != last)
                 continue;
-            ok = op_lowering(func_node(z->f, s)->op) != LOWER_REDUCE && reads_in_place(z, v, s);
+            ok = op_lowering(func_node(z->f, s)->op) != LOWER_REDUCE && s.id != g->pair.id &&
+                 reads_in_place(z, v, s);
         }
         if (ok) {
             join(z, last, v);
@@ -598,27 +626,28 @@ Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, const Pa
     Groups g = {.group_of = ARENA_ARRAY(arena, int, n),
                 .materialised = ARENA_ARRAY(arena, bool, n),
                 .is_stored = ARENA_ARRAY(arena, bool, n)};
-    Fuser z = {arena,
-               f,
-               layouts,
-               &options->target,
-               options->fuse,
-               &g,
-               func_live(arena, f),
-               arena_array(arena, n, sizeof *z.users),
-               ARENA_ARRAY(arena, bool, n),
-               ARENA_ARRAY(arena, int, n),
-               ARENA_ARRAY(arena, bool, n),
-               ARENA_ARRAY(arena, bool, n),
-               forced,
-               ARENA_ARRAY(arena, Val, n),
-               ARENA_ARRAY(arena, Val, n)};
+    Fuser z = {.arena = arena,
+               .f = f,
+               .layouts = layouts,
+               .target = &options->target,
+               .level = options->fuse,
+               .g = &g,
+               .live = func_live(arena, f),
+               .users = arena_array(arena, n, sizeof *z.users),
+               .is_result = ARENA_ARRAY(arena, bool, n),
+               .chain = ARENA_ARRAY(arena, int, n),
+               .fixed = ARENA_ARRAY(arena, bool, n),
+               .updates = ARENA_ARRAY(arena, const char *, n),
+               .forced = forced,
+               .home = ARENA_ARRAY(arena, Val, n),
+               .pair = ARENA_ARRAY(arena, Val, n)};
     for (uint32_t id = 1; id < f->nodes.len; id++)
         for (int i = 0; z.live[id] && i < f->nodes.at[id].n_in; i++)
             vec_push(arena, &z.users[f->nodes.at[id].in[i].id], (Val){id});
     for (uint32_t i = 0; i < f->results.len; i++) {
         Val v = f->results.at[i].val; /* of a view, what it shows */
-        z.is_update[v.id] = f->results.at[i].role == RESULT_STATE;
+        if (f->results.at[i].role == RESULT_STATE)
+            z.updates[v.id] = f->results.at[i].name;
         while (!(forced && forced[v.id]) && op_lowering(func_node(f, v)->op) == LOWER_VIEW)
             v = func_node(f, v)->in[0];
         z.is_result[v.id] = true;
@@ -627,7 +656,7 @@ Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, const Pa
     for (uint32_t i = 0; i < n; i++)
         g.group_of[i] = -1;
 
-    if (options->fuse == FUSE_FULL && options->target.pairs)
+    if (options->fuse == FUSE_FULL && (options->target.pairs || options->target.pair_sum_limit))
         find_pairs(&z);
     choose_materialised(&z);
     for (uint32_t id = 1; id < f->nodes.len; id++) {

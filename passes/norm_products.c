@@ -161,12 +161,13 @@ static Val input_gradient(Func *f, const Node *n, const Match *m)
 {
     const char *j = second_name(f, m->k);
     AxisList e = axes(m->e, NULL), over = axes(j, NULL), kj = axes(m->k, j), k = axes(m->k, NULL);
-    Val w = m->other, scaled = func_emit2(f, OP_MUL, w, per_channel(f, m, SCALE, VAL_NONE));
+    Val w = m->other, x = centred(f, m, j);
+    Val scaled = func_emit2(f, OP_MUL, w, per_channel(f, m, SCALE, VAL_NONE));
     Val first = func_contract(f, dy_of(f, m), scaled, &e, &n->attrs.out);
     Val sloped = func_emit2(f, OP_MUL, w, per_channel(f, m, SLOPE, m->norm->in[6]));
     Val square = func_contract(f, sloped, weight(f, m, j), &e, &kj);
     Val shift = func_contract(f, w, per_channel(f, m, SHIFT, m->norm->in[5]), &e, &k);
-    Val second = func_contract(f, centred(f, m, j), square, &over, &n->attrs.out);
+    Val second = func_contract(f, x, square, &over, &n->attrs.out);
     return func_map(f, "a - b - c", NULL, 0, (Val[]){first, second, shift}, 3);
 }
 
@@ -176,10 +177,7 @@ static Val weight_gradient(Func *f, const Node *n, const Match *m)
     AxisList over = axes(j, NULL), jk = axes(j, m->k);
     Val x = centred(f, m, m->k);
     Val first = func_contract(f, dy_of(f, m), x, &n->attrs.over, &n->attrs.out);
-    bool backward = f->backward;
-    f->backward = func_node(f, x)->backward;
     Val gram = func_contract(f, centred(f, m, j), x, &n->attrs.over, &jk);
-    f->backward = backward;
     Val second = func_contract(f, weight(f, m, j), gram, &over, &n->attrs.out);
     Val in[] = {first, per_channel(f, m, SCALE, VAL_NONE), second,
                 per_channel(f, m, SLOPE, m->norm->in[6])};

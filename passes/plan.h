@@ -52,6 +52,18 @@ typedef struct Groups {
 Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, const PassOptions *options,
                    const bool *forced);
 
+/* A weight gradient's names for the axes of the input gradient that it is computed with, and its
+ * operand x that meets the common one. */
+typedef struct PairAxes {
+    Val x;
+    int n;
+    const char *theirs[MAX_RANK + 1], *ours[MAX_RANK + 1];
+} PairAxes;
+
+/* Can `d` be computed in the kernel of `e` as a pair sum? */
+bool pair_match(const Func *f, const TargetTraits *target, Val e, Val d, PairAxes *out);
+const char *pair_axis(const PairAxes *p, const char *theirs);
+
 /* ---- the plan ---- */
 
 typedef enum BufferKind {
@@ -112,7 +124,8 @@ void plan_print_tiles(Text *t, const Plan *plan);
 /* One group as a tile program; tensors' `buffer` is the id of the value stored there. NULL when
  * some view in it cannot be expressed as an address: *blocked is the value that has to be stored.
  */
-TileProgram *tile_from_group(Arena *arena, const Func *f, const Layouts *layouts,
-                             const Groups *groups, const Group *g, Val *blocked);
+TileProgram *tile_from_group(Arena *arena, const Func *f, const TargetTraits *target,
+                             const Layouts *layouts, const Groups *groups, const Group *g,
+                             Val *blocked);
 
 #endif

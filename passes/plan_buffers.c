@@ -98,7 +98,7 @@ static void make_tiles(Planner *z, const PassOptions *options)
         z->tile = ARENA_ARRAY(z->arena, TileProgram *, z->groups.at.len + 1);
         for (uint32_t i = 0; i < z->groups.at.len; i++) {
             Val blocked = VAL_NONE;
-            z->tile[i] = tile_from_group(z->arena, z->f, &z->layouts, &z->groups,
+            z->tile[i] = tile_from_group(z->arena, z->f, &options->target, &z->layouts, &z->groups,
                                          &z->groups.at.at[i], &blocked);
             if (!z->tile[i] && blocked.id && !forced[blocked.id])
                 again = forced[blocked.id] = true;

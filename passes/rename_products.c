@@ -26,24 +26,26 @@ static void replace(AxisList *list, const char *from, const char *to)
             list->name[i] = to;
 }
 
-static Val rule(Rewrite *r, Val old, const Node *n, const Val *in)
+/* The renaming that alone reads the product, or NULL. */
+static const Node *only_reader(const Rewrite *r, Val product)
 {
-    (void)old;
+    const uint32_t *reader = r->state;
+    const Node *n = &r->from->nodes.at[reader[product.id]];
+    return r->uses[product.id] == 1 && reader[product.id] && n->op == OP_RENAME ? n : NULL;
+}
+
+static Val renamed_product(Rewrite *r, const Node *n, const Val *in, const Node *name)
+{
     Func *f = r->out;
-    if (n->op != OP_RENAME || r->uses[n->in[0].id] != 1)
-        return rewrite_keep(r, n, in);
-    const Node product = *func_node(f, in[0]);
-    if (product.op != OP_CONTRACT)
-        return rewrite_keep(r, n, in);
-    const char *from = n->attrs.axis, *to = n->attrs.axis2;
-    Val factor[2] = {product.in[0], product.in[1]};
-    Attrs a = product.attrs;
-    if (is_summed(&product, to)) {
+    const char *from = name->attrs.axis, *to = name->attrs.axis2;
+    Val factor[2] = {in[0], in[1]};
+    Attrs a = n->attrs;
+    if (is_summed(n, to)) {
         const char *sum =
             name_intern(f->module->names, arena_printf(f->module->arena, "%s_sum", to));
         for (int i = 0; i < 2; i++) {
             if (shape_axis(func_shape(f, factor[i]), sum) >= 0)
-                return rewrite_keep(r, n, in);
+                return VAL_NONE;
             factor[i] = rename_factor(f, factor[i], to, sum);
         }
         replace(&a.over, to, sum);
@@ -54,9 +56,25 @@ static Val rule(Rewrite *r, Val old, const Node *n, const Val *in)
     return func_emit(f, OP_CONTRACT, &a, factor, 2);
 }
 
+static Val rule(Rewrite *r, Val old, const Node *n, const Val *in)
+{
+    const Node *name = n->op == OP_CONTRACT ? only_reader(r, old) : NULL;
+    Val product = name ? renamed_product(r, n, in, name) : VAL_NONE;
+    if (product.id)
+        return product;
+    if (n->op == OP_RENAME && shape_axis(func_shape(r->out, in[0]), n->attrs.axis) < 0)
+        return in[0]; /* has the names already */
+    return rewrite_keep(r, n, in);
+}
+
 Func *pass_rename_products(PassCx *cx, const Func *in)
 {
+    uint32_t *reader = ARENA_ARRAY(cx->arena, uint32_t, in->nodes.len + 1);
+    const bool *live = func_live(cx->arena, in);
     if (cx->options->target.contract.epilogue != EVERYWHERE || cx->options->fuse != FUSE_FULL)
         return (Func *)in;
-    return func_rewrite(cx, in, rule, NULL);
+    for (uint32_t id = 1; id < in->nodes.len; id++)
+        for (int i = 0; live[id] && i < in->nodes.at[id].n_in; i++)
+            reader[in->nodes.at[id].in[i].id] = id;
+    return func_rewrite(cx, in, rule, reader);
 }

@@ -18,6 +18,7 @@ typedef struct Memo {
 typedef struct Builder {
     Arena *arena;
     const Func *f;
+    const TargetTraits *target;
     const Layouts *layouts;
     const Groups *groups;
     const Group *group;
@@ -423,13 +424,18 @@ static void add_store(Builder *b, Val v, int inst)
 static bool add_pair(Builder *b, Val v)
 {
     const Node *n = func_node(b->f, v);
-    Env e = env_of(b, n->in[1]);
+    PairAxes axes;
+    pair_match(b->f, b->target, b->group->anchor, v, &axes);
+    const Shape *x = func_shape(b->f, axes.x);
+    Env e = {0};
+    for (int i = 0; i < x->rank; i++)
+        e.axis[i] = index_axis(find_axis(b, pair_axis(&axes, x->name[i])));
     TileReduction r = {.kind = TILE_PAIR_SUM,
-                       .inst = expand(b, n->in[1], &e),
+                       .inst = expand(b, axes.x, &e),
                        .tensor = add_tensor(b, &b->layouts->of[v.id], v, true),
                        .factor = 1};
     for (int i = 0; i < n->shape.rank; i++)
-        r.axis[i] = find_axis(b, n->shape.name[i]);
+        r.axis[i] = find_axis(b, pair_axis(&axes, n->shape.name[i]));
     vec_push(b->arena, &b->p->reductions, r);
     return r.inst >= 0;
 }
@@ -503,11 +509,13 @@ static double flops_of(const Builder *b)
     return n + points * b->p->reductions.len;
 }
 
-TileProgram *tile_from_group(Arena *arena, const Func *f, const Layouts *layouts,
-                             const Groups *groups, const Group *g, Val *blocked)
+TileProgram *tile_from_group(Arena *arena, const Func *f, const TargetTraits *target,
+                             const Layouts *layouts, const Groups *groups, const Group *g,
+                             Val *blocked)
 {
     Builder b = {.arena = arena,
                  .f = f,
+                 .target = target,
                  .layouts = layouts,
                  .groups = groups,
                  .group = g,

@@ -23,7 +23,9 @@ TargetTraits traits_cuda(void)
         .stencil = {{EVERYWHERE, NOWHERE}, .epilogue = EVERYWHERE, .reductions = EVERYWHERE},
         .stencil_dw = {{EVERYWHERE, EVERYWHERE}, .epilogue = NOWHERE, .reductions = NOWHERE},
         .counts_bytes = true,
+        .updates_behind = true,
         .pairs = true,
+        .pair_sum_limit = 512,
     };
 }
 

@@ -18,8 +18,10 @@ typedef struct TargetTraits {
     bool channels_last; /* every activation lies with its channels innermost, without blocks */
     int lanes;          /* else volumes are blocked over their channels by so many */
     AnchorTraits contract, stencil, stencil_dw;
-    bool counts_bytes; /* memory is slow: what is stored is decided by the bytes that moves */
-    bool pairs;        /* input and weight gradient of a depthwise convolution are one kernel */
+    bool counts_bytes;      /* memory is slow: what is stored is decided by the bytes that moves */
+    bool updates_behind;    /* a weight gradient's kernel may update its weight */
+    bool pairs;             /* both gradients of a depthwise convolution are one kernel */
+    int64_t pair_sum_limit; /* of a product, too, when it sums at most so many; 0: never */
 } TargetTraits;
 
 /* Vectors of so many floats. */

@@ -302,6 +302,64 @@ static void both_gradients_of_a_convolution_are_one_kernel_for_threads(void **st
     test_done(threads.t);
 }
 
+/* Both gradients of a product; the second one of the same incoming gradient under other names. */
+static void both_gradients_of_a_product_are_one_kernel_for_threads(void **state)
+{
+    (void)state;
+    static const char BODY[] =
+        X "  %2 = input {name=\"dy\"}" VOLUME "\n"
+          "  %3 = exp %2" VOLUME "\n"
+          "  %4 = rename %3 {axis=c, to=r} : f32[b=2, r=8, h=10, w=10]\n"
+          "  %5 = param {name=\"w\"} : f32[c=8, c_in=8]\n"
+          "  %6 = rename %5 {axis=c, to=r} : f32[r=8, c_in=8]\n"
+          "  %7 = rename %6 {axis=c_in, to=c} : f32[r=8, c=8]\n"
+          "  %8 = contract %4 %7 {over=[r], out=[b, c, h, w]}" VOLUME "\n"
+          "  %9 = rename %1 {axis=c, to=c_in} : f32[b=2, c_in=8, h=10, w=10]\n"
+          "  %10 = contract %3 %9 {over=[b, h, w], out=[c, c_in]} : f32[c=8, c_in=8]\n"
+          "  return output \"dx\" = %8\n"
+          "  return output \"dw\" = %10\n";
+    TargetTraits target = traits_cuda();
+    Formed z = form_for(BODY, FUSE_FULL, target);
+    assert_int_equal(group_of(&z, 10), group_of(&z, 8));
+    assert_int_equal(z.g.at.at[group_of(&z, 8)].pair.id, 10);
+    test_done(z.t);
+    target.pair_sum_limit = 7; /* it sums 8 */
+    z = form_for(BODY, FUSE_FULL, target);
+    assert_int_not_equal(group_of(&z, 10), group_of(&z, 8));
+    test_done(z.t);
+}
+
+/* %4 is the gradient of w; behind it nothing reads w, or something does. */
+static void a_gradient_updates_its_parameter_behind_all_readers(void **state)
+{
+    (void)state;
+    static const char HEAD[] =
+        X "  %2 = param {name=\"w\"} : f32[c=8, c_in=8]\n"
+          "  %3 = rename %1 {axis=c, to=c_in} : f32[b=2, c_in=8, h=10, w=10]\n"
+          "  %4 = contract %1 %3 {over=[b, h, w], out=[c, c_in]} : "
+          "f32[c=8, c_in=8]\n"
+          "  %5 = sub %2 %4 : f32[c=8, c_in=8]\n"
+          "  return state \"w\" = %5\n",
+                      LATE[] =
+                          X "  %2 = param {name=\"w\"} : f32[c=8, c_in=8]\n"
+                            "  %3 = rename %1 {axis=c, to=c_in} : f32[b=2, c_in=8, h=10, w=10]\n"
+                            "  %4 = contract %1 %3 {over=[b, h, w], out=[c, c_in]} : "
+                            "f32[c=8, c_in=8]\n"
+                            "  %5 = sub %2 %4 : f32[c=8, c_in=8]\n"
+                            "  %6 = contract %3 %2 {over=[c_in], out=[b, c, h, w]}" VOLUME "\n"
+                            "  return state \"w\" = %5\n"
+                            "  return output \"y\" = %6\n";
+    Formed z = form_for(HEAD, FUSE_FULL, traits_cuda());
+    assert_int_equal(group_of(&z, 5), group_of(&z, 4));
+    test_done(z.t);
+    z = form_for(LATE, FUSE_FULL, traits_cuda());
+    assert_int_not_equal(group_of(&z, 5), group_of(&z, 4));
+    test_done(z.t);
+    z = form(HEAD, FUSE_FULL);
+    assert_int_not_equal(group_of(&z, 5), group_of(&z, 4));
+    test_done(z.t);
+}
+
 static void every_materialised_value_has_one_group(void **state)
 {
     (void)state;
@@ -344,6 +402,8 @@ int main(void)
         cmocka_unit_test(forced_values_are_stored),
         cmocka_unit_test(what_joins_a_product_is_a_trait_of_the_target),
         cmocka_unit_test(both_gradients_of_a_convolution_are_one_kernel_for_threads),
+        cmocka_unit_test(both_gradients_of_a_product_are_one_kernel_for_threads),
+        cmocka_unit_test(a_gradient_updates_its_parameter_behind_all_readers),
         cmocka_unit_test(every_materialised_value_has_one_group),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
