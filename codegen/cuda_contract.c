@@ -1,19 +1,31 @@
 /* How a product is cut into tiles: see cuda_contract.h. */
 #include "codegen/cuda_contract.h"
 
+/* Blocks that fill any device. Tests make both numbers small, so that small programs show what
+ * large ones do. */
+#ifndef CONTRACT_FULL_DEVICE
+#define CONTRACT_FULL_DEVICE 512
+#endif
+/* Bytes of a tensor that does not stay in the first-level cache. */
+#ifndef CONTRACT_LARGE
+#define CONTRACT_LARGE (1 << 20)
+#endif
+
 enum {
     MAX_INSTS = 1024,
-    WANTED_BLOCKS = 512,    /* of slabs and tiles together */
-    FEW_BLOCKS = 128,       /* below that tiles shrink */
-    MIN_PRODUCTS = 1 << 18, /* below that tiles do not pay */
+    WANTED_BLOCKS = CONTRACT_FULL_DEVICE,
+    FEW_BLOCKS = (CONTRACT_FULL_DEVICE + 3) / 4, /* below that tiles shrink */
+    MIN_PRODUCTS = 1 << 18,                      /* below that tiles do not pay */
     MIN_SLAB_STEPS = 8,
     MAX_WALK = 8,
-    AHEAD_BYTES = 1 << 20, /* tensors that large do not stay in the first-level cache */
+    MANY_RESULT_INSTS = 6,
     MAX_TILE = 256,
 };
 
+#define ACC_BIT (1u << 31)
+
 typedef struct Needs {
-    uint32_t at[MAX_INSTS]; /* axes (bits) that an instruction varies with */
+    uint32_t at[MAX_INSTS]; /* axes (bits) that an instruction varies with; ACC_BIT: the anchor */
 } Needs;
 
 static uint32_t index_axes(const TileIndex *index, int rank)
@@ -32,7 +44,7 @@ static bool find_needs(const TileProgram *p, Needs *needs)
         return false;
     for (uint32_t i = 0; i < p->insts.len; i++) {
         const TileInst *in = &p->insts.at[i];
-        needs->at[i] = 0;
+        needs->at[i] = in->kind == INST_ACC ? ACC_BIT : 0;
         if (in->kind == INST_LOAD)
             needs->at[i] = index_axes(in->index, p->tensors.at[in->tensor].layout.shape.rank);
         for (int k = 0; in->kind == INST_PRIM && k < prim_arity(in->prim); k++)
@@ -159,7 +171,11 @@ static void split_axes(CudaContract *c, const TileProgram *p, const Needs *needs
 
     c->a = (CudaOperand){.name = "a", .inst = swapped ? p->rhs : p->lhs};
     c->b = (CudaOperand){.name = "b", .inst = swapped ? p->lhs : p->rhs};
-    uint32_t shared = rows & columns;
+    /* a block stays in one group of its sums; their channels are the last columns */
+    CudaFlat all = flat_of(p, columns & ~rows, tensor, index);
+    int channel = all.n ? all.axis[all.n - 1] : -1;
+    uint32_t groups = p->reductions.len ? cuda_sums_groups(p, channel) & parallel : 0;
+    uint32_t shared = (rows & columns) | groups;
     c->n = flat_of(p, columns & ~shared, tensor, index);
     c->g = flat_of(p, shared, tensor, index);
     c->m = flat_of(p, parallel & ~columns & ~shared, tensor, index);
@@ -228,10 +244,10 @@ static void split_code(const CudaContract *c, CudaOperand *o, const Needs *needs
     bool k = needs->at[inst] & flat_bits(&c->k), row = needs->at[inst] & flat_bits(o->rows);
 
     if (k && row && in->kind == INST_LOAD) {
-        bool large = tile_layout_bytes(&p->tensors.at[in->tensor].layout) >= AHEAD_BYTES;
+        bool large = tile_layout_bytes(&p->tensors.at[in->tensor].layout) >= CONTRACT_LARGE;
         bool widest = inst == widest_load(p, needs, o->inst, -1);
-        if ((large || widest) && o->n_ahead < MAX_AHEAD)
-            add_once(o->ahead, &o->n_ahead, inst);
+        if ((large || widest) && o->ahead.n < CUDA_MAX_AHEAD)
+            add_once(o->ahead.inst, &o->ahead.n, inst);
     } else if (k && row) {
         for (int i = 0; i < prim_arity(in->prim); i++)
             split_code(c, o, needs, in->arg[i]);
@@ -240,6 +256,43 @@ static void split_code(const CudaContract *c, CudaOperand *o, const Needs *needs
     } else if (row && o->n_of_row < MAX_TABLES) {
         add_once(o->of_row, &o->n_of_row, inst);
     }
+}
+
+/* The same behind the anchor: loads of large tensors, and values that vary with columns only. */
+static void split_results(CudaContract *c, const Needs *needs, int inst)
+{
+    const TileProgram *p = c->p;
+    const TileInst *in = &p->insts.at[inst];
+    bool column = needs->at[inst] & flat_bits(&c->n);
+    bool other = needs->at[inst] & (flat_bits(&c->m) | ACC_BIT);
+
+    if (in->kind == INST_PRIM && other) {
+        for (int i = 0; i < prim_arity(in->prim); i++)
+            split_results(c, needs, in->arg[i]);
+    } else if (in->kind == INST_LOAD && other && column) {
+        bool large = tile_layout_bytes(&p->tensors.at[in->tensor].layout) >= CONTRACT_LARGE;
+        if (large && c->ahead.n < CUDA_MAX_AHEAD)
+            add_once(c->ahead.inst, &c->ahead.n, inst);
+    } else if (column && !other && c->n_of_column < MAX_COLUMN_TABLES) {
+        add_once(c->of_column, &c->n_of_column, inst);
+    }
+}
+
+/* Vectors of what is behind the anchor: short ones where they take many registers. */
+static void choose_results(CudaContract *c, const Needs *needs)
+{
+    const TileProgram *p = c->p;
+    int last = c->n.n ? c->n.axis[c->n.n - 1] : -1, n = 0;
+
+    for (uint32_t i = 0; i < p->stores.len; i++)
+        split_results(c, needs, p->stores.at[i].inst);
+    for (uint32_t i = 0; i < p->reductions.len; i++)
+        split_results(c, needs, p->reductions.at[i].inst);
+    for (uint32_t i = 0; i < p->insts.len; i++)
+        n += p->insts.at[i].kind == INST_PRIM && (needs->at[i] & ACC_BIT);
+    c->lanes = is_last(&c->n, last) ? cuda_lanes(p, last) : 1;
+    if (c->lanes == 8 && (p->reductions.len || n > MANY_RESULT_INSTS))
+        c->lanes = 4;
 }
 
 static bool is_dear(Prim prim)
@@ -274,9 +327,9 @@ static double code_bytes(const CudaContract *c, const CudaOperand *o)
 {
     double bytes = 0;
 
-    for (int j = 0; j < o->n_ahead; j++)
-        bytes +=
-            (double)storage_bytes(c->p->tensors.at[c->p->insts.at[o->ahead[j]].tensor].layout.type);
+    for (int j = 0; j < o->ahead.n; j++)
+        bytes += (double)storage_bytes(
+            c->p->tensors.at[c->p->insts.at[o->ahead.inst[j]].tensor].layout.type);
     return bytes;
 }
 
@@ -317,11 +370,16 @@ static void lay_out(CudaContract *c)
     int64_t stage = STEP_WORDS * (int64_t)(c->a.tile + (c->b.resident ? 0 : c->b.tile));
     int staging_rows = c->p->math == MATH_F32 ? 16 : 16 * c->warps_m;
 
+    int64_t sums = c->p->reductions.len ? 3 * CONTRACT_THREADS * c->lanes : 0;
     c->staging_row = c->b.tile + 8;
     c->tile_words = 2 * stage;
     if (c->slabs == 1 && c->tile_words < (int64_t)staging_rows * c->staging_row)
         c->tile_words = (int64_t)staging_rows * c->staging_row;
+    if (c->tile_words < sums)
+        c->tile_words = sums;
     int64_t at = c->tile_words;
+    c->at_columns = at;
+    at += (int64_t)c->n_of_column * c->b.tile;
     c->resident_at = at;
     if (c->b.resident) {
         at += STEP_WORDS * c->steps * c->b.tile;
@@ -346,9 +404,11 @@ static void choose_walk(CudaContract *c)
 {
     int64_t blocks = c->tiles_m * c->tiles_n * c->g.elems;
 
+    int64_t least = c->p->reductions.len ? 2 * WANTED_BLOCKS : 4 * WANTED_BLOCKS;
+
     c->walk = 1;
     if (c->slabs == 1 && !c->k.cut && !c->a.n_of_row)
-        while (c->walk < MAX_WALK && blocks / (2 * c->walk) >= 4 * WANTED_BLOCKS)
+        while (c->walk < MAX_WALK && blocks / (2 * c->walk) >= least)
             c->walk *= 2;
     c->walks = contract_div_up(c->tiles_m, c->walk);
     c->b.resident = c->walk > 1;
@@ -395,7 +455,7 @@ static void set_tiles(CudaContract *c, int m, int n)
 /* Sums of a tile, at most, for two blocks to have their registers on a multiprocessor. */
 static bool is_large(int m, int n)
 {
-    return m * n > 96 * 96;
+    return m * n > 128 * 64;
 }
 
 /* Tries tiles and takes those that take the fewest cycles of a multiprocessor: products at 1024 a
@@ -434,7 +494,7 @@ static bool choose_tiles(CudaContract *c, const Needs *needs)
         return false;
     set_tiles(c, best_m, best_n);
     choose_warps(c, best_m, best_n);
-    c->min_blocks = is_large(best_m, best_n) ? 1 : 2;
+    c->min_blocks = is_large(best_m, best_n) || c->a.lanes == 1 || c->b.lanes == 1 ? 1 : 2;
     return true;
 }
 
@@ -459,12 +519,42 @@ static bool stores_cover(const TileProgram *p)
     return p->stores.len > 0;
 }
 
+static bool has_pair_sum(const TileProgram *p)
+{
+    for (uint32_t i = 0; i < p->reductions.len; i++)
+        if (p->reductions.at[i].kind == TILE_PAIR_SUM)
+            return true;
+    return false;
+}
+
+/* Sums of blocks: their channels are the only axis of columns. */
+static bool sums_fit(const CudaContract *c)
+{
+    int channel = c->n.n ? c->n.axis[c->n.n - 1] : -1;
+
+    return !c->p->reductions.len || (c->n.n <= 1 && cuda_sums_fit(c->p, channel, ~0u));
+}
+
+static void plan_sums(CudaContract *c)
+{
+    int64_t slices = c->walks;
+    int channel = c->n.n ? c->n.axis[0] : -1;
+    uint32_t groups = cuda_sums_groups(c->p, channel);
+
+    if (!c->p->reductions.len)
+        return;
+    for (int i = 0; i < c->g.n; i++)
+        if (!(groups >> c->g.axis[i] & 1))
+            slices *= c->p->axes.at[c->g.axis[i]].size;
+    c->sums = cuda_sums_plan(c->p, channel, slices, c->tiles_n, 0);
+}
+
 bool contract_plan(CudaContract *c, const TileProgram *p)
 {
     Needs needs;
 
     *c = (CudaContract){.p = p};
-    if (p->anchor != TILE_CONTRACT || p->reductions.len || has_lanes(p) || !stores_cover(p) ||
+    if (p->anchor != TILE_CONTRACT || has_lanes(p) || !stores_cover(p) || has_pair_sum(p) ||
         !find_needs(p, &needs))
         return false;
     c->per_word = p->math == MATH_BF16 || p->math == MATH_F16 ? 2 : 1;
@@ -480,9 +570,12 @@ bool contract_plan(CudaContract *c, const TileProgram *p)
         choose_vectors(c, o, &needs);
         split_code(c, o, &needs, o->inst);
     }
-    if (!choose_tiles(c, &needs))
+    choose_results(c, &needs);
+    if (!sums_fit(c) || !choose_tiles(c, &needs))
         return false;
     choose_slabs(c);
+    if (c->slabs > 1)
+        c->n_of_column = c->ahead.n = 0; /* the combining kernel has neither */
     choose_walk(c);
     lay_out(c);
     c->k_tail = c->k.cut || c->k.elems % c->step;
@@ -491,11 +584,10 @@ bool contract_plan(CudaContract *c, const TileProgram *p)
         const TileInst *in = &p->insts.at[o->inst];
         Storage same = p->math == MATH_BF16 ? STORAGE_BF16 : STORAGE_F16;
         o->row_tail = o->rows->cut || o->rows->elems % o->tile;
-        o->bare = c->per_word == 2 && in->kind == INST_LOAD && o->n_ahead &&
+        o->bare = c->per_word == 2 && in->kind == INST_LOAD && o->ahead.n &&
                   p->tensors.at[in->tensor].layout.type == same;
     }
-    int last = c->n.n ? c->n.axis[c->n.n - 1] : -1;
-    c->lanes = is_last(&c->n, last) ? cuda_lanes(p, last) : 1;
+    plan_sums(c);
     return true;
 }
 
@@ -517,6 +609,8 @@ static CudaSchedule schedule(const TileProgram *p)
     s.workspace_bytes = contract_workspace(&c);
     if (c.slabs > 1)
         s.phase[s.n_phases++] = contract_combine_phase(&c);
+    if (p->reductions.len)
+        s.phase[s.n_phases++] = cuda_sums_phase(&c.sums);
     return s;
 }
 
@@ -528,6 +622,8 @@ static void write(CudaText *t, const CudaSchedule *s)
     contract_write_products(t, &c, &s->phase[0]);
     if (c.slabs > 1)
         contract_write_combine(t, &c, 1);
+    if (c.sums.n)
+        cuda_sums_combine(t, &c.sums, 1);
 }
 
 const CudaKind cuda_kind_tiles = {"tiles", accepts, schedule, write};

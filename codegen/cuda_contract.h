@@ -14,14 +14,16 @@
 #ifndef NPC_CODEGEN_CUDA_CONTRACT_H
 #define NPC_CODEGEN_CUDA_CONTRACT_H
 
+#include "codegen/cuda_ahead.h"
 #include "codegen/cuda_schedules.h"
+#include "codegen/cuda_sums.h"
 
 enum {
     CONTRACT_THREADS = 256,
     CONTRACT_WARPS = CONTRACT_THREADS / 32,
-    STEP_WORDS = 16, /* of 32 bits along k that a step takes: 16 numbers, or 32 of 16 bits */
-    MAX_AHEAD = 6,   /* loads of an operand that are issued a step ahead */
-    MAX_TABLES = 8,  /* values of an operand that depend on its rows only; on k only */
+    STEP_WORDS = 16,        /* of 32 bits along k that a step takes: 16 numbers, or 32 of 16 bits */
+    MAX_TABLES = 8,         /* values of an operand that depend on its rows only; on k only */
+    MAX_COLUMN_TABLES = 16, /* the same behind the anchor */
 };
 
 /* Axes walked by one index, the last fastest. */
@@ -45,7 +47,7 @@ typedef struct CudaOperand {
     bool bare;     /* its bits go to the matrix unit as they are */
     bool resident; /* all of k stays in shared memory while a block walks the rows of the other */
     /* The code is split where it stops to depend on both: */
-    int n_ahead, ahead[MAX_AHEAD]; /* loads of large tensors, issued a step ahead */
+    CudaAhead ahead; /* loads of large tensors, issued a step ahead */
     int n_of_row, of_row[MAX_TABLES], n_of_k, of_k[MAX_TABLES]; /* tables in shared memory */
     int64_t at_rows, at_k; /* tables: words from the beginning of shared memory */
 } CudaOperand;
@@ -63,11 +65,16 @@ typedef struct CudaContract {
     int64_t walks;
     int64_t slabs;       /* parts of k, each with its own sums in the workspace */
     int64_t steps;       /* of all of k, without a recording's range */
-    int lanes;           /* of the epilogue, along the last axis of n */
     int staging_row;     /* words of a row of results in shared memory */
     int64_t tile_words;  /* of tiles in shared memory, from its beginning */
     int64_t resident_at; /* b's tiles, if resident */
     int64_t shared_words;
+    /* behind the anchor: vectors along the last axis of n */
+    int lanes;
+    CudaAhead ahead;                               /* large loads, issued a round of rows ahead */
+    int n_of_column, of_column[MAX_COLUMN_TABLES]; /* values that vary with n only: a table */
+    int64_t at_columns;                            /* words from the beginning of shared memory */
+    CudaSums sums;
 } CudaContract;
 
 static inline int64_t contract_div_up(int64_t a, int64_t b)
@@ -79,15 +86,26 @@ static inline int64_t contract_div_up(int64_t a, int64_t b)
 bool contract_plan(CudaContract *c, const TileProgram *p);
 
 /* Writes phase 0: the products of a block, up to contract_out. */
-void contract_write_products(CudaText *t, const CudaContract *c, const CudaPhase *shape);
+void contract_write_products(CudaText *t, CudaContract *c, const CudaPhase *shape);
 /* A tile's results: code behind the anchor, or sums of a slab. `m` and `n` name its first row and
  * column, m_end and n_end where they end. */
-void contract_write_results(CudaText *t, const CudaContract *c);
+void contract_write_results(CudaText *t, CudaContract *c);
+/* The loads that the first rows of results at `m` need. */
+void contract_write_results_ahead(CudaText *t, const CudaContract *c);
+/* Before the first tile's results, and behind the last one's. */
+void contract_begin_results(CudaText *t, CudaContract *c);
+void contract_end_results(CudaText *t, CudaContract *c);
 /* The phase that adds slabs. */
 CudaPhase contract_combine_phase(const CudaContract *c);
 void contract_write_combine(CudaText *t, const CudaContract *c, int phase);
 size_t contract_workspace(const CudaContract *c);
 
+/* Fills a table of values of the rows (or columns) from `first` on: numbers[at + i * tile + row].
+ */
+void contract_fill_table(CudaText *t, const CudaFlat *rows, const char *end, const int *insts,
+                         int n, int64_t at, int tile, const char *first);
+/* Makes `lanes` numbers at `at` of a table the value of an instruction. */
+void contract_take(CudaText *t, int inst, int lanes, const char *at);
 /* Declares the indices of the flat's axes at `at` and enters them. */
 void contract_enter(CudaText *t, const CudaFlat *f, const char *at);
 /* Enters the axes of size 1, which belong to no flat. */

@@ -1,8 +1,11 @@
 /* What becomes of a tile's sums.
  *
  * Fragments go through shared memory, 16 rows of each warp at a time, so that the code behind the
- * anchor runs on vectors along the results' innermost axis and moves 16 bytes at once. Where k is
- * cut into slabs, sums go to the workspace as they are, one slot for each slab:
+ * anchor runs on vectors along the results' innermost axis and moves 8 or 16 bytes at once. What it
+ * reads of large tensors was issued a round of rows before, of the first rows before the tile's
+ * last products; what varies with columns only lies in a table. Each thread keeps its columns, so
+ * that sums over rows stay in registers until the block's end (cuda_sums.h). Where k is cut into
+ * slabs, sums go to the workspace as they are, one slot for each slab:
  *
  *     slot[slab][g][m][n], float32, n padded to a multiple of 4
  *
@@ -26,7 +29,7 @@ static int64_t slot_floats(const CudaContract *c)
 
 size_t contract_workspace(const CudaContract *c)
 {
-    return c->slabs == 1 ? 0 : (size_t)(c->slabs * slot_floats(c)) * sizeof(float);
+    return c->slabs == 1 ? c->sums.bytes : (size_t)(c->slabs * slot_floats(c)) * sizeof(float);
 }
 
 static bool is_f32(const CudaContract *c)
@@ -95,13 +98,106 @@ static void write_chunk(CudaText *t, const CudaContract *c)
     cuda_close(t);
 }
 
-/* Results of the vector at row and column of the block. */
-static void write_vector(CudaText *t, const CudaContract *c)
+/* Threads side by side along a row of results, and rows at once. */
+static int threads_across(const CudaContract *c)
+{
+    return c->b.tile / c->lanes;
+}
+
+static int rows_at_once(const CudaContract *c)
+{
+    return CONTRACT_THREADS / threads_across(c);
+}
+
+static int staged_rows(const CudaContract *c)
+{
+    return is_f32(c) ? 16 : 16 * c->warps_m;
+}
+
+static int rounds(const CudaContract *c)
+{
+    return (int)contract_div_up(staged_rows(c), rows_at_once(c));
+}
+
+/* NULL: all threads have a row and a column. */
+static const char *active(CudaText *t, const CudaContract *c)
+{
+    int n = threads_across(c) * rows_at_once(c);
+    return n == CONTRACT_THREADS ? NULL : PRINT("thread < %d", n);
+}
+
+/* Declares r, the thread's row in shared memory in a round of a chunk, and row, that row of the
+ * results, and opens the condition that there is such a row and column. */
+static void open_round(CudaText *t, const CudaContract *c, const char *chunk, const char *round)
+{
+    Text inside = {.arena = t->arena};
+
+    cuda_line(t, "const int r = thread / %d + %s * %d;", threads_across(c), round, rows_at_once(c));
+    if (c->warps_m > 1 && !is_f32(c))
+        cuda_line(t, "const int row = m + r / 16 * %d + %s * 16 + r %% 16;", c->warp_m, chunk);
+    else
+        cuda_line(t, "const int row = m + %s * 16 + r;", chunk);
+    if (active(t, c))
+        text_printf(&inside, " && %s", active(t, c));
+    if (rounds(c) * rows_at_once(c) > staged_rows(c))
+        text_printf(&inside, " && r < %d", staged_rows(c));
+    if (c->a.row_tail)
+        text_add(&inside, " && row < m_end");
+    if (c->b.row_tail)
+        text_add(&inside, " && column < n_end");
+    if (inside.len)
+        cuda_open(t, "if (%s)", text_str(&inside) + 4);
+    else
+        cuda_line(t, "{"), t->indent++;
+}
+
+static void enter_vector(CudaText *t, const CudaContract *c, const char *row)
+{
+    t->vector = vector_axis(c);
+    t->lanes = c->lanes;
+    contract_enter(t, &c->m, row);
+    contract_enter(t, &c->n, "column");
+}
+
+void contract_write_results_ahead(CudaText *t, const CudaContract *c)
 {
     CudaScope outer = cuda_scope(t);
 
+    open_round(t, c, "0", "0");
+    enter_vector(t, c, "row");
+    cuda_ahead_load(t, &c->ahead, "0");
+    cuda_close(t);
+    cuda_scope_end(t, outer);
+}
+
+/* Takes what was loaded ahead, and loads the same of the next round: which may have a row where
+ * this one has none. */
+static void write_taking(CudaText *t, const CudaContract *c)
+{
     t->vector = vector_axis(c);
     t->lanes = c->lanes;
+    cuda_ahead_take(t, &c->ahead, "0");
+    if (!c->ahead.n || chunks(c) * rounds(c) == 1)
+        return;
+    CudaScope outer = cuda_scope(t);
+    cuda_open(t, "if (chunk * %d + round < %d)", rounds(c), chunks(c) * rounds(c) - 1);
+    cuda_line(t, "const int next_round = (round + 1) %% %d;", rounds(c));
+    cuda_line(t, "const int next_chunk = chunk + (round + 1) / %d;", rounds(c));
+    open_round(t, c, "next_chunk", "next_round");
+    enter_vector(t, c, "row");
+    cuda_ahead_load(t, &c->ahead, "0");
+    cuda_close(t);
+    cuda_close(t);
+    cuda_scope_end(t, outer);
+}
+
+/* Results of the vector at row and column. */
+static void write_vector(CudaText *t, CudaContract *c)
+{
+    enter_vector(t, c, "row");
+    for (int j = 0; j < c->n_of_column; j++)
+        contract_take(t, c->of_column[j], c->lanes,
+                      PRINT("%lld + across", (long long)(c->at_columns + (int64_t)j * c->b.tile)));
     t->acc = (CudaValue){cuda_name(t, "acc"), c->lanes > 1};
     const char *from = PRINT("numbers + r * %d + across", c->staging_row);
     if (c->lanes > 1) {
@@ -110,48 +206,107 @@ static void write_vector(CudaText *t, const CudaContract *c)
     } else {
         cuda_line(t, "const float %s = *(%s);", t->acc.name, from);
     }
-    contract_enter(t, &c->m, "row");
-    contract_enter(t, &c->n, "column");
     cuda_plain_stores(t);
-    cuda_scope_end(t, outer);
+    if (c->sums.n)
+        cuda_sums_add(t, &c->sums, "0", true);
 }
 
-static void write_epilogue(CudaText *t, const CudaContract *c)
+static void write_epilogue(CudaText *t, CudaContract *c)
 {
-    int across = c->b.tile / c->lanes, at_once = CONTRACT_THREADS / across;
-    int rows = is_f32(c) ? 16 : 16 * c->warps_m;
-    bool idle = at_once * across != CONTRACT_THREADS;
+    CudaScope outer = cuda_scope(t);
 
-    cuda_line(t, "const int across = thread %% %d * %d, column = n + across;", across, c->lanes);
     cuda_open(t, "for (int chunk = 0; chunk < %d; chunk++)", chunks(c));
     cuda_line(t, "NPC_UNROLL for (int i = 0; i < %d; i++)", chunks(c));
     cuda_open(t, "if (i == chunk)");
     write_chunk(t, c);
     cuda_close(t);
     cuda_line(t, "NPC_SYNC();");
-    cuda_open(t, "for (int r = thread / %d; r < %d%s; r += %d)", across, rows,
-              idle ? PRINT(" && thread < %d", at_once * across) : "", at_once);
-    if (c->warps_m > 1 && !is_f32(c))
-        cuda_line(t, "const int row = m + r / 16 * %d + chunk * 16 + r %% 16;", c->warp_m);
-    else
-        cuda_line(t, "const int row = m + chunk * 16 + r;");
-    bool tail = c->a.row_tail || c->b.row_tail;
-    if (tail)
-        cuda_open(t, "if (row < m_end && column < n_end)");
+    cuda_open(t, "NPC_NO_UNROLL for (int round = 0; round < %d; round++)", rounds(c));
+    write_taking(t, c);
+    open_round(t, c, "chunk", "round");
     write_vector(t, c);
-    if (tail)
-        cuda_close(t);
+    cuda_close(t);
     cuda_close(t);
     cuda_line(t, "NPC_SYNC();");
     cuda_close(t);
+    cuda_scope_end(t, outer);
 }
 
-void contract_write_results(CudaText *t, const CudaContract *c)
+void contract_write_results(CudaText *t, CudaContract *c)
 {
     if (c->slabs > 1)
         write_slot(t, c);
     else
         write_epilogue(t, c);
+}
+
+/* ---- reductions ---- */
+
+/* The slot of a block: its group, and which part of the group it is. */
+static const char *slot_of_block(CudaText *t, const CudaContract *c)
+{
+    const char *slot = "0";
+    uint32_t groups = 0;
+
+    for (int i = 0; i < c->sums.n_group_axes; i++) {
+        int a = c->sums.group_axis[i];
+        slot = PRINT("(%s * %lld + %s)", slot, (long long)c->p->axes.at[a].size, t->axis[a]);
+        groups |= 1u << a;
+    }
+    for (int i = 0; i < c->g.n; i++)
+        if (!(groups >> c->g.axis[i] & 1))
+            slot = PRINT("(%s * %lld + %s)", slot, (long long)c->p->axes.at[c->g.axis[i]].size,
+                         t->axis[c->g.axis[i]]);
+    return PRINT("%s * %lld + walk", slot, (long long)c->walks);
+}
+
+static CudaPlace place(CudaText *t, const CudaContract *c)
+{
+    return (CudaPlace){.threads = CONTRACT_THREADS,
+                       .rows = rows_at_once(c),
+                       .channels = c->b.tile,
+                       .vectors = 1,
+                       .row = PRINT("thread / %d", threads_across(c)),
+                       .channel = PRINT("across + l"),
+                       .is_active = active(t, c),
+                       .slot = slot_of_block(t, c),
+                       .part = PRINT("n / %d", c->b.tile),
+                       .first_channel = "n",
+                       .shared = "numbers"};
+}
+
+void contract_begin_results(CudaText *t, CudaContract *c)
+{
+    CudaScope outer = cuda_scope(t);
+    CudaPlace at = place(t, c);
+
+    if (c->slabs > 1)
+        return;
+    cuda_line(t, "const int across = thread %% %d * %d, column = n + across;", threads_across(c),
+              c->lanes);
+    t->vector = vector_axis(c);
+    t->lanes = c->lanes;
+    c->ahead.name = "y_ahead";
+    c->ahead.vector = t->vector;
+    c->ahead.lanes = c->lanes;
+    c->ahead.count = 1;
+    cuda_ahead_declare(t, &c->ahead);
+    if (c->sums.n)
+        cuda_sums_begin(t, &c->sums, &at);
+    cuda_scope_end(t, outer);
+    contract_fill_table(t, &c->n, "n_end", c->of_column, c->n_of_column, c->at_columns, c->b.tile,
+                        "n");
+}
+
+void contract_end_results(CudaText *t, CudaContract *c)
+{
+    CudaScope outer = cuda_scope(t);
+    CudaPlace at = place(t, c);
+
+    t->vector = vector_axis(c);
+    t->lanes = c->lanes;
+    cuda_sums_end(t, &c->sums, &at);
+    cuda_scope_end(t, outer);
 }
 
 /* ---- adding slabs ---- */

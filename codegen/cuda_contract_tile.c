@@ -143,69 +143,19 @@ static void close_vector(CudaText *t, const CudaContract *c, const CudaOperand *
 
 /* ---- loads ahead ---- */
 
-/* Does a vector of the load lie side by side? Then it is kept as it comes. */
-static bool is_packed(CudaText *t, const CudaOperand *o, int inst)
+/* "i * 2 + h": the slot of the vector at hand. */
+static const char *slot_of(CudaText *t, const CudaContract *c, const CudaOperand *o)
 {
-    const TileInst *in = &t->p->insts.at[inst];
-    CudaScope outer = cuda_scope(t);
-
-    t->vector = o->vector;
-    t->lanes = o->lanes;
-    bool is = o->lanes > 1 && cuda_is_contiguous(t, in->tensor, in->index);
-    cuda_scope_end(t, outer);
-    return is;
+    return vectors(c, o) == 1 ? "i" : PRINT("i * %d + h", vectors(c, o));
 }
 
-static Storage type_of(const CudaContract *c, int inst)
+static void declare_ahead(CudaText *t, const CudaContract *c, CudaOperand *o)
 {
-    return c->p->tensors.at[c->p->insts.at[inst].tensor].layout.type;
-}
-
-static int packed_bits(const CudaContract *c, const CudaOperand *o, int inst)
-{
-    return 8 * (int)storage_bytes(type_of(c, inst)) * o->lanes;
-}
-
-static bool follows_vector(const CudaContract *c, const CudaOperand *o, int inst)
-{
-    return o->lanes > 1 && cuda_depends(c->p, inst, o->vector);
-}
-
-static void declare_ahead(CudaText *t, const CudaContract *c, const CudaOperand *o)
-{
-    int n = units_of_thread(c, o) * vectors(c, o);
-
-    for (int j = 0; j < o->n_ahead; j++)
-        if (is_packed(t, o, o->ahead[j]))
-            cuda_line(t, "NpcBits%d %s_ahead%d[%d];", packed_bits(c, o, o->ahead[j]), o->name, j,
-                      n);
-        else if (follows_vector(c, o, o->ahead[j]))
-            cuda_line(t, "float %s_ahead%d[%d][%d];", o->name, j, n, o->lanes);
-        else
-            cuda_line(t, "float %s_ahead%d[%d];", o->name, j, n);
-}
-
-static void write_load_ahead(CudaText *t, const CudaContract *c, const CudaOperand *o, int j)
-{
-    const TileInst *in = &c->p->insts.at[o->ahead[j]];
-    const char *to = PRINT("%s_ahead%d[i * %d + h]", o->name, j, vectors(c, o)), *zero;
-    bool packed = is_packed(t, o, o->ahead[j]), many = follows_vector(c, o, o->ahead[j]);
-    const char *from = cuda_address(t, in->tensor, in->index, many && !packed ? "l" : NULL, &zero);
-    const char *guard = zero ? PRINT("%s ? 0.0f : ", zero) : "";
-
-    if (packed && zero) {
-        cuda_line(t, "%s = npc_zero%d();", to, packed_bits(c, o, o->ahead[j]));
-        cuda_line(t, "if (!(%s))", zero);
-        cuda_line(t, "    %s = *(const NpcBits%d *)(%s);", to, packed_bits(c, o, o->ahead[j]),
-                  from);
-    } else if (packed) {
-        cuda_line(t, "%s = *(const NpcBits%d *)(%s);", to, packed_bits(c, o, o->ahead[j]), from);
-    } else {
-        if (many)
-            cuda_line(t, "NPC_UNROLL for (int l = 0; l < %d; l++)", o->lanes);
-        cuda_line(t, "%s%s%s = %snpc_load1_%s(%s);", many ? "    " : "", to, many ? "[l]" : "",
-                  guard, storage_text(type_of(c, o->ahead[j])), from);
-    }
+    o->ahead.name = PRINT("%s_ahead", o->name);
+    o->ahead.vector = o->vector;
+    o->ahead.lanes = o->lanes;
+    o->ahead.count = units_of_thread(c, o) * vectors(c, o);
+    cuda_ahead_declare(t, &o->ahead);
 }
 
 /* The loads of the step whose first k is `k`, of the tile whose first row is `row`. */
@@ -214,13 +164,12 @@ static void write_ahead(CudaText *t, const CudaContract *c, const CudaOperand *o
 {
     CudaScope outer = cuda_scope(t);
 
-    if (!o->n_ahead)
+    if (!o->ahead.n)
         return;
     open_units(t, c, o);
     open_vector(t, c, o, row, k);
     enter_vector(t, c, o);
-    for (int j = 0; j < o->n_ahead; j++)
-        write_load_ahead(t, c, o, j);
+    cuda_ahead_load(t, &o->ahead, slot_of(t, c, o));
     close_vector(t, c, o);
     close_units(t, c, o);
     cuda_scope_end(t, outer);
@@ -228,26 +177,31 @@ static void write_ahead(CudaText *t, const CudaContract *c, const CudaOperand *o
 
 /* ---- tables ---- */
 
-/* Fills the table of values that vary with rows only, for the tile at `row`. */
-static void write_row_table(CudaText *t, const CudaContract *c, const CudaOperand *o,
-                            const char *row)
+void contract_fill_table(CudaText *t, const CudaFlat *rows, const char *end, const int *insts,
+                         int n, int64_t at, int tile, const char *first)
 {
     CudaScope outer = cuda_scope(t);
 
-    if (!o->n_of_row)
+    if (!n)
         return;
-    cuda_open(t, "for (int at = thread; at < %d; at += %d)", o->tile, CONTRACT_THREADS);
-    cuda_line(t, "const int row = %s + at;", row);
-    if (o->row_tail)
-        cuda_open(t, "if (row < %s)", o == &c->a ? "m_end" : "n_end");
-    contract_enter(t, o->rows, "row");
-    for (int j = 0; j < o->n_of_row; j++)
-        cuda_line(t, "numbers[%lld + at] = %s;", (long long)(o->at_rows + (int64_t)j * o->tile),
-                  cuda_at(t, cuda_value(t, o->of_row[j]), "0"));
-    if (o->row_tail)
-        cuda_close(t);
+    cuda_open(t, "for (int at = thread; at < %d; at += %d)", tile, CONTRACT_THREADS);
+    cuda_line(t, "const int row = %s + at;", first);
+    cuda_open(t, "if (row < %s)", end);
+    contract_enter(t, rows, "row");
+    for (int j = 0; j < n; j++)
+        cuda_line(t, "numbers[%lld + at] = %s;", (long long)(at + (int64_t)j * tile),
+                  cuda_at(t, cuda_value(t, insts[j]), "0"));
+    cuda_close(t);
     cuda_close(t);
     cuda_scope_end(t, outer);
+}
+
+/* Values that vary with rows only, for the tile at `first`. */
+static void write_row_table(CudaText *t, const CudaContract *c, const CudaOperand *o,
+                            const char *first)
+{
+    contract_fill_table(t, o->rows, o == &c->a ? "m_end" : "n_end", o->of_row, o->n_of_row,
+                        o->at_rows, o->tile, first);
 }
 
 static bool has_k_tables(const CudaContract *c)
@@ -286,55 +240,33 @@ static void write_k_table(CudaText *t, const CudaContract *c, const CudaOperand 
     cuda_scope_end(t, outer);
 }
 
-/* Lets the scalar code at hand take a value from a table. */
-static void take_from_table(CudaText *t, const CudaOperand *o, int inst, bool is_vector,
-                            const char *at)
+void contract_take(CudaText *t, int inst, int lanes, const char *at)
 {
     const char *name = cuda_name(t, "v");
 
-    if (is_vector && o->lanes > 1) {
-        cuda_line(t, "float %s[%d];", name, o->lanes);
-        cuda_line(t, "npc_load%d_f32(%s, numbers + %s);", o->lanes, name, at);
+    if (lanes > 1) {
+        cuda_line(t, "float %s[%d];", name, lanes);
+        cuda_line(t, "npc_load%d_f32(%s, numbers + %s);", lanes, name, at);
     } else {
         cuda_line(t, "const float %s = numbers[%s];", name, at);
     }
-    t->memo[inst] = (CudaValue){name, is_vector && o->lanes > 1};
+    t->memo[inst] = (CudaValue){name, lanes > 1};
 }
 
 /* ---- putting ---- */
-
-static void take_ahead(CudaText *t, const CudaContract *c, const CudaOperand *o, int j)
-{
-    int inst = o->ahead[j];
-    const char *from = PRINT("%s_ahead%d[i * %d + h]", o->name, j, vectors(c, o));
-    const char *name = cuda_name(t, "v");
-
-    if (!follows_vector(c, o, inst)) {
-        t->memo[inst] = (CudaValue){from, false};
-        return;
-    }
-    if (!is_packed(t, o, inst)) {
-        t->memo[inst] = (CudaValue){from, true};
-        return;
-    }
-    cuda_line(t, "float %s[%d];", name, o->lanes);
-    cuda_line(t, "npc_open%d_%s(%s, %s);", o->lanes, storage_text(type_of(c, inst)), name, from);
-    t->memo[inst] = (CudaValue){name, true};
-}
 
 /* x[h][..] = the operand's value at row and k. */
 static void write_code(CudaText *t, const CudaContract *c, const CudaOperand *o)
 {
     enter_vector(t, c, o);
-    for (int j = 0; j < o->n_ahead; j++)
-        take_ahead(t, c, o, j);
+    cuda_ahead_take(t, &o->ahead, slot_of(t, c, o));
     for (int j = 0; j < o->n_of_row; j++)
-        take_from_table(t, o, o->of_row[j], !o->along_k,
-                        PRINT("%lld + at_row", (long long)(o->at_rows + (int64_t)j * o->tile)));
+        contract_take(t, o->of_row[j], o->along_k ? 1 : o->lanes,
+                      PRINT("%lld + at_row", (long long)(o->at_rows + (int64_t)j * o->tile)));
     for (int j = 0; j < o->n_of_k; j++)
-        take_from_table(t, o, o->of_k[j], o->along_k,
-                        PRINT("%lld + (next & 1) * %d + at_k + h",
-                              (long long)(o->at_k + (int64_t)j * c->step), o->n_of_k * c->step));
+        contract_take(t, o->of_k[j], o->along_k ? o->lanes : 1,
+                      PRINT("%lld + (next & 1) * %d + at_k + h",
+                            (long long)(o->at_k + (int64_t)j * c->step), o->n_of_k * c->step));
     CudaValue v = cuda_value(t, o->inst);
     const char *x = cuda_at(t, v, "l");
     cuda_line(t, "NPC_UNROLL for (int l = 0; l < %d; l++)", o->lanes);
@@ -365,9 +297,9 @@ static void write_put(CudaText *t, const CudaContract *c, const CudaOperand *o, 
 }
 
 /* Values that are stored as the matrix unit wants them are copied. */
-static void write_bare(CudaText *t, const CudaContract *c, const CudaOperand *o, const char *to)
+static void write_bare(CudaText *t, const CudaOperand *o, const char *to)
 {
-    int bits = packed_bits(c, o, o->inst);
+    int bits = cuda_ahead_bits(t, &o->ahead, 0);
 
     if (o->along_k) {
         cuda_line(t, "*(NpcBits%d *)(%s + npc_tile_k(at_row, at_k / 2)) = x[0];", bits, to);
@@ -383,24 +315,23 @@ static void write_bare(CudaText *t, const CudaContract *c, const CudaOperand *o,
 static void write_operand(CudaText *t, const CudaContract *c, const CudaOperand *o, const char *row,
                           const char *k, const char *to)
 {
-    bool bare = o->bare && is_packed(t, o, o->inst);
+    int bits = o->bare ? cuda_ahead_bits(t, &o->ahead, 0) : 0;
     CudaScope outer = cuda_scope(t);
 
     open_units(t, c, o);
-    if (bare)
-        cuda_line(t, "NpcBits%d x[%d]%s;", packed_bits(c, o, o->inst), vectors(c, o),
-                  has_tail(c, o) ? " = {{0}}" : "");
+    if (bits)
+        cuda_line(t, "NpcBits%d x[%d]%s;", bits, vectors(c, o), has_tail(c, o) ? " = {{0}}" : "");
     else
         cuda_line(t, "float x[%d][%d]%s;", vectors(c, o), o->lanes,
                   has_tail(c, o) ? " = {{0}}" : "");
     open_vector(t, c, o, row, k);
-    if (bare)
-        cuda_line(t, "x[h] = %s_ahead0[i * %d + h];", o->name, vectors(c, o));
+    if (bits)
+        cuda_line(t, "x[h] = %s0[%s];", o->ahead.name, slot_of(t, c, o));
     else
         write_code(t, c, o);
     close_vector(t, c, o);
-    if (bare)
-        write_bare(t, c, o, to);
+    if (bits)
+        write_bare(t, o, to);
     else
         write_put(t, c, o, to);
     close_units(t, c, o);
@@ -485,8 +416,9 @@ static void write_place(CudaText *t, const CudaContract *c)
     cuda_line(t, "const int n = block %% %lld * %lld + %s, n_end = %s;", (long long)c->tiles_n,
               tile_n, contract_first(t, &c->n), contract_end(t, &c->n));
     cuda_line(t, "block /= %lld;", (long long)c->tiles_n);
-    cuda_line(t, "const int m_first = block %% %lld * %lld + %s, m_end = %s;", (long long)c->walks,
-              tile_m * (long long)c->walk, contract_first(t, &c->m), contract_end(t, &c->m));
+    cuda_line(t, "const int walk = block %% %lld, m_first = walk * %lld + %s, m_end = %s;",
+              (long long)c->walks, tile_m * (long long)c->walk, contract_first(t, &c->m),
+              contract_end(t, &c->m));
     cuda_line(t, "block /= %lld;", (long long)c->walks);
     cuda_line(t, "const int g = block %% %lld;", (long long)c->g.elems);
     contract_enter(t, &c->g, "g");
@@ -561,7 +493,7 @@ static void write_resident(CudaText *t, const CudaContract *c)
     cuda_scope_end(t, outer);
 }
 
-static void write_step(CudaText *t, const CudaContract *c)
+static void write_step(CudaText *t, CudaContract *c)
 {
     const char *row = c->walk > 1
                           ? PRINT("(m_first + next / %lld * %d)", (long long)c->steps, c->a.tile)
@@ -579,10 +511,19 @@ static void write_step(CudaText *t, const CudaContract *c)
         write_ahead(t, c, &c->b, "n", "k_next");
     cuda_close(t);
     cuda_open(t, "if (it >= 0)");
+    const char *last =
+        c->walk == 1 ? "it == total - 1"
+                     : PRINT("it %% %lld == %lld", (long long)c->steps, (long long)c->steps - 1);
+    if (c->walk > 1)
+        cuda_line(t, "const int m = m_first + it / %lld * %d;", (long long)c->steps, c->a.tile);
+    if (c->ahead.n) {
+        cuda_open(t, "if (%s)", last);
+        contract_write_results_ahead(t, c);
+        cuda_close(t);
+    }
     write_products(t, c);
     if (c->walk > 1) {
-        cuda_open(t, "if (it %% %lld == %lld)", (long long)c->steps, (long long)c->steps - 1);
-        cuda_line(t, "const int m = m_first + it / %lld * %d;", (long long)c->steps, c->a.tile);
+        cuda_open(t, "if (%s)", last);
         cuda_line(t, "NPC_SYNC();");
         contract_write_results(t, c);
         clear_sums(t, c, false);
@@ -601,7 +542,7 @@ static void write_step(CudaText *t, const CudaContract *c)
     cuda_close(t);
 }
 
-void contract_write_products(CudaText *t, const CudaContract *c, const CudaPhase *shape)
+void contract_write_products(CudaText *t, CudaContract *c, const CudaPhase *shape)
 {
     CudaScope outer = cuda_scope(t);
 
@@ -620,6 +561,7 @@ void contract_write_products(CudaText *t, const CudaContract *c, const CudaPhase
     clear_sums(t, c, true);
     write_row_table(t, c, &c->a, "m_first");
     write_row_table(t, c, &c->b, "n");
+    contract_begin_results(t, c);
     if (c->a.n_of_row || c->b.n_of_row)
         cuda_line(t, "NPC_SYNC();");
     if (c->b.resident)
@@ -627,6 +569,7 @@ void contract_write_products(CudaText *t, const CudaContract *c, const CudaPhase
     write_step(t, c);
     if (c->walk == 1)
         contract_write_results(t, c);
+    contract_end_results(t, c);
     cuda_scope_end(t, outer);
     cuda_kernel_end(t);
 }

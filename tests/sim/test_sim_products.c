@@ -13,6 +13,7 @@ static ProductStyle channels_last(void)
     static const int64_t rows[] = {5, 40, 130, 260, 520, 600};
     return (ProductStyle){.lanes = 1,
                           .channels_last = true,
+                          .reductions = true,
                           .n_channels = 10,
                           .n_sizes = 5,
                           .n_rows = 6,
@@ -77,12 +78,15 @@ static void plain_matrices_equal_the_interpreter(void **state)
     check(random_matrices, 40, 3, "tiles", 8);
 }
 
+#ifndef MORE_TESTS
+#define MORE_TESTS
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pointwise_convolutions_equal_the_interpreter),
         cmocka_unit_test(weight_gradients_equal_the_interpreter),
-        cmocka_unit_test(plain_matrices_equal_the_interpreter),
-    };
+        cmocka_unit_test(plain_matrices_equal_the_interpreter), MORE_TESTS};
     return cmocka_run_group_tests(tests, open_simulator, NULL);
 }
