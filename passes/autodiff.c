@@ -37,6 +37,18 @@ static Val copy(Rewrite *r, Val old, const Node *n, const Val *in)
     return rewrite_keep(r, n, in);
 }
 
+/* The gradient of the loss itself; scaled when a step is to keep small ones above the least number
+ * of f16 (train_step.c divides by the scale again). */
+static Val first_gradient(PassCx *cx, Func *f, Val loss)
+{
+    Val one = func_fill(f, cx->options->gradient_factor, func_shape(f, loss));
+    if (!pass_scales_loss(cx) || cx->kind == PROGRAM_GRAD)
+        return one;
+    Shape scalar = {.rank = 0};
+    return func_emit2(f, OP_MUL, one,
+                      func_input(f, name_intern(f->module->names, "loss_scale"), &scalar));
+}
+
 Func *pass_autodiff(PassCx *cx, const Func *in)
 {
     Func *f = func_rewrite(cx, in, copy, NULL);
@@ -56,7 +68,7 @@ Func *pass_autodiff(PassCx *cx, const Func *in)
     f->backward = true;
     f->session = -1;
     f->part = func_node(f, root)->part;
-    grad[root.id] = func_fill(f, cx->options->gradient_factor, func_shape(f, root));
+    grad[root.id] = first_gradient(cx, f, root);
     for (uint32_t id = n_forward; id-- > 1;) {
         Val din[MAX_OPERANDS] = {0};
         if (!grad[id].id || !on[id])

@@ -60,6 +60,12 @@ typedef struct PassCx {
     ProgramKind kind;
 } PassCx;
 
+/* Small gradients vanish in f16: steps scale the loss's gradient by an input. */
+static inline bool pass_scales_loss(const PassCx *cx)
+{
+    return cx->options->precision == PRECISION_F16;
+}
+
 typedef struct PassRow {
     const char *name, *help;
     unsigned kinds;

@@ -9,6 +9,10 @@
  * With accumulation (iter_size > 1) the gradients are added to the states "grad/<parameter>"
  * instead, and a program of its own updates from these.
  *
+ * In f16 the gradients come scaled by the input "loss_scale" (autodiff.c). They are divided by it
+ * here, and when one of them is not finite every parameter, moment and running statistic keeps its
+ * value; the output "finite" is 1 or 0, by which the runtime chooses the next scale.
+ *
  * average: state "ema/<name>" of every parameter and state moves towards it. */
 #include "passes/pass.h"
 
@@ -46,7 +50,44 @@ static Val bias_input(Func *f, const char *name, int session)
     return func_input(f, name_intern(f->module->names, name), &SCALAR);
 }
 
-static void update(PassCx *cx, Func *f, const char *name, Val grad)
+/* 1 when every gradient is finite: 0 x is 0 or not a number. */
+static Val all_finite(Func *f, const Val *grad, uint32_t n)
+{
+    Val total = func_fill(f, 0, &SCALAR);
+    for (uint32_t i = 0; i < n; i++) {
+        AxisList all = {0};
+        const Node g = *func_node(f, grad[i]);
+        for (int d = 0; d < g.shape.rank; d++)
+            all.name[all.n++] = g.shape.name[d];
+        f->session = g.session;
+        f->part = g.part;
+        Val own = func_scale(f, grad[i], 0);
+        own = all.n ? func_sum(f, own, &all, 1) : own;
+        f->session = f->part = -1;
+        total = func_emit2(f, OP_ADD, total, own);
+    }
+    Val finite = func_map(f, "where(a > -1, 1, 0)", NULL, 0, &total, 1);
+    func_result(f, RESULT_OUTPUT, name_intern(f->module->names, "finite"), finite);
+    return finite;
+}
+
+/* The new value, or the old one when some gradient is not finite. */
+static Val guarded(Func *f, Val value, Val old, Val finite)
+{
+    return finite.id ? func_map(f, "where(c > 0, a, b)", NULL, 0, (Val[]){value, old, finite}, 3)
+                     : value;
+}
+
+static Val unscaled(Func *f, Val grad, Val finite)
+{
+    if (!finite.id)
+        return grad;
+    Val scale = func_input(f, name_intern(f->module->names, "loss_scale"), &SCALAR);
+    return func_emit2(f, OP_DIV, grad, scale);
+}
+
+/* `finite`: none unless gradients are scaled. */
+static void update(PassCx *cx, Func *f, const char *name, Val grad, Val finite)
 {
     const OptimizerAttrs *o = &cx->options->optimizer;
     const Param p = *module_param(f->module, name);
@@ -55,21 +96,19 @@ static void update(PassCx *cx, Func *f, const char *name, Val grad)
     f->part = func_node(f, grad)->part;
     f->span = p.span;
     f->backward = true;
-    Val m = lerp(f, OP_LERP, companion(f, "adam_m", &p), grad, o->beta1);
-    Val v = lerp(f, OP_LERP_SQUARE, companion(f, "adam_v", &p), grad, o->beta2);
+    grad = unscaled(f, grad, finite);
+    Val old_m = companion(f, "adam_m", &p), m = lerp(f, OP_LERP, old_m, grad, o->beta1);
+    Val old_v = companion(f, "adam_v", &p), v = lerp(f, OP_LERP_SQUARE, old_v, grad, o->beta2);
     Val rate = func_input(f, name_intern(f->module->names, "rate"), &SCALAR);
-    Val in[] = {func_param(f, name),
-                m,
-                v,
-                rate,
-                bias_input(f, "bias1", p.session),
-                bias_input(f, "bias2", p.session)};
+    Val old = func_param(f, name);
+    Val in[] = {
+        old, m, v, rate, bias_input(f, "bias1", p.session), bias_input(f, "bias2", p.session)};
     Attrs a = {.k = {p.no_decay ? 0 : o->weight_decay, o->eps}};
     Val w = func_emit(f, OP_ADAMW, &a, in, 6);
 
-    func_result(f, RESULT_STATE, prefixed(f, "adam_m", name), m);
-    func_result(f, RESULT_STATE, prefixed(f, "adam_v", name), v);
-    func_result(f, RESULT_STATE, name, w);
+    func_result(f, RESULT_STATE, prefixed(f, "adam_m", name), guarded(f, m, old_m, finite));
+    func_result(f, RESULT_STATE, prefixed(f, "adam_v", name), guarded(f, v, old_v, finite));
+    func_result(f, RESULT_STATE, name, guarded(f, w, old, finite));
 }
 
 static Val copy(Rewrite *r, Val old, const Node *n, const Val *in)
@@ -83,12 +122,20 @@ static void update_all(PassCx *cx, Func *f)
 {
     Module *m = f->module;
     uint32_t n = m->params.len; /* companions are appended meanwhile */
+    VEC(Val) grads = {0};
+    for (uint32_t i = 0; pass_scales_loss(cx) && i < n; i++) {
+        const Param p = m->params.at[i];
+        f->session = p.session;
+        if (!p.is_state && !p.frozen)
+            vec_push(cx->arena, &grads, companion(f, "grad", &p));
+    }
+    Val finite = pass_scales_loss(cx) ? all_finite(f, grads.at, grads.len) : VAL_NONE;
     for (uint32_t i = 0; i < n; i++) {
         const Param p = m->params.at[i];
         if (p.is_state || p.frozen)
             continue;
         f->session = p.session;
-        update(cx, f, p.name, companion(f, "grad", &p));
+        update(cx, f, p.name, companion(f, "grad", &p), finite);
     }
 }
 
@@ -108,12 +155,24 @@ Func *pass_train_step(PassCx *cx, const Func *in)
             vec_push(cx->arena, &kept, r);
     }
     f->results.len = 0;
-    for (uint32_t i = 0; i < kept.len; i++)
-        vec_push(cx->arena, &f->results, kept.at[i]);
+    Val finite = VAL_NONE;
+    if (cx->kind == PROGRAM_STEP && pass_scales_loss(cx)) {
+        Val *val = ARENA_ARRAY(cx->arena, Val, grads.len + 1);
+        for (uint32_t i = 0; i < grads.len; i++)
+            val[i] = grads.at[i].val;
+        f->backward = true;
+        finite = all_finite(f, val, grads.len);
+    }
+    for (uint32_t i = 0; i < kept.len; i++) {
+        Result r = kept.at[i];
+        if (finite.id && r.role == RESULT_STATE) /* running statistics */
+            r.val = guarded(f, r.val, func_param(f, r.name), finite);
+        vec_push(cx->arena, &f->results, r);
+    }
     for (uint32_t i = 0; i < grads.len; i++) {
         const Result r = grads.at[i];
         if (cx->kind == PROGRAM_STEP) {
-            update(cx, f, r.name, r.val);
+            update(cx, f, r.name, r.val, finite);
             continue;
         }
         const Param p = *module_param(f->module, r.name);

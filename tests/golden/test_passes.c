@@ -1,10 +1,10 @@
 /* Each pass alone on small modules, and the plan of a small network, as text.
  *
- * A golden file of a pass holds "; pass: NAME" (and perhaps ", program: KIND"; then ", target:
- * cuda" for the traits of threads and full fusion), a module, the line
- * "; becomes", and the function that the pass makes of it. Files without that line's head are
- * other tests'. NPC_UPDATE_GOLDEN=1 writes what is printed now. Passes that keep values are also
- * executed: before and after must agree. */
+ * A golden file of a pass holds "; pass: NAME" (and perhaps ", program: KIND"; ", target: cuda"
+ * for the traits of threads and full fusion; ", precision: f16"), a module, the line "; becomes",
+ * and the function that the pass makes of it. Files without that line's head are other tests'.
+ * NPC_UPDATE_GOLDEN=1 writes what is printed now. Passes that keep values are also executed: before
+ * and after must agree. */
 #include "ir/base/file.h"
 #include "passes/plan.h"
 #include "tests/ops/ir_harness.h"
@@ -19,6 +19,7 @@ typedef struct Golden {
     const PassRow *pass;
     ProgramKind kind;
     bool for_threads;
+    PrecisionMode precision;
 } Golden;
 
 static void read_text(Arena *arena, const char *path, const char **out)
@@ -61,6 +62,8 @@ static bool read_golden(Arena *arena, const char *path, Golden *g)
     }
     g->pass = &PASSES[pass];
     g->kind = kind_of(arena, path, line, g->pass);
+    if (strstr(line, ", precision: f16"))
+        g->precision = PRECISION_F16;
     g->for_threads = strstr(line, ", target: cuda") != NULL;
     const char *becomes = strstr(g->text, BECOMES);
     if (!becomes)
@@ -145,6 +148,7 @@ static void check_golden(const Golden *g)
                      .recompute = RECOMPUTE_EXPAND,
                      .optimizer = {0.9, 0.999, 1e-8, 0.05, 0.999},
                      .gradient_factor = 1};
+    o.precision = g->precision;
     if (g->for_threads) {
         o.target = traits_cuda();
         o.fuse = FUSE_FULL;

@@ -19,6 +19,10 @@ static bool leaf_value(void *context, const Node *leaf, double *at)
         at[0] = 0.1; /* of the optimizer */
         return true;
     }
+    if (leaf->op == OP_INPUT && !strcmp(name, "loss_scale")) {
+        at[0] = 8;
+        return true;
+    }
     if (!random_graph_leaf(context, leaf, at))
         return false;
     for (int64_t i = 0; i < n; i++) {

@@ -116,6 +116,8 @@ static void sixteen_bit_storage_agrees_within_its_roundings(void **state)
     check(PROGRAM_GRAD, FUSE_FULL, cuda(PRECISION_F16), RECOMPUTE_NONE);
     check(PROGRAM_GRAD, FUSE_FULL, cuda(PRECISION_TF32), RECOMPUTE_NONE);
     check(PROGRAM_STEP, FUSE_FULL, cuda(PRECISION_BF16), RECOMPUTE_NONE);
+    check(PROGRAM_STEP, FUSE_FULL, cuda(PRECISION_F16), RECOMPUTE_NONE);
+    check(PROGRAM_UPDATE, FUSE_FULL, cuda(PRECISION_F16), RECOMPUTE_NONE);
 }
 
 int main(int argc, char **argv)
