@@ -328,8 +328,11 @@ void cuda_store(CudaText *c, int tensor, const TileIndex *index, CudaValue v)
     if (cuda_is_contiguous(c, tensor, index)) {
         if (!v.is_vector)
             v = declare(c, cuda_name(c, "v"), true, v.name);
-        cuda_line(c, "npc_store%d_%s(%s, %s);", c->lanes, type,
-                  cuda_address(c, tensor, index, NULL, NULL), v.name);
+        const char *to = cuda_address(c, tensor, index, NULL, NULL);
+        if (c->lanes == 2)
+            cuda_line(c, "npc_store2_%s(%s, %s[0], %s[1]);", type, to, v.name, v.name);
+        else
+            cuda_line(c, "npc_store%d_%s(%s, %s);", c->lanes, type, to, v.name);
         return;
     }
     bool many = c->lanes > 1 && index_depends(index, l->shape.rank, c->vector);

@@ -291,6 +291,34 @@ NPC_DEVICE void npc_store2_f32(float *p, float low, float high)
     *(NpcBits64 *)p = u;
 }
 
+/* Two numbers. */
+NPC_DEVICE void npc_open2_f32(float *v, NpcBits64 u)
+{
+    v[0] = NPC_BITS_FLOAT(u.x);
+    v[1] = NPC_BITS_FLOAT(u.y);
+}
+
+NPC_DEVICE void npc_load2_f32(float *v, const float *p)
+{
+    npc_open2_f32(v, *(const NpcBits64 *)p);
+}
+
+#define NPC_TWO_16(type)                                                                           \
+    NPC_DEVICE void npc_open2_##type(float *v, uint32_t u)                                         \
+    {                                                                                              \
+        npc_unpack_##type(v, u);                                                                   \
+    }                                                                                              \
+    NPC_DEVICE void npc_load2_##type(float *v, const uint16_t *p)                                  \
+    {                                                                                              \
+        npc_unpack_##type(v, *(const uint32_t *)p);                                                \
+    }                                                                                              \
+    NPC_DEVICE void npc_store2_##type(uint16_t *p, float low, float high)                          \
+    {                                                                                              \
+        *(uint32_t *)p = npc_pack_##type(low, high);                                               \
+    }
+NPC_TWO_16(bf16)
+NPC_TWO_16(f16)
+
 NPC_DEVICE float npc_load1_f32(const float *p)
 {
     return *p;

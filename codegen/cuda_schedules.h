@@ -20,6 +20,8 @@ typedef struct CudaKind {
 extern const CudaKind cuda_kind_points;
 /* Products in tiles, on matrix units where the program's math allows (cuda_contract.h). */
 extern const CudaKind cuda_kind_tiles;
+/* Depthwise convolutions and their gradients (cuda_stencil.h). */
+extern const CudaKind cuda_kind_stencil;
 /* Maps with reductions, in one pass. */
 extern const CudaKind cuda_kind_map;
 

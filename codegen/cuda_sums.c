@@ -1,6 +1,8 @@
 /* Partial sums of blocks in the workspace, and the kernel that adds them: see cuda_sums.h. */
 #include "codegen/cuda_sums.h"
 
+#include "codegen/cuda_schedules.h"
+
 /* ---- plan ---- */
 
 static uint32_t kept_axes(const TileProgram *p, const TileReduction *r)
@@ -49,6 +51,7 @@ static void gather_kind(CudaSums *s, TileReduceKind kind)
             k++;
         if (k == s->sum + s->n)
             s->sum[s->n++] = (CudaSum){.inst = r->inst,
+                                       .taps = 1,
                                        .moments = kind == TILE_VARIANCE,
                                        .kept = kept & ~channel,
                                        .keeps_channel = !!(kept & channel)};
@@ -56,29 +59,47 @@ static void gather_kind(CudaSums *s, TileReduceKind kind)
     }
 }
 
+static void place(CudaSums *s, CudaSum *k, size_t offset)
+{
+    size_t each = k->moments ? 12 : 4;
+
+    k->records = k->keeps_channel ? k->taps * s->p->axes.at[s->channel].size : s->parts;
+    k->offset = offset + s->bytes;
+    s->bytes += ((size_t)(s->groups * s->slices * k->records) * each + 15) / 16 * 16;
+}
+
 CudaSums cuda_sums_plan(const TileProgram *p, int channel, int64_t slices, int64_t parts,
                         size_t offset)
 {
     CudaSums s = {.p = p, .channel = channel, .groups = 1, .slices = slices, .parts = parts};
     uint32_t groups = cuda_sums_groups(p, channel);
-    size_t at = offset;
 
     for (int a = 0; a < (int)p->axes.len; a++)
         if (groups >> a & 1) {
             s.group_axis[s.n_group_axes++] = a;
             s.groups *= p->axes.at[a].size;
         }
+    s.cut = cuts_batch(p);
     gather_kind(&s, TILE_VARIANCE);
     gather_kind(&s, TILE_SUM);
-    for (int i = 0; i < s.n; i++) {
-        CudaSum *k = &s.sum[i];
-        k->records = k->keeps_channel ? p->axes.at[channel].size : parts;
-        k->offset = at;
-        at += (size_t)(s.groups * slices * k->records) * (k->moments ? 12 : 4);
-        at = (at + 15) / 16 * 16;
-    }
-    s.bytes = at - offset;
+    for (int i = 0; i < s.n; i++)
+        place(&s, &s.sum[i], offset);
     return s;
+}
+
+int cuda_sums_add_taps(CudaSums *s, int reduction, const int *axes, int n, size_t offset)
+{
+    CudaSum *k = &s->sum[s->n];
+
+    *k = (CudaSum){.inst = -1, .keeps_channel = true, .taps = 1, .n_tap_axes = n};
+    for (int i = 0; i < n; i++) {
+        k->tap_axis[i] = axes[i];
+        k->taps *= (int)s->p->axes.at[axes[i]].size;
+    }
+    if (reduction >= 0)
+        k->result[k->n_results++] = reduction;
+    place(s, k, offset);
+    return s->n++;
 }
 
 int64_t cuda_sums_shared(const CudaSums *s, const CudaPlace *at)
@@ -122,7 +143,7 @@ void cuda_sums_begin(CudaText *c, CudaSums *s, const CudaPlace *at)
     for (int i = 0; i < s->n; i++) {
         CudaSum *k = &s->sum[i];
         k->sum = cuda_name(c, "sum");
-        cuda_line(c, "float %s[%d] = {0};", k->sum, n);
+        cuda_line(c, "float %s[%d] = {0};", k->sum, n * k->taps);
         if (!k->moments)
             continue;
         moments = true;
@@ -160,6 +181,8 @@ void cuda_sums_add(CudaText *c, CudaSums *s, const char *vector, bool first)
 
     for (int i = 0; i < s->n; i++) {
         const CudaSum *k = &s->sum[i];
+        if (k->n_tap_axes)
+            continue;
         const char *x = cuda_at(c, cuda_value(c, k->inst), "l");
         moments |= k->moments;
         if (k->moments) {
@@ -216,11 +239,18 @@ static void open_slots(CudaText *c, const CudaSum *k)
 }
 
 /* Channels are kept: threads of the same channels leave theirs in shared memory, then a thread
- * for each channel joins the rows. */
+ * for each channel joins the rows; tap by tap. */
 static void join_rows(CudaText *c, const CudaSums *s, const CudaSum *k, const CudaPlace *at)
 {
     int64_t plane = (int64_t)at->rows * at->channels, records = s->groups * s->slices * k->records;
+    long long channels = (long long)s->p->axes.at[s->channel].size;
+    const char *wide = records > INT32_MAX / 3 ? "(long long)" : "", *tap = "";
 
+    if (k->n_tap_axes) {
+        cuda_open(c, "NPC_UNROLL for (int tap = 0; tap < %d; tap++)", k->taps);
+        cuda_line(c, "NPC_SYNC();");
+        tap = arena_printf(c->arena, " + tap * %d", c->lanes);
+    }
     if (at->is_active)
         cuda_open(c, "if (%s)", at->is_active);
     open_own(c, at);
@@ -229,14 +259,14 @@ static void join_rows(CudaText *c, const CudaSums *s, const CudaSum *k, const Cu
         own_moments(c, s, k, "own");
         put_moments(c, "joint", "to", plane, "own");
     } else {
-        cuda_line(c, "joint[to] = %s[i];", k->sum);
+        cuda_line(c, "joint[to] = %s[i%s];", k->sum, tap);
     }
     close_own(c);
     if (at->is_active)
         cuda_close(c);
     cuda_line(c, "NPC_SYNC();");
     cuda_open(c, "for (int i = threadIdx.x; i < %d && %s + i < %lld; i += %d)", at->channels,
-              at->first_channel, (long long)k->records, at->threads);
+              at->first_channel, channels, at->threads);
     if (k->moments)
         cuda_line(c, "NpcMoments all = %s;", shared_moments(c, "i", plane));
     else
@@ -250,15 +280,16 @@ static void join_rows(CudaText *c, const CudaSums *s, const CudaSum *k, const Cu
         cuda_line(c, "all += joint[other * %d + i];", at->channels);
     }
     cuda_close(c);
-    cuda_line(c, "const %s to = %s(%s) * %lld + %s + i;",
-              records > INT32_MAX / 3 ? "long long" : "int",
-              records > INT32_MAX / 3 ? "(long long)" : "", at->slot, (long long)k->records,
-              at->first_channel);
+    cuda_line(c, "const %s to = %s(%s) * %lld + %s + i%s;", *wide ? "long long" : "int", wide,
+              at->slot, (long long)k->records, at->first_channel,
+              k->n_tap_axes ? arena_printf(c->arena, " + tap * %lld", channels) : "");
     if (k->moments)
         put_moments(c, "slots", "to", records, "all");
     else
         cuda_line(c, "slots[to] = all;");
     cuda_close(c);
+    if (k->n_tap_axes)
+        cuda_close(c);
 }
 
 /* Channels are summed as well: each thread its own, then a tree over the block. */
@@ -320,7 +351,7 @@ void cuda_sums_end(CudaText *c, CudaSums *s, const CudaPlace *at)
         const CudaSum *k = &s->sum[i];
         if (i || at->shared)
             cuda_line(c, "NPC_SYNC();");
-        cuda_open(c, "/* of v%d */", k->inst);
+        cuda_open(c, k->n_tap_axes ? "/* of taps */" : "/* of v%d */", k->inst);
         open_slots(c, k);
         if (k->keeps_channel)
             join_rows(c, s, k, at);
@@ -335,7 +366,12 @@ void cuda_sums_end(CudaText *c, CudaSums *s, const CudaPlace *at)
 
 static int64_t result_elems(const CudaSums *s, const CudaSum *k)
 {
-    return shape_elems(&s->p->tensors.at[s->p->reductions.at[k->result[0]].tensor].layout.shape);
+    int64_t elems = k->keeps_channel ? k->records : 1;
+
+    for (int a = 0; a < (int)s->p->axes.len; a++)
+        if (k->kept >> a & 1)
+            elems *= s->p->axes.at[a].size;
+    return elems;
 }
 
 /* Result elements that a block adds up, side by side: whole sectors of 32 bytes. */
@@ -380,6 +416,8 @@ static int element_axes(const CudaSums *s, const CudaSum *k, int axes[TILE_MAX_A
     for (int a = 0; a < (int)s->p->axes.len; a++)
         if (k->kept >> a & 1)
             axes[n++] = a;
+    for (int i = 0; i < k->n_tap_axes; i++)
+        axes[n++] = k->tap_axis[i];
     if (k->keeps_channel)
         axes[n++] = s->channel;
     return n;
@@ -398,6 +436,23 @@ static const char *slot_of(CudaText *c, const CudaSums *s)
     return slot;
 }
 
+/* In the slot, of the element at hand; parts are digits of j. */
+static const char *record_of(CudaText *c, const CudaSums *s, const CudaSum *k)
+{
+    const char *record = "0";
+
+    if (!k->keeps_channel)
+        return arena_printf(c->arena, "j %% %lld", (long long)s->parts);
+    for (int i = 0; i < k->n_tap_axes; i++)
+        record =
+            arena_printf(c->arena, "(%s) * %lld + %s", record,
+                         (long long)s->p->axes.at[k->tap_axis[i]].size, c->axis[k->tap_axis[i]]);
+    if (!k->n_tap_axes)
+        return c->axis[s->channel];
+    return arena_printf(c->arena, "(%s) * %lld + %s", record,
+                        (long long)s->p->axes.at[s->channel].size, c->axis[s->channel]);
+}
+
 /* Over all slots of the element, a thread every depth-th. */
 static void add_slots(CudaText *c, const CudaSums *s, const CudaSum *k, int depth)
 {
@@ -405,7 +460,7 @@ static void add_slots(CudaText *c, const CudaSums *s, const CudaSum *k, int dept
     int axes[TILE_MAX_AXES], n = summed_axes(s, k, axes);
     int64_t inner = s->slices * (k->keeps_channel ? 1 : s->parts);
     int64_t records = s->groups * s->slices * k->records, each = inner;
-    bool cut = n && axes[0] == p->batch_axis && cuts_batch(p);
+    bool cut = n && axes[0] == p->batch_axis && s->cut;
     const char *wide = records > INT32_MAX / 3 ? "(long long)" : "";
 
     for (int i = cut ? 1 : 0; i < n; i++)
@@ -424,9 +479,7 @@ static void add_slots(CudaText *c, const CudaSums *s, const CudaSum *k, int dept
     }
     cuda_line(c, "const int slice = j %% %lld / %lld;", (long long)inner,
               (long long)(inner / s->slices));
-    const char *record = k->keeps_channel
-                             ? c->axis[s->channel]
-                             : arena_printf(c->arena, "j %% %lld", (long long)s->parts);
+    const char *record = record_of(c, s, k);
     cuda_line(c, "const float *at = slots + (%s(%s) * %lld + slice) * %lld + %s;", wide,
               slot_of(c, s), (long long)s->slices, (long long)k->records, record);
     if (k->moments) {
@@ -468,6 +521,11 @@ static void store_results(CudaText *c, const CudaSums *s, const CudaSum *k, int 
     cuda_open(c, "if (inside && (int)threadIdx.x < %d)", width);
     if (!k->moments)
         cuda_line(c, "all = joint[threadIdx.x];");
+    if (!k->n_results) {
+        cuda_line(c, "const float acc = (float)all;");
+        c->acc = (CudaValue){"acc", false};
+        cuda_plain_stores(c);
+    }
     for (int i = 0; i < k->n_results; i++) {
         const TileReduction *r = &s->p->reductions.at[k->result[i]];
         const TileLayout *l = &s->p->tensors.at[r->tensor].layout;
@@ -502,7 +560,7 @@ static void combine_one(CudaText *c, const CudaSums *s, const CudaSum *k, int64_
     cuda_digits(c, "element", axes, n);
     Text inside = {.arena = c->arena};
     text_printf(&inside, "element < %lld", (long long)elems);
-    if (cuts_batch(p) && k->kept >> p->batch_axis & 1)
+    if (s->cut && k->kept >> p->batch_axis & 1)
         text_printf(&inside, " && %s >= b0 && %s < b1", c->axis[p->batch_axis],
                     c->axis[p->batch_axis]);
     cuda_line(c, "const int inside = %s;", text_str(&inside));

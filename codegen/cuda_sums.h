@@ -13,7 +13,9 @@
  * sums up what one block sees, at most some thousand values, in as many accumulators as it has
  * threads. They are added in float64; moments are joined as Chan, Golub and LeVeque (1979) do.
  *
- * Pair sums are the business of the schedule that has both factors; they are passed over here.
+ * Sums of taps (pair sums of stencils, and what STENCIL_DW sums) take the same way, but the
+ * schedule adds them itself: the values of tap k and lane l belong into sum[k * lanes + l] of the
+ * thread.
  *
  * Bytes: 4 or 12 per slot and channel, written and read once. A schedule that lets a block see 256
  * pixels of bf16 channels (512 bytes a channel) pays 2 to 5 % for its statistics.
@@ -35,9 +37,11 @@ enum { CUDA_MAX_SUMS = 8, CUDA_COMBINE_THREADS = 512 };
 typedef struct CudaSum {
     int inst;
     bool moments, keeps_channel;
-    uint32_t kept;                /* axes (bits) of the result, the channel axis not among them */
-    int n_results, result[2];     /* indices of reductions */
-    int64_t records;              /* of a slot: channels or parts */
+    uint32_t kept;            /* axes (bits) of the result, the channel axis not among them */
+    int n_results, result[2]; /* indices of reductions; none: sums of the anchor */
+    int taps;                 /* records per channel: 1, or taps of a kernel, tap outermost */
+    int n_tap_axes, tap_axis[MAX_RANK];
+    int64_t records;              /* of a slot: taps * channels, or parts */
     size_t offset;                /* in the workspace; count, mean, squares one behind the other */
     const char *sum, *shift, *sq; /* accumulators, between begin and end */
 } CudaSum;
@@ -48,6 +52,7 @@ typedef struct CudaSums {
     CudaSum sum[CUDA_MAX_SUMS];
     int n_group_axes, group_axis[TILE_MAX_AXES];
     int64_t groups, slices, parts;
+    bool cut;          /* the batch is a group axis, and a recording has only a range of it */
     size_t bytes;      /* of workspace */
     const char *count; /* points that a thread has seen, between begin and end */
 } CudaSums;
@@ -72,6 +77,9 @@ bool cuda_sums_fit(const TileProgram *p, int channel, uint32_t allowed);
 /* Slots begin at `offset` of the workspace, a multiple of 16; .bytes says how far they reach. */
 CudaSums cuda_sums_plan(const TileProgram *p, int channel, int64_t slices, int64_t parts,
                         size_t offset);
+/* Adds sums of the taps of these axes, channels kept, to a plan that began at `offset`: of a
+ * reduction, or (-1) of the anchor, for the program's stores. Returns which sum it is. */
+int cuda_sums_add_taps(CudaSums *s, int reduction, const int *axes, int n, size_t offset);
 /* Floats of shared memory that cuda_sums_end uses. */
 int64_t cuda_sums_shared(const CudaSums *s, const CudaPlace *at);
 

@@ -87,7 +87,7 @@ static inline int random_input(TileBuild *b, Random *r, const char *batch, const
     return x;
 }
 
-static inline TileProgram *random_depthwise(Arena *arena, Random *r, int lanes, int64_t *terms)
+static inline TileProgram *depthwise(Arena *arena, Random *r, int lanes, bool pair, int64_t *terms)
 {
     TileBuild b = tile_build(arena, TILE_STENCIL);
     bool batched = pick(r, 8) != 0;
@@ -112,9 +112,27 @@ static inline TileProgram *random_depthwise(Arena *arena, Random *r, int lanes, 
         tile_reduce(&b, TILE_SUM, y, "c", tile_mean_factor(&b, "c"));
         tile_reduce(&b, TILE_VARIANCE, y, "c", 1);
     }
+    if (pair) {
+        int x = tile_load(&b, out, lanes);
+        x = pick(r, 2) ? tile_norm_silu(&b, x, "c") : x;
+        tile_reduce(&b, TILE_PAIR_SUM, x,
+                    pick(r, 2) ? joined(arena, "c", taps) : joined(arena, taps, "c"), 1);
+        *terms += 100; /* of up to some thousand products, mostly of different signs */
+    }
     if (batched && pick(r, 4) == 0)
         tile_reduce(&b, pick(r, 2) ? TILE_SUM : TILE_VARIANCE, y, "bc", tile_mean_factor(&b, "bc"));
     return b.p;
+}
+
+static inline TileProgram *random_depthwise(Arena *arena, Random *r, int lanes, int64_t *terms)
+{
+    return depthwise(arena, r, lanes, false, terms);
+}
+
+/* With the other gradient beside it. */
+static inline TileProgram *random_depthwise_pair(Arena *arena, Random *r, int lanes, int64_t *terms)
+{
+    return depthwise(arena, r, lanes, true, terms);
 }
 
 static inline TileProgram *random_depthwise_dw(Arena *arena, Random *r, int lanes, int64_t *terms)

@@ -224,6 +224,34 @@ static TileProgram *make_pixels(Drawer *s)
     return b.p;
 }
 
+/* Depthwise convolutions with everything that may stand around them. */
+static TileProgram *make_depthwise(Drawer *s)
+{
+    TileProgram *p = random_depthwise(s->arena, &s->random, 0, &s->terms);
+
+    p->session = p->batch_axis >= 0 ? (int)pick(&s->random, 2) - 1 : -1;
+    set_types(p, random_storage(s));
+    return p;
+}
+
+static TileProgram *make_pair(Drawer *s)
+{
+    TileProgram *p = random_depthwise_pair(s->arena, &s->random, 0, &s->terms);
+
+    p->session = p->batch_axis >= 0 ? (int)pick(&s->random, 2) - 1 : -1;
+    set_types(p, random_storage(s));
+    return p;
+}
+
+static TileProgram *make_depthwise_dw(Drawer *s)
+{
+    TileProgram *p = random_depthwise_dw(s->arena, &s->random, 0, &s->terms);
+
+    p->session = (int)pick(&s->random, 2) - 1;
+    set_types(p, random_storage(s));
+    return p;
+}
+
 static void maps_with_sums_take_one_pass(void **state)
 {
     (void)state;
@@ -237,11 +265,32 @@ static void sums_over_samples_of_large_tensors(void **state)
     check(make_wide, "map", 2);
 }
 
+static void depthwise_convolutions_walk_rows(void **state)
+{
+    (void)state;
+    check(make_depthwise, "stencil", n_programs);
+}
+
+static void both_gradients_are_one_walk(void **state)
+{
+    (void)state;
+    check(make_pair, "stencil", n_programs);
+}
+
+static void weight_gradients_sum_by_taps(void **state)
+{
+    (void)state;
+    check(make_depthwise_dw, "stencil", n_programs);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(maps_with_sums_take_one_pass),
         cmocka_unit_test(sums_over_samples_of_large_tensors),
+        cmocka_unit_test(depthwise_convolutions_walk_rows),
+        cmocka_unit_test(both_gradients_are_one_walk),
+        cmocka_unit_test(weight_gradients_sum_by_taps),
     };
     if (argc > 1)
         first_seed = strtoull(argv[1], NULL, 10);
