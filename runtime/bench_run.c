@@ -268,7 +268,7 @@ static void note_results(Bench *b, int level)
     v->total = time_of(b->arena, s->total, b->o->runs);
     v->masks = time_of(b->arena, s->masks, b->o->runs);
     v->seconds = s->total;
-    v->target = s->model->target;
+    v->target = arena_strdup(b->arena, s->model->target); /* the model closes first */
 }
 
 static void note_model(Bench *b, const Model *m)
