@@ -647,7 +647,7 @@ Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, const Pa
     for (uint32_t i = 0; i < f->results.len; i++) {
         Val v = f->results.at[i].val; /* of a view, what it shows */
         if (f->results.at[i].role == RESULT_STATE)
-            z.updates[v.id] = f->results.at[i].name;
+            z.updates[layout_written(f, v).id] = f->results.at[i].name;
         while (!(forced && forced[v.id]) && op_lowering(func_node(f, v)->op) == LOWER_VIEW)
             v = func_node(f, v)->in[0];
         z.is_result[v.id] = true;

@@ -307,3 +307,16 @@ bool layout_of_view(const TileLayout *stored, const Node *view, TileLayout *out)
     *out = r;
     return true;
 }
+
+Val layout_written(const Func *f, Val v)
+{
+    const Node *n = func_node(f, v);
+    while (n->op == OP_MERGE) {
+        const Shape *s = func_shape(f, n->in[0]);
+        if (shape_axis(s, n->attrs.axis3) != shape_axis(s, n->attrs.axis2) + 1)
+            break;
+        v = n->in[0];
+        n = func_node(f, v);
+    }
+    return v;
+}

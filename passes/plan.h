@@ -28,6 +28,10 @@ Layouts layouts_choose(Arena *arena, const Func *f, const PassOptions *options);
 /* The layout of a view of a stored value, when the same storage expresses it. */
 bool layout_of_view(const TileLayout *stored, const Node *view, TileLayout *out);
 
+/* What is stored for the new value of a parameter or state: `v`, or what it is a merge of when both
+ * have the same plain storage. */
+Val layout_written(const Func *f, Val v);
+
 /* ---- groups ---- */
 
 typedef struct Group {
@@ -108,8 +112,9 @@ typedef struct Plan {
     int n_prepare;
     int *buffer_of; /* per value, -1 */
     size_t arena_bytes, prepared_bytes, input_bytes;
-    int n_ops;           /* ops of the function that do arithmetic: kernels before fusion */
-    double flops, bytes; /* of one full run, prepare launches left out */
+    int n_ops; /* ops of the function that do arithmetic: kernels before fusion */
+    double flops,
+        bytes; /* of one full run, prepare launches left out; workspace is written and read */
 } Plan;
 
 typedef size_t (*WorkspaceOf)(void *context, const TileProgram *tile);

@@ -39,6 +39,7 @@ static void find_results(Planner *z)
         const Result *r = &z->f->results.at[i];
         Val v = r->val;
         if (r->role == RESULT_STATE) {
+            v = layout_written(z->f, v);
             z->writes[v.id] = r->name;
             z->layouts.of[v.id] = tile_layout_plain(func_shape(z->f, v));
             continue;
@@ -282,7 +283,7 @@ static void make_launches(Planner *z, const bool *prepared)
         vec_push(z->arena, &plan->launches, l);
         if (!prepared[g]) {
             plan->flops += t->flops;
-            plan->bytes += tile_bytes(t);
+            plan->bytes += tile_bytes(t) + 2 * (double)l.workspace_bytes;
         }
     }
 }

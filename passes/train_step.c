@@ -4,7 +4,9 @@
  * Inputs it adds, scalars filled by the runtime before each step: "rate"; "bias1", "bias2"
  * (1 - beta^k, k the number of updates), and "bias1/<recording>", "bias2/<recording>" for the
  * parameters of a recording's readout, which are updated only in steps with samples of it.
- * Needs autodiff done. The moments are states "adam_m/<parameter>" and "adam_v/<parameter>".
+ * Needs autodiff done. Where updates ride behind gradients, one whose gradient is a merge (groups
+ * of channels) is computed in the parts' shape, which is the same storage. The moments are states
+ * "adam_m/<parameter>" and "adam_v/<parameter>".
  *
  * With accumulation (iter_size > 1) the gradients are added to the states "grad/<parameter>"
  * instead, and a program of its own updates from these.
@@ -86,6 +88,23 @@ static Val unscaled(Func *f, Val grad, Val finite)
     return func_emit2(f, OP_DIV, grad, scale);
 }
 
+/* A parameter or moment in the shape of `merge`'s operand. */
+static Val parted(Func *f, Val v, const Node *merge)
+{
+    const Shape *parts = func_shape(f, merge->in[0]);
+    return func_split(f, v, merge->attrs.axis, merge->attrs.axis2, merge->attrs.axis3,
+                      parts->size[shape_axis(parts, merge->attrs.axis2)]);
+}
+
+static bool has_parts(const PassCx *cx, const Func *f, Val grad)
+{
+    const Node *n = func_node(f, grad);
+    if (!cx->options->target.updates_behind || n->op != OP_MERGE)
+        return false;
+    const Shape *s = func_shape(f, n->in[0]);
+    return shape_axis(s, n->attrs.axis3) == shape_axis(s, n->attrs.axis2) + 1;
+}
+
 /* `finite`: none unless gradients are scaled. */
 static void update(PassCx *cx, Func *f, const char *name, Val grad, Val finite)
 {
@@ -96,19 +115,32 @@ static void update(PassCx *cx, Func *f, const char *name, Val grad, Val finite)
     f->part = func_node(f, grad)->part;
     f->span = p.span;
     f->backward = true;
-    grad = unscaled(f, grad, finite);
-    Val old_m = companion(f, "adam_m", &p), m = lerp(f, OP_LERP, old_m, grad, o->beta1);
-    Val old_v = companion(f, "adam_v", &p), v = lerp(f, OP_LERP_SQUARE, old_v, grad, o->beta2);
+    const bool in_parts = has_parts(cx, f, grad);
+    const Node merge = *func_node(f, grad);
+    grad = unscaled(f, in_parts ? merge.in[0] : grad, finite);
+    Val old_m = companion(f, "adam_m", &p);
+    old_m = in_parts ? parted(f, old_m, &merge) : old_m;
+    Val m = lerp(f, OP_LERP, old_m, grad, o->beta1);
+    Val old_v = companion(f, "adam_v", &p);
+    old_v = in_parts ? parted(f, old_v, &merge) : old_v;
+    Val v = lerp(f, OP_LERP_SQUARE, old_v, grad, o->beta2);
     Val rate = func_input(f, name_intern(f->module->names, "rate"), &SCALAR);
     Val old = func_param(f, name);
+    old = in_parts ? parted(f, old, &merge) : old;
     Val in[] = {
         old, m, v, rate, bias_input(f, "bias1", p.session), bias_input(f, "bias2", p.session)};
     Attrs a = {.k = {p.no_decay ? 0 : o->weight_decay, o->eps}};
     Val w = func_emit(f, OP_ADAMW, &a, in, 6);
 
-    func_result(f, RESULT_STATE, prefixed(f, "adam_m", name), guarded(f, m, old_m, finite));
-    func_result(f, RESULT_STATE, prefixed(f, "adam_v", name), guarded(f, v, old_v, finite));
-    func_result(f, RESULT_STATE, name, guarded(f, w, old, finite));
+    const char *to[] = {prefixed(f, "adam_m", name), prefixed(f, "adam_v", name), name};
+    Val value[] = {guarded(f, m, old_m, finite), guarded(f, v, old_v, finite),
+                   guarded(f, w, old, finite)};
+    for (int i = 0; i < 3; i++) {
+        const Attrs *at = &merge.attrs;
+        if (in_parts)
+            value[i] = func_merge(f, value[i], at->axis2, at->axis3, at->axis);
+        func_result(f, RESULT_STATE, to[i], value[i]);
+    }
 }
 
 static Val copy(Rewrite *r, Val old, const Node *n, const Val *in)
