@@ -13,7 +13,15 @@
 #include "codegen/cuda_space.h"
 #include "codegen/cuda_sums.h"
 
-enum { THREADS = 256, BLOCKS = 1056, MIN_ROUNDS = 4, HOIST = 48, MAX_WORKSPACE = 1 << 30 };
+enum {
+    THREADS = 256,
+    BLOCKS = 1056,
+    MIN_ROUNDS = 4,
+    HOIST = 48,     /* registers for what depends on channels alone */
+    REGISTERS = 80, /* of a thread, about: three blocks to a multiprocessor hide the loads */
+    MAX_RESULTS = 64,
+    MAX_WORKSPACE = 1 << 30
+};
 
 typedef struct MapPlan {
     int channel, lanes;
@@ -24,14 +32,25 @@ typedef struct MapPlan {
     CudaSums sums;
 } MapPlan;
 
+/* Registers of a thread with that many channels, about. */
+static int estimate(const TileProgram *p, int channel, uint32_t walked, int lanes)
+{
+    int insts[MAX_RESULTS], n = cuda_result_insts(p, insts), per_lane = 1;
+
+    for (uint32_t i = 0; i < p->reductions.len; i++)
+        per_lane += p->reductions.at[i].kind == TILE_VARIANCE ? 3 : 1;
+    for (uint32_t i = 0; i < p->insts.len; i++)
+        per_lane += p->insts.at[i].kind == INST_LOAD && cuda_needs(p, (int)i) & walked;
+    return 24 + cuda_hoist_cost(p, insts, n, walked, channel, lanes) + per_lane * lanes;
+}
+
 static int pick_lanes(const TileProgram *p, int channel, bool by_channel, uint32_t walked)
 {
-    int insts[64], lanes = cuda_lanes(p, channel);
+    int lanes = cuda_lanes(p, channel);
 
-    if (p->stores.len + p->reductions.len > 64 || !by_channel)
-        return lanes;
-    int n = cuda_result_insts(p, insts);
-    return lanes == 8 && cuda_hoist_cost(p, insts, n, walked, channel, lanes) > HOIST ? 4 : lanes;
+    if (lanes == 8 && by_channel && estimate(p, channel, walked, lanes) > REGISTERS)
+        lanes = 4;
+    return lanes;
 }
 
 static bool keeps(const TileProgram *p, int axis)
@@ -49,7 +68,7 @@ static bool plan(MapPlan *m, const TileProgram *p)
 {
     *m = (MapPlan){.channel = cuda_channel_axis(p)};
     if (p->anchor != TILE_MAP || !p->reductions.len || m->channel < 0 ||
-        !cuda_sums_fit(p, m->channel, ~0u))
+        p->stores.len + p->reductions.len > MAX_RESULTS || !cuda_sums_fit(p, m->channel, ~0u))
         return false;
     uint32_t groups = cuda_sums_groups(p, m->channel);
     m->by_channel = keeps(p, m->channel);
@@ -161,6 +180,7 @@ static void write(CudaText *c, const CudaSchedule *s)
     MapPlan m;
 
     plan(&m, c->p);
+    c->min_blocks = 3 * THREADS / m.block.threads;
     cuda_kernel_begin(c, 0, &s->phase[0],
                       m.by_channel ? "threads own channels and walk pixels"
                                    : "threads walk vectors side by side");

@@ -82,19 +82,18 @@ CudaBlock cuda_block_shape(int64_t vectors, int threads)
 {
     CudaBlock best = {0};
     double best_use = 0;
-    int64_t most = 3 * threads / 2, fewest_parts = (vectors + most - 1) / most;
 
-    for (int64_t parts = fewest_parts; parts < fewest_parts + 4 && parts <= vectors; parts++) {
-        int64_t across = (vectors + parts - 1) / parts;
-        for (int n = threads / 2; n <= most; n += 32) {
-            int64_t rows = n / across, off = n > threads ? n - threads : threads - n;
-            if (rows < 1)
-                continue;
+    for (int across = 1; across <= vectors && across <= 64; across++) {
+        int64_t parts = (vectors + across - 1) / across;
+        for (int n = threads / 2; n <= 3 * threads / 2; n += 32) {
+            int rows = n / across, off = n > threads ? n - threads : threads - n;
             double use = (double)(rows * vectors) / (double)(n * parts);
-            use -= 1e-4 * (double)off + 0.02 * (double)(parts - fewest_parts);
-            if (use > best_use) {
+            use -= 1e-4 * off;
+            if (parts > 1)
+                use -= across < 8 ? 0.3 : across < 16 ? 0.05 : 0;
+            if (use > best_use + 1e-9) {
                 best_use = use;
-                best = (CudaBlock){n, (int)across, (int)rows, (int)parts};
+                best = (CudaBlock){n, across, rows, (int)parts};
             }
         }
     }

@@ -17,7 +17,8 @@ typedef struct CudaBlock {
     int threads, across, rows, parts;
 } CudaBlock;
 
-/* For `vectors` vectors of channels: about `threads` threads, as few of them idle as possible. */
+/* For `vectors` vectors of channels: about `threads` threads, as few of them idle as possible. Few
+ * vectors across, 16 if there are so many, so that a block sees many pixels of its channels. */
 CudaBlock cuda_block_shape(int64_t vectors, int threads);
 
 /* Writes what the instructions compute out of loads that do not depend on the `varying` axes

@@ -374,10 +374,26 @@ static int64_t result_elems(const CudaSums *s, const CudaSum *k)
     return elems;
 }
 
-/* Result elements that a block adds up, side by side: whole sectors of 32 bytes. */
+/* Threads that share an element: some slots for each, so that few of them wait. At least eight
+ * elements lie side by side in a block, whole sectors of 32 bytes. */
+static int depth_of(const CudaSums *s, const CudaSum *k)
+{
+    int64_t slots = s->groups * s->slices * (k->keeps_channel ? 1 : s->parts);
+    int depth = 1;
+
+    if (result_elems(s, k) == 1)
+        return CUDA_COMBINE_THREADS;
+    for (int i = 0; i < s->n_group_axes; i++)
+        if (k->kept >> s->group_axis[i] & 1)
+            slots /= s->p->axes.at[s->group_axis[i]].size;
+    while (depth < CUDA_COMBINE_THREADS / 8 && 4 * depth < slots)
+        depth *= 2;
+    return depth;
+}
+
 static int width_of(const CudaSums *s, const CudaSum *k)
 {
-    return result_elems(s, k) > 1 ? 8 : 1;
+    return CUDA_COMBINE_THREADS / depth_of(s, k);
 }
 
 static int64_t blocks_of(const CudaSums *s, const CudaSum *k)
@@ -468,8 +484,7 @@ static void add_slots(CudaText *c, const CudaSums *s, const CudaSum *k, int dept
     cuda_line(c, "const int n_slots = inside ? %lld%s : 0;", (long long)each,
               cut ? " * (b1 - b0)" : "");
     CudaScope outer = cuda_scope(c);
-    cuda_open(c, "for (int j = threadIdx.x / %d; j < n_slots; j += %d)",
-              CUDA_COMBINE_THREADS / depth, depth);
+    cuda_open(c, "for (int j = threadIdx.x / %d; j < n_slots; j += %d)", width_of(s, k), depth);
     if (n) {
         const char *flat = arena_printf(c->arena, "j / %lld", (long long)inner);
         if (cut)
@@ -548,7 +563,7 @@ static void combine_one(CudaText *c, const CudaSums *s, const CudaSum *k, int64_
 {
     const TileProgram *p = s->p;
     int axes[TILE_MAX_AXES], n = element_axes(s, k, axes);
-    int width = width_of(s, k), depth = CUDA_COMBINE_THREADS / width;
+    int width = width_of(s, k), depth = depth_of(s, k);
     int64_t elems = result_elems(s, k);
     CudaScope outer = cuda_scope(c);
 
