@@ -8,10 +8,11 @@
  *     tiles/<program>   its kernels as tile programs
  *     code              generated object code for the target (the code cache's file); absent when
  *                       the build has no code generator
+ *     code/<target>     instead, cubins for a CUDA target, "cuda:sm_90" (the code cache's file)
  *
  * The metadata says what it is for: format "npk 1", npc (version), model, recipe, batch, fuse,
- * recompute, target, code (name of the cache's file), and hash/<entry> (XXH3-128, hexadecimal) for
- * every entry. A file whose entries do not have these hashes is refused. */
+ * recompute, precision, target, code.. (names of the cache's files), and hash/<entry> (XXH3-128,
+ * hexadecimal) for every entry. A file whose entries do not have these hashes is refused. */
 #ifndef NPC_RUNTIME_PACKAGE_H
 #define NPC_RUNTIME_PACKAGE_H
 

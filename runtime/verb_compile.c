@@ -6,6 +6,7 @@
 
 #include "codegen/kernel.h"
 #include "frontend/parse.h"
+#include "runtime/compile_cuda.h"
 #include "runtime/compile_report.h"
 #include "runtime/model_flags.h"
 #include "runtime/npc.h"
@@ -16,8 +17,9 @@ typedef struct Compile {
     ModelFlags flags;
     const char *path, *emit, *program, *output;
     bool json, time;
-    ProgramKind kind; /* of --program */
-    Arena arena;      /* texts */
+    OptionList targets; /* cuda:sm_90, ..; none: the CPU */
+    ProgramKind kind;   /* of --program */
+    Arena arena;        /* texts */
     Model *model;
     CompileReport report;
 } Compile;
@@ -57,18 +59,21 @@ static Status add_program(Compile *c, ProgramKind kind, Err *err)
     return NPC_OK;
 }
 
+static int n_threads(const Compile *c)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return c->flags.threads ? (int)c->flags.threads : cores > 0 ? (int)cores : 1;
+}
+
 static Status generate(Compile *c, const char *cache, Text *llvm, Text *assembly, Err *err)
 {
     VEC(const TileProgram *) all = {0};
     for (int i = 0; i < c->report.n_plans; i++)
         for (uint32_t k = 0; k < c->report.plan[i]->launches.len; k++)
             vec_push(&c->arena, &all, c->report.plan[i]->launches.at[k].tile);
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     KernelSetOptions o = {.target = &c->model->machine.target,
                           .cache_folder = cache,
-                          .n_threads = c->flags.threads ? (int)c->flags.threads
-                                       : cores > 0      ? (int)cores
-                                                        : 1,
+                          .n_threads = n_threads(c),
                           .emit_llvm = llvm,
                           .emit_asm = assembly};
     double start = now();
@@ -76,6 +81,24 @@ static Status generate(Compile *c, const char *cache, Text *llvm, Text *assembly
     NPC_TRY(kernel_set_compile(&set, all.at, (int)all.len, &o, err));
     kernel_set_free(set);
     note_time(c, "code generation", start);
+    return NPC_OK;
+}
+
+static Status generate_cuda(Compile *c, const char *target, const char *cache, Err *err)
+{
+    double start = now();
+    NPC_TRY(compile_cuda_code(target, c->report.plan, c->report.n_plans, n_threads(c), cache, err));
+    note_time(c, arena_printf(&c->arena, "code generation, %s", target), start);
+    return NPC_OK;
+}
+
+/* Without a package only --time asks for code. */
+static Status time_generation(Compile *c, Err *err)
+{
+    if (!c->targets.n && kernel_have_llvm() && !c->flags.interpret)
+        return generate(c, NULL, NULL, NULL, err);
+    for (int i = 0; i < c->targets.n; i++)
+        NPC_TRY(generate_cuda(c, c->targets.at[i], NULL, err));
     return NPC_OK;
 }
 
@@ -110,8 +133,25 @@ static Status emit_ast(Compile *c, Err *err)
 
 static const char *const EMIT[] = {"ast", "source", "ir", "plan", "tiles", "llvm", "asm"};
 
+static Status check_target(const Compile *c, Err *err)
+{
+    const CudaArch *arch;
+    bool is_cuda = c->emit && compile_cuda_emits(c->emit);
+    bool is_cpu = c->emit && (!strcmp(c->emit, "llvm") || !strcmp(c->emit, "asm"));
+    for (int i = 0; i < c->targets.n; i++)
+        NPC_TRY(cuda_arch_find(c->targets.at[i], &arch, err));
+    if (is_cuda && !c->targets.n)
+        return err_set(err, NPC_ERR_USAGE, "--emit %s needs a target, as in --target cuda:sm_90",
+                       c->emit);
+    if (is_cpu && c->targets.n)
+        return err_set(err, NPC_ERR_USAGE, "--emit %s is the CPU's: leave out --target", c->emit);
+    return NPC_OK;
+}
+
 static Status check_emit(const char *emit, Err *err)
 {
+    if (compile_cuda_emits(emit))
+        return NPC_OK;
     for (size_t i = 0; i < sizeof EMIT / sizeof *EMIT; i++)
         if (!strcmp(emit, EMIT[i]))
             return NPC_OK;
@@ -121,8 +161,8 @@ static Status check_emit(const char *emit, Err *err)
         return NPC_OK;
     if (!is_after)
         return err_set(err, NPC_ERR_USAGE,
-                       "--emit: expected ast, source, ir, after:PASS, after:all, plan, tiles, llvm "
-                       "or asm, found '%s'",
+                       "--emit: expected ast, source, ir, after:PASS, after:all, plan, tiles, "
+                       "llvm, asm, cuda, ptx, sass or resources, found '%s'",
                        emit);
     char known[512] = "elaborate";
     for (int i = 0; i < pass_count(); i++) {
@@ -149,6 +189,9 @@ static Status emit_stage(Compile *c, Text *passes, Err *err)
         plan_print(&out, plan);
     else if (!strcmp(what, "tiles"))
         plan_print_tiles(&out, plan);
+    else if (compile_cuda_emits(what))
+        NPC_TRY(compile_cuda_emit(what, c->targets.at[0], c->report.plan, c->report.n_plans,
+                                  n_threads(c), &out, err));
     else if (!kernel_have_llvm())
         return err_set(err, NPC_ERR_DEVICE,
                        "--emit %s: this build has no code generator (LLVM); plan and tiles can be "
@@ -189,13 +232,19 @@ static void add_texts(Compile *c, PackageParts *p)
     }
 }
 
-/* Compiles into an empty cache folder; the one file in it goes into the package. */
-static Status add_code(Compile *c, PackageParts *p, const char *folder, Err *err)
+/* Compiles into an empty cache folder; the one file in it goes into the package. `target` NULL: for
+ * the CPU. */
+static Status add_code(Compile *c, PackageParts *p, const char *target, const char *folder,
+                       Err *err)
 {
     const char **names;
     size_t n, bytes;
     char *code;
-    NPC_TRY(generate(c, folder, NULL, NULL, err));
+    const char *entry = target ? arena_printf(&c->arena, "code/%s", target) : "code";
+    if (target)
+        NPC_TRY(generate_cuda(c, target, folder, err));
+    else
+        NPC_TRY(generate(c, folder, NULL, NULL, err));
     NPC_TRY(file_list(&c->arena, folder, &names, &n, err));
     if (n != 1)
         return err_set(err, NPC_ERR_IO, "%s: the generated code could not be kept", folder);
@@ -203,21 +252,19 @@ static Status add_code(Compile *c, PackageParts *p, const char *folder, Err *err
     Status s = file_read(&c->arena, path, (size_t)1 << 31, &code, &bytes, err);
     unlink(path);
     NPC_TRY(s);
-    vec_push(&c->arena, &p->entries, (PackageEntry){"code", code, bytes});
-    vec_push(&c->arena, &p->meta, (SafetensorsMeta){"code", names[0]});
+    vec_push(&c->arena, &p->entries, (PackageEntry){entry, code, bytes});
+    vec_push(&c->arena, &p->meta, (SafetensorsMeta){entry, names[0]});
     return NPC_OK;
 }
 
-static Status add_generated(Compile *c, PackageParts *p, Err *err)
+static Status add_generated(Compile *c, PackageParts *p, const char *target, Err *err)
 {
-    if (!kernel_have_llvm())
-        return NPC_OK;
     const char *temporary = getenv("TMPDIR");
     char *folder =
         arena_printf(&c->arena, "%s/npc-XXXXXX", temporary && *temporary ? temporary : "/tmp");
     if (!mkdtemp(folder))
         return err_set(err, NPC_ERR_IO, "%s: cannot make a temporary folder", folder);
-    Status s = add_code(c, p, folder, err);
+    Status s = add_code(c, p, target, folder, err);
     rmdir(folder);
     return s;
 }
@@ -233,12 +280,16 @@ static Status write_package(Compile *c, Err *err)
         {"batch", arena_printf(&c->arena, "%lld", (long long)m->batch)},
         {"fuse", fuse_level_text(m->options.fuse)},
         {"recompute", c->flags.recompute},
+        {"precision", precision_text(m->passes.precision)},
         {"target", m->target},
     };
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         vec_push(&c->arena, &p.meta, fixed[i]);
     add_texts(c, &p);
-    NPC_TRY(add_generated(c, &p, err));
+    if (!c->targets.n && kernel_have_llvm())
+        NPC_TRY(add_generated(c, &p, NULL, err));
+    for (int i = 0; i < c->targets.n; i++)
+        NPC_TRY(add_generated(c, &p, c->targets.at[i], err));
     NPC_TRY(package_write(c->output, p.entries.at, p.entries.len, p.meta.at, p.meta.len, err));
     c->report.package = c->output;
     return NPC_OK;
@@ -283,8 +334,8 @@ static Status report(Compile *c, Err *err)
         NPC_TRY(add_program(c, PROGRAM_AVERAGE, err));
     if (c->output)
         NPC_TRY(write_package(c, err));
-    else if (c->time && kernel_have_llvm() && !c->flags.interpret)
-        NPC_TRY(generate(c, NULL, NULL, NULL, err));
+    else if (c->time)
+        NPC_TRY(time_generation(c, err));
     c->report.model = c->model;
     (c->json ? compile_report_json : compile_report_print)(&c->report, stdout);
     return NPC_OK;
@@ -298,11 +349,14 @@ static Status compile(Compile *c, Err *err)
         return show_package(c, err);
     if (c->emit)
         NPC_TRY(check_emit(c->emit, err));
+    NPC_TRY(check_target(c, err));
     NPC_TRY(find_program(c->program, &c->kind, err));
     if (c->emit && !strcmp(c->emit, "ast"))
         return emit_ast(c, err);
     NPC_TRY(model_flags_apply(&c->flags, c->path, &o, err));
     o.json_messages = c->json;
+    if (c->targets.n) /* plans are the same for all of them */
+        o.device = c->targets.at[0];
     if (c->emit && !strncmp(c->emit, "after:", strlen("after:"))) {
         o.emit_after = c->emit + strlen("after:");
         o.emit = &passes;
@@ -329,12 +383,17 @@ int verb_compile(int argc, char **argv)
 {
     Compile c = {.program = "predict"};
     model_flags_init(&c.flags);
+    c.flags.device = "cpu"; /* the same on every machine */
     const OptionRow options[] = {
         MODEL_FLAG_ROWS(c.flags),
         {"fuse", "full|elementwise|none", "how far kernels are joined", .text = &c.flags.fuse},
+        {"target", "cuda:sm_NN",
+         "plan and generate code for CUDA devices of this architecture; may "
+         "be repeated",
+         .list = &c.targets},
         {"emit", "WHAT",
          "print one stage: ast, source (resolved), ir, after:PASS, after:all, plan, tiles, llvm, "
-         "asm",
+         "asm; of a CUDA target cuda, ptx, sass, resources (registers, spills, occupancy)",
          .text = &c.emit},
         {"program", "PROGRAM",
          "which program --emit shows: predict, step, gradient, forward, average, accumulate, "
@@ -353,7 +412,8 @@ int verb_compile(int argc, char **argv)
         .options = options,
         .examples = "npc compile models/dwiseneuro.nm --model dwiseneuro --batch 4 --time\n"
                     "npc compile models/dwiseneuro.nm --emit after:fold_batch_norm\n"
-                    "npc compile models/dwiseneuro.nm --output dwiseneuro.npk\n",
+                    "npc compile models/dwiseneuro.nm --output dwiseneuro.npk\n"
+                    "npc compile models/dwiseneuro.nm --target cuda:sm_90 --emit cuda\n",
         .least = 1,
         .most = 1};
     Words words;

@@ -10,3 +10,7 @@ add_test(NAME sim.engine COMMAND test_engine cuda WORKING_DIRECTORY ${CMAKE_SOUR
 set_tests_properties(sim.engine PROPERTIES LABELS sim
     ENVIRONMENT "NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
 add_dependencies(test_engine ${NPC_SIM_LIBRARIES})
+
+# The real NVRTC, where there is one.
+npc_test(models nvrtc npc_runtime)
+set_tests_properties(models.nvrtc PROPERTIES TIMEOUT 1200)

@@ -44,6 +44,16 @@ expect 2 "short.npk" -- compile "$dir/short.npk"
 expect 2 "did you mean 'expansion'?" -- compile $model --set expansio=3
 expect 2 "error[E" -- compile $model --model nobody
 expect 2 "absent.nm" -- compile absent.nm
+# CUDA targets need no device; a compiler only for machine code
+expect 0 "NPC_KERNEL(" "MFLOP" "readout softplus" -- \
+    compile $model $small --target cuda:sm_90 --emit cuda
+expect 0 "for cuda:sm_80" -- compile $model $small --target cuda:sm_80
+expect 2 "there is no target 'cuda:sm_91'" -- compile $model --target cuda:sm_91
+expect 2 "needs a target" -- compile $model --emit ptx
+expect 2 "leave out --target" -- compile $model --target cuda:sm_90 --emit asm
+expect 1 "sm_75 has no products of bf16" -- \
+    compile $model $small --precision bf16 --target cuda:sm_75 --emit resources
+
 expect 2 "there is no pass 'simplfy'" -- compile $model --emit after:simplfy
 expect 2 "there is no pass 'nothing'" -- compile $model --pass-off nothing
 expect 2 "--emit: expected ast" -- compile $model --emit everything

@@ -92,7 +92,7 @@ static void units_hold_a_few_programs_each(void **state)
     for (int i = 0; i < 20; i++)
         p[i] = scaling("many", i + 3, "2");
     CudaSet *set = set_of(p, 20);
-    assert_true(cuda_set_n_units(set) >= 4);
+    assert_true(cuda_set_n_units(set) >= 2);
     for (int i = 0; i < 20; i++)
         assert_non_null(
             strstr(cuda_set_text(set, cuda_set_get(set, i)->unit), cuda_set_get(set, i)->symbol));
