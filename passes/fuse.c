@@ -21,7 +21,13 @@
  * join, nothing else does. */
 #include "passes/plan.h"
 
-enum { SMALL_FACTOR = 4, MAX_CHAIN = 40, MAX_MEMBERS = 12 };
+enum {
+    SMALL_FACTOR = 4,
+    MAX_CHAIN = 40,
+    MAX_MEMBERS = 12,
+    MAX_SMALL = 48, /* members of a group of small values .. */
+    SMALL = 1 << 16 /* .. of at most so many elements */
+};
 
 typedef struct Fuser {
     Arena *arena;
@@ -449,17 +455,31 @@ static bool may_update(const Fuser *z, const Group *g, Val v)
     return true;
 }
 
+/* Small updates that only updates read, and what depends on parameters only: each would be a launch
+ * for next to nothing. */
+static bool is_small(const Fuser *z, Val v)
+{
+    bool awaited = false;
+    for (uint32_t i = 0; i < z->users[v.id].len; i++)
+        awaited |= !z->updates[z->users[v.id].at[i].id];
+    return z->target->joins_small && (z->updates[v.id] ? !awaited : z->fixed[v.id]) &&
+           shape_elems(func_shape(z->f, v)) <= SMALL;
+}
+
 static bool may_join(const Fuser *z, const Group *g, Val v)
 {
     const Node *n = func_node(z->f, v);
     Val first = g->anchor.id ? g->anchor : g->members.at[0];
-    if (g->session != n->session || g->members.len >= MAX_MEMBERS || g->backward != n->backward)
+    uint32_t most = is_small(z, v) ? MAX_SMALL : MAX_MEMBERS;
+    if (g->session != n->session || g->members.len >= most || g->backward != n->backward)
         return false;
     if (z->fixed[first.id] != z->fixed[v.id]) /* what depends on parameters only is prepared once */
         return false;
     bool is_update = z->updates[v.id] != NULL;
     if (is_update != (z->updates[first.id] != NULL) && !(is_update && may_update(z, g, v)))
         return false; /* updates wait for readers of the old value */
+    if (is_update && !g->anchor.id && is_small(z, first) != is_small(z, v))
+        return false;
     if (!same_space(&g->space, space_of(z->f, v)) || !takes_epilogue(z, g))
         return false;
     return op_lowering(n->op) != LOWER_REDUCE || takes_reduction(z, g, n);
@@ -573,10 +593,13 @@ static void place(Fuser *z, Val v)
             return;
         }
     }
+    /* updates run last, whatever their group's place (plan_buffers.c) */
+    bool small = is_small(z, v);
+    int from = small && z->updates[v.id] ? 0 : last + 1;
     if (z->level == FUSE_FULL)
-        for (int i = last + 1; i < (int)z->g->at.len; i++) {
+        for (int i = from; i < (int)z->g->at.len; i++) {
             const Group *g = &z->g->at.at[i];
-            if (!g->anchor.id && may_join(z, g, v) && shares_large(z, g, &sources)) {
+            if (!g->anchor.id && may_join(z, g, v) && (small || shares_large(z, g, &sources))) {
                 join(z, i, v);
                 return;
             }

@@ -24,6 +24,7 @@ TargetTraits traits_cuda(void)
         .stencil_dw = {{EVERYWHERE, EVERYWHERE}, .epilogue = NOWHERE, .reductions = NOWHERE},
         .counts_bytes = true,
         .updates_behind = true,
+        .joins_small = true,
         .pairs = true,
         .pair_sum_limit = 512,
     };
