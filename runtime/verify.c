@@ -111,9 +111,23 @@ VerifyRow verify_row(const VerifyCase *c, const char *quantity, double tolerance
     const VerifyOptions *o = c->options;
     if (o->reference && tolerance > VERIFY_TIGHT)
         tolerance = VERIFY_TIGHT;
-    else if (o->precision && strcmp(o->precision, "f32") && tolerance > VERIFY_TIGHT)
-        tolerance = VERIFY_ROUNDED;
-    return (VerifyRow){.quantity = quantity, .tolerance = tolerance, .passed = true};
+    bool rounded = o->precision && strcmp(o->precision, "f32") && tolerance > VERIFY_TIGHT;
+    if (rounded)
+        tolerance = tolerance == VERIFY_GRADIENTS && !strcmp(o->precision, "bf16")
+                        ? VERIFY_ROUNDED_GRADIENTS
+                        : VERIFY_ROUNDED;
+    return (VerifyRow){
+        .quantity = quantity, .tolerance = tolerance, .by_norm = rounded, .passed = true};
+}
+
+static void add_tensor(VerifyRow *row, const char *tensor, double worst)
+{
+    if (!row->tensors || worst > row->worst || (isnan(worst) && !isnan(row->worst))) {
+        row->worst = worst;
+        row->worst_tensor = tensor;
+    }
+    row->tensors++;
+    row->passed &= worst <= row->tolerance; /* false for NAN */
 }
 
 void verify_compare_scaled(VerifyRow *row, const char *tensor, const double *got,
@@ -126,19 +140,28 @@ void verify_compare_scaled(VerifyRow *row, const char *tensor, const double *got
         if (isnan(off))
             break;
     }
-    worst /= scale;
-    if (!row->tensors || worst > row->worst || (isnan(worst) && !isnan(row->worst))) {
-        row->worst = worst;
-        row->worst_tensor = tensor;
+    add_tensor(row, tensor, worst / scale);
+}
+
+static void compare_by_norm(VerifyRow *row, const char *tensor, const double *got,
+                            const double *want, int64_t n)
+{
+    double off = 0, norm = 0;
+    for (int64_t i = 0; i < n; i++) {
+        off += (got[i] - want[i]) * (got[i] - want[i]);
+        norm += want[i] * want[i];
     }
-    row->tensors++;
-    row->passed &= worst <= row->tolerance; /* false for NAN */
+    add_tensor(row, tensor, sqrt(off / (norm > 0 ? norm : 1)));
 }
 
 void verify_compare(VerifyRow *row, const char *tensor, const double *got, const double *want,
                     int64_t n)
 {
     double scale = 0;
+    if (row->by_norm && !row->absolute) {
+        compare_by_norm(row, tensor, got, want, n);
+        return;
+    }
     for (int64_t i = 0; i < n; i++)
         scale = fmax(scale, fabs(want[i]));
     if (row->absolute || scale == 0)

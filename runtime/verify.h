@@ -38,6 +38,7 @@ typedef struct VerifyRow {
     int tensors;              /* compared */
     double worst, tolerance;  /* NAN: something is not a number */
     bool absolute, passed;
+    bool by_norm;     /* errors are |got - want| / |want| of whole tensors, else of their largest */
     const char *note; /* what is compared or left out, or NULL */
 } VerifyRow;
 
