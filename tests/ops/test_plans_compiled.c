@@ -1,5 +1,6 @@
 /* Random graphs, gradients included, on generated machine code against the float64 reference: every
- * fusion level, every vector unit this machine can run.
+ * fusion level, every vector unit this machine can run. Odd seeds take some of the configurations,
+ * even seeds the others, so a seed alone is checked as it is among many.
  *
  *     test_plans_compiled [first seed] [number of graphs] */
 #include "tests/ops/ir_harness.h"
@@ -7,7 +8,7 @@
 #include "tests/ops/plan_check.h"
 #include "tests/ops/random_graph.h"
 
-static uint64_t first_seed = 1, n_graphs = 70;
+static uint64_t first_seed = 1, n_graphs = 70, n_compared;
 
 typedef struct Compiled {
     Target target;
@@ -57,7 +58,9 @@ static void run(void *context, const Plan *plan, int launch, float *const *tenso
     }
 }
 
-static void check(const char *cpu, ProgramKind kind, FuseLevel fuse, uint64_t offset)
+typedef enum Seeds { EVEN_SEEDS, ODD_SEEDS } Seeds;
+
+static void check(const char *cpu, ProgramKind kind, FuseLevel fuse, Seeds seeds)
 {
     Err err = {0};
     Target target;
@@ -65,8 +68,9 @@ static void check(const char *cpu, ProgramKind kind, FuseLevel fuse, uint64_t of
         print_message("skipped: %s\n", kernel_have_llvm() ? err.text : "built without LLVM");
         skip();
     }
-    for (uint64_t i = 0; i < n_graphs / 2; i++) {
-        uint64_t seed = first_seed + i * 2 + offset;
+    for (uint64_t seed = first_seed; seed < first_seed + n_graphs; seed++) {
+        if (seed % 2 != (uint64_t)seeds)
+            continue;
         TestFunc *t = test_func();
         Module *m = module_new(&t->arena, &t->names, &t->diags);
         random_graph(m, seed, NULL)->name = kind == PROGRAM_EVAL ? "eval" : "train";
@@ -84,6 +88,7 @@ static void check(const char *cpu, ProgramKind kind, FuseLevel fuse, uint64_t of
         if (bad)
             fail_msg("seed %llu, %s, fuse %s, %s: %s", (unsigned long long)seed,
                      program_kind_text(kind), fuse_level_text(fuse), target.name, bad);
+        n_compared++;
         kernel_set_free(c.set);
         test_done(t);
     }
@@ -92,38 +97,38 @@ static void check(const char *cpu, ProgramKind kind, FuseLevel fuse, uint64_t of
 static void predictions_agree_on_the_baseline(void **state)
 {
     (void)state;
-    check("generic", PROGRAM_EVAL, FUSE_FULL, 0);
+    check("generic", PROGRAM_EVAL, FUSE_FULL, ODD_SEEDS);
 }
 
 static void gradients_agree_on_the_baseline(void **state)
 {
     (void)state;
-    check("generic", PROGRAM_GRAD, FUSE_FULL, 1);
+    check("generic", PROGRAM_GRAD, FUSE_FULL, EVEN_SEEDS);
 }
 
 static void gradients_agree_on_avx2(void **state)
 {
     (void)state;
-    check("avx2", PROGRAM_GRAD, FUSE_FULL, 0);
+    check("avx2", PROGRAM_GRAD, FUSE_FULL, ODD_SEEDS);
 }
 
 static void unfused_gradients_agree_on_avx2(void **state)
 {
     (void)state;
-    check("avx2", PROGRAM_GRAD, FUSE_NONE, 1);
+    check("avx2", PROGRAM_GRAD, FUSE_NONE, EVEN_SEEDS);
 }
 
 static void gradients_agree_on_avx512(void **state)
 {
     (void)state;
-    check("avx512", PROGRAM_GRAD, FUSE_FULL, 0);
-    check("avx512", PROGRAM_GRAD, FUSE_ELEMENTWISE, 1);
+    check("avx512", PROGRAM_GRAD, FUSE_FULL, ODD_SEEDS);
+    check("avx512", PROGRAM_GRAD, FUSE_ELEMENTWISE, EVEN_SEEDS);
 }
 
 static void training_steps_agree_on_the_host(void **state)
 {
     (void)state;
-    check(NULL, PROGRAM_STEP, FUSE_FULL, 1);
+    check(NULL, PROGRAM_STEP, FUSE_FULL, EVEN_SEEDS);
 }
 
 int main(int argc, char **argv)
@@ -140,5 +145,7 @@ int main(int argc, char **argv)
         first_seed = strtoull(argv[1], NULL, 10);
     if (argc > 2)
         n_graphs = strtoull(argv[2], NULL, 10);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    print_message("%llu comparisons\n", (unsigned long long)n_compared);
+    return failed || (kernel_have_llvm() && !n_compared); /* agreeing on nothing is no success */
 }
