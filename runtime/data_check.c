@@ -119,7 +119,7 @@ static void report_scan(const TrialJob *job, Variable v, Findings *f)
 }
 
 /* Opens what can be opened; files that cannot were reported with their headers. */
-static bool open_files(TrialJob *job, const Recording *r, uint32_t trial)
+static bool open_files(TrialJob *job, const Recording *r, uint32_t trial, Arena *arena)
 {
     bool all = true;
     job->map = (TrialMap){.recording = r, .trial = trial};
@@ -129,6 +129,10 @@ static bool open_files(TrialJob *job, const Recording *r, uint32_t trial)
         trial_path(r, (Variable)v, trial, path, sizeof path);
         Npy *a = &job->map.var[v];
         job->is_open[v] = npy_open(a, path, &ignored) == NPC_OK;
+        if (ignored.status == NPC_ERR_MEMORY) {
+            trial_unmap(&job->map);
+            arena_exhausted(arena);
+        }
         if (job->is_open[v] && !trial_header_fits(r, (Variable)v, &a->head, expected)) {
             npy_close(a);
             job->is_open[v] = false;
@@ -144,7 +148,7 @@ static void check_trial(const Recording *r, uint32_t trial, RecordingInfo *info,
 {
     TrialJob job = {.info = info};
     char path[4096];
-    bool is_whole = open_files(&job, r, trial);
+    bool is_whole = open_files(&job, r, trial, f->arena);
     *valid = 0;
     if (!map_guard(scan_open, &job)) {
         trial_path(r, (Variable)job.v, trial, path, sizeof path);

@@ -1,4 +1,4 @@
-/* `npc data check` and `npc data info`: reads everything of every recording in a folder (except
+/* `npc data info`: reads everything of every recording in a folder (except
  * trials of tier none), names all that is wrong, and summarises the rest. */
 #ifndef NPC_RUNTIME_DATA_CHECK_H
 #define NPC_RUNTIME_DATA_CHECK_H
@@ -31,11 +31,13 @@ typedef struct DataReport {
     Findings findings;
 } DataReport;
 
-/* Fails only when `dir` itself cannot be read; what is wrong inside goes to the findings. */
+/* Fails only when `dir` itself cannot be read; what is wrong inside goes to the findings. Memory
+ * that ends goes the arena's way. */
 Status data_check(DataReport *out, Arena *arena, const char *dir, Err *err);
 
 void data_report_print(const DataReport *r, FILE *out);
-/* {"recordings": [..], "findings": [{"path", "what", "expected"}, ..]} */
-void data_report_print_json(const DataReport *r, FILE *out);
+/* {"recordings": [..], "findings": [{"path", "what", "expected"}, ..]}; NPC_ERR_MEMORY: nothing or
+ * the beginning was printed. */
+Status data_report_print_json(const DataReport *r, FILE *out, Err *err);
 
 #endif

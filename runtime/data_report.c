@@ -60,56 +60,76 @@ static json_t *moments_json(const Moments *m)
                      "max", m->max, "n", (json_int_t)m->n);
 }
 
-/* File names may hold any bytes; JSON holds UTF-8 only. */
+/* File names may hold any bytes; JSON holds UTF-8 only. NULL when memory ends, as everything else
+ * that makes JSON here. */
 static json_t *text_json(const char *s)
 {
     json_t *j = json_string(s);
     if (j)
         return j;
-    json_t *parts = json_string("");
     char clean[4096];
     size_t n = 0;
     for (; *s && n + 1 < sizeof clean; s++)
         clean[n++] = (unsigned char)*s < 0x80 ? *s : '?';
-    json_string_setn(parts, clean, n);
-    return parts;
+    return json_stringn(clean, n);
+}
+
+static json_t *tiers_json(const uint32_t trials[TIER_COUNT], bool with_zeros)
+{
+    json_t *tiers = json_object();
+    bool bad = false;
+    for (int t = 0; t < TIER_COUNT; t++)
+        if (trials[t] || with_zeros)
+            bad |= json_object_set_new(tiers, tier_name((Tier)t), json_integer(trials[t])) != 0;
+    if (!bad)
+        return tiers;
+    json_decref(tiers);
+    return NULL;
 }
 
 static json_t *recording_json(const RecordingInfo *r)
 {
-    json_t *tiers = json_object(), *withheld = json_object();
-    for (int t = 0; t < TIER_COUNT; t++) {
-        json_object_set_new(tiers, tier_name((Tier)t), json_integer(r->tier_trials[t]));
-        if (r->tier_withheld[t])
-            json_object_set_new(withheld, tier_name((Tier)t), json_integer(r->tier_withheld[t]));
-    }
     return json_pack(
         "{s:o, s:o, s:i, s:i, s:o, s:o, s:{s:i, s:i, s:i}, s:[i, i], s:o, s:o, s:[o, o], "
         "s:[o, o], s:s, s:i}",
         "name", text_json(r->name), "path", text_json(r->path), "neurons", (int)r->n_neurons,
-        "trials", (int)r->n_trials, "tiers", tiers, "withheld", withheld, "valid_frames", "min",
-        (int)r->frames_min, "median", (int)r->frames_median, "max", (int)r->frames_max,
-        "frame_size", (int)r->height, (int)r->width, "video", moments_json(&r->video), "responses",
-        moments_json(&r->response), "behavior", moments_json(&r->behavior[0]),
-        moments_json(&r->behavior[1]), "pupil_center", moments_json(&r->pupil[0]),
-        moments_json(&r->pupil[1]), "missing_statistics", r->missing_statistics, "findings",
-        (int)r->n_findings);
+        "trials", (int)r->n_trials, "tiers", tiers_json(r->tier_trials, true), "withheld",
+        tiers_json(r->tier_withheld, false), "valid_frames", "min", (int)r->frames_min, "median",
+        (int)r->frames_median, "max", (int)r->frames_max, "frame_size", (int)r->height,
+        (int)r->width, "video", moments_json(&r->video), "responses", moments_json(&r->response),
+        "behavior", moments_json(&r->behavior[0]), moments_json(&r->behavior[1]), "pupil_center",
+        moments_json(&r->pupil[0]), moments_json(&r->pupil[1]), "missing_statistics",
+        r->missing_statistics, "findings", (int)r->n_findings);
 }
 
-void data_report_print_json(const DataReport *r, FILE *out)
+static json_t *finding_json(const Finding *f)
+{
+    return json_pack("{s:o, s:o, s:o}", "path", text_json(f->path), "what", text_json(f->what),
+                     "expected", text_json(f->expected));
+}
+
+static json_t *report_json(const DataReport *r)
 {
     json_t *recordings = json_array(), *findings = json_array();
+    bool bad = false;
     for (uint32_t i = 0; i < r->n_recordings; i++)
-        json_array_append_new(recordings, recording_json(&r->recordings[i]));
-    for (uint32_t i = 0; i < r->findings.list.len; i++) {
-        const Finding *f = &r->findings.list.at[i];
-        json_array_append_new(findings,
-                              json_pack("{s:o, s:o, s:o}", "path", text_json(f->path), "what",
-                                        text_json(f->what), "expected", text_json(f->expected)));
-    }
+        bad |= json_array_append_new(recordings, recording_json(&r->recordings[i])) != 0;
+    for (uint32_t i = 0; i < r->findings.list.len; i++)
+        bad |= json_array_append_new(findings, finding_json(&r->findings.list.at[i])) != 0;
     json_t *all = json_pack("{s:o, s:o}", "recordings", recordings, "findings", findings);
-    if (all)
-        json_dumpf(all, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    fputc('\n', out);
+    if (!bad)
+        return all;
     json_decref(all);
+    return NULL;
+}
+
+Status data_report_print_json(const DataReport *r, FILE *out, Err *err)
+{
+    json_t *all = report_json(r);
+    bool bad = !all || json_dumpf(all, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    json_decref(all);
+    if (bad)
+        return err_set(err, NPC_ERR_MEMORY, "%s: not enough memory to report", r->dir);
+    fputc('\n', out);
+    return NPC_OK;
 }

@@ -141,20 +141,55 @@ Status folds_make(Folds *out, Arena *arena, const Recording *const *recording, u
 
 /* ---- text ---- */
 
-const char *folds_text(Arena *arena, const Folds *f)
+/* A name that is not UTF-8 has no place in JSON; its recording is dealt again when it is needed. */
+static bool is_utf8(const char *s)
+{
+    for (int n; *s && (n = utf8_length(s)) > 0;)
+        s += n;
+    return !*s;
+}
+
+static json_t *recording_json(const int32_t *fold, uint32_t n)
+{
+    json_t *list = json_array();
+    bool bad = false;
+    for (uint32_t k = 0; k < n; k++)
+        bad |= json_array_append_new(list, json_integer(fold[k])) != 0;
+    if (!bad)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+static json_t *folds_json(const Folds *f)
 {
     json_t *all = json_object();
+    bool bad = false;
     for (uint32_t i = 0; i < f->n; i++) {
-        json_t *list = json_array();
-        for (uint32_t k = 0; k < f->recording[i]->n_trials; k++)
-            json_array_append_new(list, json_integer(f->of[i][k]));
-        json_object_set_new(all, f->recording[i]->name, list);
+        const Recording *r = f->recording[i];
+        if (is_utf8(r->name))
+            bad |= json_object_set_new(all, r->name, recording_json(f->of[i], r->n_trials)) != 0;
     }
-    char *text = json_dumps(all, JSON_COMPACT);
-    const char *copy = arena_printf(arena, "%s\n", text ? text : "{}");
-    free(text);
+    if (!bad)
+        return all;
     json_decref(all);
-    return copy;
+    return NULL;
+}
+
+Status folds_text(const char **out, Arena *arena, const Folds *f, Err *err)
+{
+    size_t room = 4; /* at most; asked for first, so that nothing is lost when there is none */
+    for (uint32_t i = 0; i < f->n; i++)
+        room += 6 * strlen(f->recording[i]->name) + 6 + 12 * (size_t)f->recording[i]->n_trials;
+    char *text = arena_alloc(arena, room);
+    json_t *all = folds_json(f);
+    size_t n = all ? json_dumpb(all, text, room - 2, JSON_COMPACT) : 0;
+    json_decref(all);
+    if (!n || n > room - 2)
+        return err_set(err, NPC_ERR_MEMORY, "not enough memory to write folds");
+    text[n] = '\n';
+    *out = text;
+    return NPC_OK;
 }
 
 static bool read_all(Folds *out, const json_t *all)

@@ -23,7 +23,7 @@ typedef struct Folds {
 Status folds_make(Folds *out, Arena *arena, const Recording *const *recording, uint32_t n,
                   uint32_t n_folds, Workers *workers, Err *err);
 /* {"recording": [fold of trial 0, ..], ..} */
-const char *folds_text(Arena *arena, const Folds *f);
+Status folds_text(const char **out, Arena *arena, const Folds *f, Err *err);
 /* False when the text does not fit these recordings. */
 bool folds_read(Folds *out, Arena *arena, const Recording *const *recording, uint32_t n,
                 const char *text);

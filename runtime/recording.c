@@ -61,9 +61,12 @@ void finding_add(Findings *f, const char *path, const char *expected, const char
     vec_push(f->arena, &f->list, row);
 }
 
-/* An Err of the npy reader starts with "PATH: "; a finding holds the path apart. */
+/* An Err of the npy reader starts with "PATH: "; a finding holds the path apart. Memory that ended
+ * is nothing wrong with the file. */
 static void finding_from_err(Findings *f, const char *path, const char *expected, const Err *err)
 {
+    if (err->status == NPC_ERR_MEMORY)
+        arena_exhausted(f->arena);
     size_t n = strlen(path);
     bool has = !strncmp(err->text, path, n) && !strncmp(err->text + n, ": ", 2);
     finding_add(f, path, expected, "%s", err->text + (has ? n + 2 : 0));
@@ -323,7 +326,7 @@ Status recording_open(Recording **out, Arena *arena, const char *path, Err *err)
     const Finding *first = &f.list.at[0];
     char more[80] = "";
     if (f.list.len > 1)
-        snprintf(more, sizeof more, " (and %u more findings: npc data check)", f.list.len - 1);
+        snprintf(more, sizeof more, " (and %u more findings: npc data info)", f.list.len - 1);
     return err_set(err, NPC_ERR_INPUT, "%.900s: %.500s; expected %.400s%s", first->path,
                    first->what, first->expected, more);
 }

@@ -228,7 +228,9 @@ static Status make_folds(Trainer *t, Folds *folds, Err *err)
                           (uint32_t)t->recipe->folds, workers, err);
     workers_stop(workers);
     NPC_TRY(s);
-    return run_dir_put(&t->dir, "folds.json", folds_text(&t->arena, folds), err);
+    const char *made;
+    NPC_TRY(folds_text(&made, &t->arena, folds, err));
+    return run_dir_put(&t->dir, "folds.json", made, err);
 }
 
 static Status split(Trainer *t, Err *err)

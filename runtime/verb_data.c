@@ -10,6 +10,19 @@
 #include "runtime/synth.h"
 #include "runtime/verb.h"
 
+/* Does a job that has an arena of its own; memory that ends is a status. */
+static Status in_arena(Status (*job)(Arena *arena, void *context, Err *err), void *context,
+                       const char *dir, Err *err)
+{
+    Arena arena = {0};
+    jmp_buf exhausted;
+    arena.exhausted = &exhausted;
+    Status s = setjmp(exhausted) ? err_set(err, NPC_ERR_MEMORY, "%s: not enough memory", dir)
+                                 : job(&arena, context, err);
+    arena_free(&arena);
+    return s;
+}
+
 /* ---- synth ---- */
 
 enum { PROGRESS_STEPS = 1000 };
@@ -108,11 +121,21 @@ static int data_synth(int argc, char **argv)
 
 /* ---- info ---- */
 
-static Status info(Arena *arena, const char *dir, bool json, Err *err)
+typedef struct Info {
+    const char *dir;
+    bool json;
+} Info;
+
+static Status info(Arena *arena, void *context, Err *err)
 {
+    const Info *job = context;
+    const char *dir = job->dir;
     DataReport report;
     NPC_TRY(data_check(&report, arena, dir, err));
-    (json ? data_report_print_json : data_report_print)(&report, stdout);
+    if (job->json)
+        NPC_TRY(data_report_print_json(&report, stdout, err));
+    else
+        data_report_print(&report, stdout);
     uint32_t n = report.findings.list.len;
     return n ? err_set(err, NPC_ERR_INPUT, "%s: %u thing%s wrong with the recordings", dir, n,
                        n == 1 ? " is" : "s are")
@@ -121,9 +144,9 @@ static Status info(Arena *arena, const char *dir, bool json, Err *err)
 
 static int data_info(int argc, char **argv)
 {
-    bool json = false;
+    Info job = {0};
     const OptionRow options[] = {
-        {"json", NULL, "machine-readable output", .flag = &json},
+        {"json", NULL, "machine-readable output", .flag = &job.json},
         {.name = NULL},
     };
     const Command command = {
@@ -139,10 +162,8 @@ static int data_info(int argc, char **argv)
     int code;
     if (command_read(&command, argc, argv, &words, &code))
         return code;
-    Arena arena = {0};
-    Status s = info(&arena, words.at[0], json, &err);
-    arena_free(&arena);
-    return command_finish(s, &err);
+    job.dir = words.at[0];
+    return command_finish(in_arena(info, &job, job.dir, &err), &err);
 }
 
 /* ---- folds ---- */
@@ -165,35 +186,42 @@ static void print_folds(const Folds *f, uint32_t n_folds)
     }
 }
 
-static Status make_folds(Arena *arena, Workers *workers, const char *dir, uint32_t n_folds,
-                         bool json, const char *output, Err *err)
+typedef struct Dealing {
+    const char *dir, *output;
+    uint32_t n_folds;
+    bool json;
+    Workers *workers;
+} Dealing;
+
+static Status deal(Arena *arena, void *context, Err *err)
 {
+    const Dealing *job = context;
     Recordings recordings;
     Folds folds;
-    NPC_TRY(recordings_open(&recordings, arena, dir, err));
+    const char *text;
+    NPC_TRY(recordings_open(&recordings, arena, job->dir, err));
     NPC_TRY(folds_make(&folds, arena, (const Recording *const *)recordings.at, recordings.len,
-                       n_folds, workers, err));
-    const char *text = folds_text(arena, &folds);
-    if (output)
-        NPC_TRY(file_write(output, text, strlen(text), err));
-    if (json)
+                       job->n_folds, job->workers, err));
+    NPC_TRY(folds_text(&text, arena, &folds, err));
+    if (job->output)
+        NPC_TRY(file_write(job->output, text, strlen(text), err));
+    if (job->json)
         puts(text);
     else
-        print_folds(&folds, n_folds);
+        print_folds(&folds, job->n_folds);
     return NPC_OK;
 }
 
 static int data_folds(int argc, char **argv)
 {
-    bool json = false;
+    Dealing job = {0};
     int64_t n_folds = 7, threads = 0;
-    const char *output = NULL;
     const OptionRow options[] = {
         {"folds", "N", "number of folds", .integer = &n_folds, .low = 2, .high = 1000},
         {"threads", "N", "threads; one per core when left out", .integer = &threads, .low = 1,
          .high = 1024},
-        {"json", NULL, "print the fold of every trial, -1 for none", .flag = &json},
-        {"output", "FILE", "write the same to a file", .text = &output, .letter = 'o'},
+        {"json", NULL, "print the fold of every trial, -1 for none", .flag = &job.json},
+        {"output", "FILE", "write the same to a file", .text = &job.output, .letter = 'o'},
         {.name = NULL},
     };
     const Command command = {
@@ -209,14 +237,12 @@ static int data_folds(int argc, char **argv)
     int code;
     if (command_read(&command, argc, argv, &words, &code))
         return code;
-    Arena arena = {0};
-    Workers *workers = NULL;
-    Status s = workers_start(&workers, (int)threads, 0, &err);
+    job.dir = words.at[0];
+    job.n_folds = (uint32_t)n_folds;
+    Status s = workers_start(&job.workers, (int)threads, 0, &err);
     if (s == NPC_OK)
-        s = make_folds(&arena, workers, words.at[0], (uint32_t)n_folds, json, output, &err);
-    if (workers)
-        workers_stop(workers);
-    arena_free(&arena);
+        s = in_arena(deal, &job, job.dir, &err);
+    workers_stop(job.workers);
     return command_finish(s, &err);
 }
 

@@ -1,7 +1,9 @@
-# Models that cannot get their memory.
+# Models and verbs that cannot get their memory: the tests refuse the N-th request, and count them.
 npc_test(faults model_memory npc_runtime)
-if(TARGET test_model_memory) # lets the test refuse the N-th request, and count requests
-    target_link_options(test_model_memory PRIVATE
+npc_test(faults data_memory npc_runtime)
+target_sources(test_data_memory PRIVATE ${CMAKE_SOURCE_DIR}/runtime/verb_data.c)
+foreach(name model_memory data_memory)
+    target_link_options(test_${name} PRIVATE
         -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=mmap
         -Wl,--wrap=pthread_create)
-endif()
+endforeach()

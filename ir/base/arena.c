@@ -13,7 +13,7 @@ struct ArenaChunk {
     _Alignas(ALIGN) unsigned char data[];
 };
 
-static _Noreturn void exhausted(Arena *a)
+_Noreturn void arena_exhausted(Arena *a)
 {
     if (a->exhausted)
         longjmp(*a->exhausted, 1);
@@ -25,9 +25,9 @@ void *arena_alloc(Arena *a, size_t bytes)
 {
     a->n_requests++;
     if (a->fail_at > 0 && --a->fail_at == 0)
-        exhausted(a);
+        arena_exhausted(a);
     if (bytes > SIZE_MAX / 2)
-        exhausted(a);
+        arena_exhausted(a);
     bytes = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 
     ArenaChunk *c = a->head;
@@ -35,7 +35,7 @@ void *arena_alloc(Arena *a, size_t bytes)
         size_t size = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
         c = calloc(1, sizeof *c + size);
         if (!c)
-            exhausted(a);
+            arena_exhausted(a);
         c->size = size;
         /* a large request gets a chunk of its own behind the head, which keeps its free room */
         if (a->head && bytes > CHUNK_BYTES / 4 && a->head->size > a->head->used) {
@@ -56,7 +56,7 @@ void *arena_array(Arena *a, size_t n, size_t size)
 {
     size_t bytes;
     if (__builtin_mul_overflow(n, size, &bytes))
-        exhausted(a);
+        arena_exhausted(a);
     return arena_alloc(a, bytes);
 }
 

@@ -28,6 +28,8 @@ void *arena_array(Arena *a, size_t n, size_t size);
 char *arena_strdup(Arena *a, const char *s);
 char *arena_strndup(Arena *a, const char *s, size_t n);
 __attribute__((format(printf, 2, 3))) char *arena_printf(Arena *a, const char *fmt, ...);
+/* For memory of another kind that ended meanwhile: goes where a refused request goes. */
+_Noreturn void arena_exhausted(Arena *a);
 /* Frees everything; the arena can be used again. */
 void arena_free(Arena *a);
 

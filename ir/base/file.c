@@ -13,7 +13,9 @@
 
 static Status io(Err *err, const char *path, const char *doing)
 {
-    Status s = errno == ENOENT || errno == ENOTDIR || errno == EISDIR ? NPC_ERR_INPUT : NPC_ERR_IO;
+    Status s = errno == ENOENT || errno == ENOTDIR || errno == EISDIR ? NPC_ERR_INPUT
+               : errno == ENOMEM                                      ? NPC_ERR_MEMORY
+                                                                      : NPC_ERR_IO;
     return err_set(err, s, "%s: cannot %s: %s", path, doing, strerror(errno));
 }
 
@@ -189,15 +191,32 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+typedef VEC(const char *) FileNames;
+
+/* Where there is no room for the names, the folder is closed before the jump. */
+static void collect(Arena *arena, DIR *d, FileNames *names)
+{
+    jmp_buf exhausted, *outer = arena->exhausted;
+    if (outer && setjmp(exhausted)) {
+        closedir(d);
+        arena->exhausted = outer;
+        longjmp(*outer, 1);
+    }
+    if (outer)
+        arena->exhausted = &exhausted;
+    for (struct dirent *e; (e = readdir(d));)
+        if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+            vec_push(arena, names, arena_strdup(arena, e->d_name));
+    arena->exhausted = outer;
+}
+
 Status file_list(Arena *arena, const char *path, const char ***out, size_t *n, Err *err)
 {
     DIR *d = opendir(path);
     if (!d)
         return io(err, path, "open the folder");
-    VEC(const char *) names = {0};
-    for (struct dirent *e; (e = readdir(d));)
-        if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-            vec_push(arena, &names, arena_strdup(arena, e->d_name));
+    FileNames names = {0};
+    collect(arena, d, &names);
     closedir(d);
     if (names.len)
         qsort(names.at, names.len, sizeof *names.at, by_name);

@@ -250,7 +250,8 @@ static void folds_hold_out_films(void **state)
     must(workers_start(&workers, 2, 64, &err), &err);
     must(folds_make(&folds, &arena, d.recording, d.n, 3, workers, &err), &err);
     workers_stop(workers);
-    const char *text = folds_text(&arena, &folds);
+    const char *text;
+    must(folds_text(&text, &arena, &folds, &err), &err);
     assert_true(folds_read(&again, &arena, d.recording, d.n, text));
     must(split_trials(&split, &arena, d.recording, d.n, &recipe, &again, &err), &err);
     for (uint32_t m = 0; m < d.n; m++) {

@@ -195,6 +195,12 @@ static char *printed(const DataReport *r, void (*print)(const DataReport *, FILE
     return text;
 }
 
+static void print_json(const DataReport *r, FILE *f)
+{
+    Err err = {0};
+    assert_int_equal(data_report_print_json(r, f, &err), NPC_OK);
+}
+
 static void reports_print_as_text_and_as_json(void **state)
 {
     (void)state;
@@ -208,7 +214,7 @@ static void reports_print_as_text_and_as_json(void **state)
     assert_non_null(strstr(text, "unit_ids.npy: missing file; expected an integer per neuron\n"));
     free(text);
 
-    text = printed(&r, data_report_print_json);
+    text = printed(&r, print_json);
     json_t *all = json_loads(text, 0, NULL);
     assert_non_null(all);
     json_t *one = json_array_get(json_object_get(all, "recordings"), 0);
