@@ -27,7 +27,8 @@ struct KernelSet {
 /* ---- the LLVM module ---- */
 
 #ifdef NPC_HAVE_LLVM
-static const char *module_path; /* where the module was found */
+static const char *module_path;   /* where the module was found */
+static char module_refused[1024]; /* why, when it was found but not opened */
 
 /* Beside the executable, in the build folder above it, or in the library folder of a prefix. */
 static void *open_module(char *path, size_t size)
@@ -46,6 +47,8 @@ static void *open_module(char *path, size_t size)
         void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
         if (module)
             return module;
+        snprintf(module_refused, sizeof module_refused, "the code generator cannot be loaded: %s",
+                 dlerror());
     }
     return NULL;
 }
@@ -86,6 +89,8 @@ static bool describe_generator(Text *t, const LlvmApi *api, Err *err)
     return true;
 }
 #else
+static const char module_refused[] = "";
+
 static const LlvmApi *llvm_api(void)
 {
     return NULL;
@@ -102,7 +107,7 @@ static bool describe_generator(Text *t, const LlvmApi *api, Err *err)
 
 bool kernel_have_llvm(void)
 {
-    return llvm_api() != NULL;
+    return llvm_api() || module_refused[0];
 }
 
 /* ---- interpreter ---- */
@@ -286,6 +291,8 @@ static Status build(KernelSet *set, const TileProgram *const *programs,
 
     find_equal(set, programs, &all);
     set->llvm = options->interpret ? NULL : llvm_api();
+    if (!options->interpret && module_refused[0])
+        return err_set(err, NPC_ERR_DEVICE, "%s", module_refused);
     if (!set->llvm) {
         use_interpreter(set, programs);
         return NPC_OK;

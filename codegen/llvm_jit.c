@@ -3,12 +3,14 @@
  * Object files hold a table of their functions, npc_unit<number>, so that one symbol look-up per
  * unit finds all kernels. */
 #include "codegen/llvm_jit.h"
+#include "codegen/llvm_guard.h"
 #include "codegen/llvm_schedules.h"
 #include <llvm-c/Analysis.h>
 #include <llvm-c/LLJIT.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,18 +19,32 @@
 static const char *const pipeline =
     "function(early-cse,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),early-cse)";
 
-static void start_llvm(void)
+static Err not_started;
+
+static Status initialise(void *context, Err *err)
 {
+    (void)context;
+    (void)err;
     LLVMInitializeX86TargetInfo();
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();
     LLVMInitializeX86AsmPrinter();
+    return NPC_OK;
 }
 
-static void start_llvm_once(void)
+static void start_llvm(void)
+{
+    llvm_guard_install();
+    llvm_guarded(initialise, NULL, NULL, &not_started);
+}
+
+/* Outside of guarded calls: a jump must not leave pthread_once. */
+static Status start_llvm_once(Err *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+
     pthread_once(&once, start_llvm);
+    return not_started.status ? err_set(err, not_started.status, "%s", not_started.text) : NPC_OK;
 }
 
 /* ---- which schedule ---- */
@@ -63,7 +79,6 @@ static LLVMTargetMachineRef target_machine(const Target *target, Err *err)
     char *message = NULL, *triple = LLVMGetDefaultTargetTriple();
     LLVMTargetMachineRef machine = NULL;
 
-    start_llvm_once();
     if (LLVMGetTargetFromTriple(triple, &t, &message))
         err_set(err, NPC_ERR_DEVICE, "LLVM cannot generate code for %s: %s", triple, message);
     else
@@ -129,53 +144,40 @@ static Status write_code(LLVMModuleRef module, LLVMTargetMachineRef machine,
     return NPC_ERR_DEVICE;
 }
 
-static Status write_texts(LlvmUnit *unit, LLVMModuleRef module, LLVMTargetMachineRef machine,
-                          Err *err)
-{
-    LLVMMemoryBufferRef buffer;
+/* A unit being compiled, and what LLVM made of it. */
+typedef struct Compilation {
+    LlvmUnit *unit;
+    const Target *target;
+    Arena arena;
+    char *llvm;
+    LLVMMemoryBufferRef assembly, object;
+} Compilation;
 
-    if (unit->llvm) {
-        char *text = LLVMPrintModuleToString(module);
-        text_add(unit->llvm, text);
-        LLVMDisposeMessage(text);
-    }
-    if (!unit->assembly)
+static Status make_texts(Compilation *c, LLVMModuleRef module, LLVMTargetMachineRef machine,
+                         Err *err)
+{
+    if (c->unit->llvm)
+        c->llvm = LLVMPrintModuleToString(module);
+    if (!c->unit->assembly)
         return NPC_OK;
     LLVMModuleRef copy = LLVMCloneModule(module); /* generating code changes the module */
-    Status status = write_code(copy, machine, LLVMAssemblyFile, &buffer, err);
+    Status status = write_code(copy, machine, LLVMAssemblyFile, &c->assembly, err);
     LLVMDisposeModule(copy);
-    NPC_TRY(status);
-    text_add_n(unit->assembly, LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer));
-    LLVMDisposeMemoryBuffer(buffer);
-    return NPC_OK;
+    return status;
 }
 
-static Status write_object(LlvmUnit *unit, LLVMModuleRef module, LLVMTargetMachineRef machine,
-                           Err *err)
+static Status generate(void *context, Err *err)
 {
-    LLVMMemoryBufferRef buffer;
-
-    NPC_TRY(write_code(module, machine, LLVMObjectFile, &buffer, err));
-    unit->object.bytes = LLVMGetBufferSize(buffer);
-    unit->object.data = malloc(unit->object.bytes);
-    if (unit->object.data)
-        memcpy(unit->object.data, LLVMGetBufferStart(buffer), unit->object.bytes);
-    LLVMDisposeMemoryBuffer(buffer);
-    return unit->object.data ? NPC_OK
-                             : err_set(err, NPC_ERR_MEMORY, "no memory for generated code");
-}
-
-static Status compile(LlvmUnit *unit, const Target *target, Err *err)
-{
-    Arena arena = {0};
+    Compilation *c = context;
+    LlvmUnit *unit = c->unit;
     char name[32];
-    LLVMTargetMachineRef machine = target_machine(target, err);
+    LLVMTargetMachineRef machine = target_machine(c->target, err);
 
     if (!machine)
         return NPC_ERR_DEVICE;
-    LLVMContextRef context = LLVMContextCreate();
+    LLVMContextRef llvm = LLVMContextCreate();
     snprintf(name, sizeof name, "unit%d", unit->number);
-    Emitter *e = emitter_new(&arena, context, target, name);
+    Emitter *e = emitter_new(&c->arena, llvm, c->target, name);
     LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(machine);
     char *triple = LLVMGetTargetMachineTriple(machine);
     LLVMSetModuleDataLayout(e->module, layout);
@@ -186,14 +188,49 @@ static Status compile(LlvmUnit *unit, const Target *target, Err *err)
     emit_programs(e, unit);
     Status status = optimise(e->module, machine, err);
     if (status == NPC_OK)
-        status = write_texts(unit, e->module, machine, err);
+        status = make_texts(c, e->module, machine, err);
     if (status == NPC_OK)
-        status = write_object(unit, e->module, machine, err);
+        status = write_code(e->module, machine, LLVMObjectFile, &c->object, err);
     LLVMDisposeBuilder(e->builder);
     LLVMDisposeModule(e->module);
-    LLVMContextDispose(context);
+    LLVMContextDispose(llvm);
     LLVMDisposeTargetMachine(machine);
-    arena_free(&arena);
+    return status;
+}
+
+/* Outside of the guard: the texts' arena has a way out of its own. */
+static Status hand_over(Compilation *c, Err *err)
+{
+    LlvmUnit *unit = c->unit;
+
+    if (c->llvm)
+        text_add(unit->llvm, c->llvm);
+    if (c->assembly)
+        text_add_n(unit->assembly, LLVMGetBufferStart(c->assembly), LLVMGetBufferSize(c->assembly));
+    unit->object.bytes = LLVMGetBufferSize(c->object);
+    unit->object.data = malloc(unit->object.bytes);
+    if (!unit->object.data)
+        return err_set(err, NPC_ERR_MEMORY, "no memory for generated code");
+    memcpy(unit->object.data, LLVMGetBufferStart(c->object), unit->object.bytes);
+    return NPC_OK;
+}
+
+static Status compile(LlvmUnit *unit, const Target *target, Err *err)
+{
+    Compilation c = {.unit = unit, .target = target};
+
+    NPC_TRY(start_llvm_once(err));
+    Status status = llvm_guarded(generate, &c, &c.arena, err);
+
+    if (status == NPC_OK)
+        status = hand_over(&c, err);
+    if (c.llvm)
+        LLVMDisposeMessage(c.llvm);
+    if (c.assembly)
+        LLVMDisposeMemoryBuffer(c.assembly);
+    if (c.object)
+        LLVMDisposeMemoryBuffer(c.object);
+    arena_free(&c.arena);
     return status;
 }
 
@@ -201,6 +238,7 @@ static Status compile(LlvmUnit *unit, const Target *target, Err *err)
 
 struct LlvmCode {
     LLVMOrcLLJITRef jit;
+    char said[512]; /* the first thing that the loader reported; what it returns says less */
 };
 
 /* All that generated code may call. */
@@ -215,18 +253,31 @@ static const struct {
 
 enum { N_RUNTIME_SYMBOLS = sizeof runtime_symbols / sizeof *runtime_symbols };
 
-static Status jit_failure(LLVMErrorRef failure, Err *err)
+static void keep_report(void *context, LLVMErrorRef failure)
+{
+    LlvmCode *code = context;
+    char *message = LLVMGetErrorMessage(failure);
+
+    if (!code->said[0])
+        snprintf(code->said, sizeof code->said, "%s", message);
+    LLVMDisposeErrorMessage(message);
+}
+
+static Status jit_failure(const LlvmCode *code, LLVMErrorRef failure, Err *err)
 {
     if (!failure)
         return NPC_OK;
     char *message = LLVMGetErrorMessage(failure);
-    err_set(err, NPC_ERR_DEVICE, "loading generated code failed: %s", message);
+    const char *why = code->said[0] ? code->said : message;
+    Status status = strstr(why, strerror(ENOMEM)) ? NPC_ERR_MEMORY : NPC_ERR_DEVICE;
+    err_set(err, status, "loading generated code failed: %s", why);
     LLVMDisposeErrorMessage(message);
-    return NPC_ERR_DEVICE;
+    return status;
 }
 
-static Status define_runtime(LLVMOrcLLJITRef jit, Err *err)
+static Status define_runtime(LlvmCode *code, Err *err)
 {
+    LLVMOrcLLJITRef jit = code->jit;
     LLVMOrcCSymbolMapPair pair[N_RUNTIME_SYMBOLS];
 
     for (int i = 0; i < N_RUNTIME_SYMBOLS; i++) {
@@ -239,53 +290,86 @@ static Status define_runtime(LLVMOrcLLJITRef jit, Err *err)
     LLVMErrorRef failure = LLVMOrcJITDylibDefine(LLVMOrcLLJITGetMainJITDylib(jit), unit);
     if (failure)
         LLVMOrcDisposeMaterializationUnit(unit);
-    return jit_failure(failure, err);
+    return jit_failure(code, failure, err);
 }
 
-static Status add_objects(LlvmCode *code, const CodeObject *objects, int n_units,
-                          const KernelPhase **phase, Err *err)
+typedef struct Loading {
+    LlvmCode *code;
+    const CodeObject *objects;
+    int n_units;
+    const KernelPhase **phase;
+    bool came_back; /* false: stopped by the guard, and what the loader has cannot be used */
+} Loading;
+
+static Status add_objects(const Loading *l, Err *err)
 {
+    LlvmCode *code = l->code;
     LLVMOrcJITDylibRef dylib = LLVMOrcLLJITGetMainJITDylib(code->jit);
     LLVMOrcExecutorAddress address;
     char name[32];
 
-    NPC_TRY(define_runtime(code->jit, err));
-    for (int i = 0; i < n_units; i++) {
-        LLVMMemoryBufferRef buffer =
-            LLVMCreateMemoryBufferWithMemoryRangeCopy(objects[i].data, objects[i].bytes, "kernels");
-        NPC_TRY(jit_failure(LLVMOrcLLJITAddObjectFile(code->jit, dylib, buffer), err));
+    NPC_TRY(define_runtime(code, err));
+    for (int i = 0; i < l->n_units; i++) {
+        LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRangeCopy(
+            l->objects[i].data, l->objects[i].bytes, "kernels");
+        NPC_TRY(jit_failure(code, LLVMOrcLLJITAddObjectFile(code->jit, dylib, buffer), err));
     }
-    for (int i = 0; i < n_units; i++) {
+    for (int i = 0; i < l->n_units; i++) {
         snprintf(name, sizeof name, "npc_unit%d", i);
-        NPC_TRY(jit_failure(LLVMOrcLLJITLookup(code->jit, &address, name), err));
-        phase[i] = (const KernelPhase *)(uintptr_t)address;
+        NPC_TRY(jit_failure(code, LLVMOrcLLJITLookup(code->jit, &address, name), err));
+        l->phase[i] = (const KernelPhase *)(uintptr_t)address;
     }
+    return NPC_OK;
+}
+
+static Status start_loader(void *context, Err *err)
+{
+    Loading *l = context;
+    Status status = jit_failure(l->code, LLVMOrcCreateLLJIT(&l->code->jit, NULL), err);
+
+    if (status == NPC_OK) {
+        LLVMOrcExecutionSessionSetErrorReporter(LLVMOrcLLJITGetExecutionSession(l->code->jit),
+                                                keep_report, l->code);
+        status = add_objects(l, err);
+    }
+    l->came_back = true;
+    return status;
+}
+
+static Status dispose(void *context, Err *err)
+{
+    LlvmCode *code = context;
+
+    (void)err;
+    if (code->jit)
+        LLVMConsumeError(LLVMOrcDisposeLLJIT(code->jit));
     return NPC_OK;
 }
 
 static void unload(LlvmCode *code)
 {
-    if (code && code->jit)
-        LLVMConsumeError(LLVMOrcDisposeLLJIT(code->jit));
+    Err ignored = {0};
+
+    if (code)
+        llvm_guarded(dispose, code, NULL, &ignored);
     free(code);
 }
 
 static Status load(LlvmCode **out, const CodeObject *objects, int n_units,
                    const KernelPhase **phase, Err *err)
 {
-    LlvmCode *code = calloc(1, sizeof *code);
+    Loading l = {NULL, objects, n_units, phase, false};
 
     *out = NULL;
-    if (!code)
+    NPC_TRY(start_llvm_once(err));
+    l.code = calloc(1, sizeof *l.code);
+    if (!l.code)
         return err_set(err, NPC_ERR_MEMORY, "no memory for the code loader");
-    start_llvm_once();
-    Status status = jit_failure(LLVMOrcCreateLLJIT(&code->jit, NULL), err);
+    Status status = llvm_guarded(start_loader, &l, NULL, err);
     if (status == NPC_OK)
-        status = add_objects(code, objects, n_units, phase, err);
-    if (status == NPC_OK)
-        *out = code;
-    else
-        unload(code);
+        *out = l.code;
+    else if (l.came_back)
+        unload(l.code);
     return status;
 }
 

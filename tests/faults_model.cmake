@@ -7,3 +7,8 @@ foreach(name model_memory data_memory)
         -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=mmap
         -Wl,--wrap=pthread_create)
 endforeach()
+
+# its malloc is that of the whole process, which sanitizers want to be theirs
+if(NOT NPC_SANITIZE)
+    npc_test(faults llvm_memory npc_codegen npc_passes npc_random_graph)
+endif()

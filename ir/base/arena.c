@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { CHUNK_BYTES = 64 * 1024, ALIGN = 16 };
 
@@ -18,7 +19,7 @@ _Noreturn void arena_exhausted(Arena *a)
     if (a->exhausted)
         longjmp(*a->exhausted, 1);
     fputs("npc: out of memory\n", stderr);
-    abort();
+    _exit(1);
 }
 
 void *arena_alloc(Arena *a, size_t bytes)

@@ -2,8 +2,8 @@
  *
  * A compile allocates from arenas and frees nothing singly. A request that cannot be served jumps
  * to `exhausted`, the one setjmp at the entry point, so that callers carry no NULL checks; without
- * a jump target the program aborts. `fail_at` makes the N-th request from now fail (1 = the next),
- * for tests. */
+ * a jump target the program says so and ends with 1. `fail_at` makes the N-th request from now fail
+ * (1 = the next), for tests. */
 #ifndef NPC_BASE_ARENA_H
 #define NPC_BASE_ARENA_H
 

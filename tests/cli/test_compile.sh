@@ -64,4 +64,10 @@ expect 2 "--batch: expected 1 to 4096" -- compile $model --batch 0
 printf 'nm 1\n\nsessions = ["a": 5]\nmodel m(clip: [b c:4 t:3]) -> per s in sessions [b n:s.neurons t] {\n  return y\n}\n' >"$dir/bad.nm"
 expect 2 "bad.nm:5:10: error[E" -- compile "$dir/bad.nm"
 expect 2 '"file":' '"line": 5' -- compile "$dir/bad.nm" --json
+
+# a code generator that is there but cannot be opened is named, not replaced by the interpreter
+if "$npc" compile $model --emit asm >/dev/null 2>&1; then
+    mkdir "$dir/broken" && cp "$npc" "$dir/broken/npc" && echo none >"$dir/broken/libnpc_llvm.so"
+    npc=$dir/broken/npc expect 1 "code generator cannot be loaded" -- compile $model --emit asm
+fi
 finish
