@@ -115,8 +115,8 @@ static Status lock_once(RunDir *run, const char *path, bool take, bool *again, E
         s = NPC_OK;
     } else {
         s = check_owner(run, &owner, flocked, take, err);
-        if (s == NPC_OK)
-            s = write_owner(path, fd, err);
+        if (s == NPC_OK && (s = write_owner(path, fd, err)) != NPC_OK)
+            unlink(path);
     }
     if (s != NPC_OK || *again)
         close(fd);
@@ -213,25 +213,43 @@ static Status make_subfolder(const RunDir *run, const char *name, Err *err)
 
 static Status fill(RunDir *run, const char *run_json, Err *err)
 {
-    NPC_TRY(check_unused(run, err)); /* again: now nobody else can be at it */
     NPC_TRY(make_subfolder(run, "checkpoints", err));
     NPC_TRY(make_subfolder(run, "predictions", err));
     return run_dir_put(run, "run.json", run_json, err);
 }
 
+/* Takes back what `fill` made; a folder that holds anything stays. */
+static void undo(const RunDir *run)
+{
+    static const char *const folders[] = {"checkpoints", "predictions"};
+    char path[PATH_MAX];
+    for (int i = 0; i < 2; i++)
+        if (run_dir_path(run, folders[i], path, sizeof path, NULL) == NPC_OK)
+            rmdir(path);
+}
+
 Status run_dir_create(RunDir *out, const char *path, const char *run_json, Err *err)
 {
     NPC_TRY(set_path(out, path, err));
-    if (file_exists(out->path)) {
+    bool was_there = file_exists(out->path);
+    if (was_there) {
         if (!file_is_folder(out->path))
             return err_set(err, NPC_ERR_INPUT, "%s: exists and is not a directory", out->path);
         NPC_TRY(check_unused(out, err));
     }
     NPC_TRY(file_make_folder(out->path, err));
-    NPC_TRY(take_lock(out, false, err));
-    Status s = fill(out, run_json, err);
+    Status s = take_lock(out, false, err);
+    if (s == NPC_OK)
+        s = check_unused(out, err); /* again: now nobody else can be at it */
+    bool is_ours = s == NPC_OK;
+    if (is_ours)
+        s = fill(out, run_json, err);
     if (s != NPC_OK)
         run_dir_close(out);
+    if (s != NPC_OK && is_ours)
+        undo(out);
+    if (s != NPC_OK && !was_there)
+        rmdir(out->path); /* unless it holds anything */
     return s;
 }
 

@@ -102,6 +102,9 @@ static Status open_from_file(Trainer *t, Err *err)
     const char *path = t->o->model_path, *data = t->o->data;
     if (!data && t->o->resume) {
         RunDir run;
+        if (!t->o->run_dir)
+            return err_set(err, NPC_ERR_USAGE,
+                           "%s: to resume, name the run: npc run RUN_DIR --train --resume", path);
         NPC_TRY(run_dir_open(&run, t->o->run_dir, RUN_DIR_READ, err));
         NPC_TRY(run_data_folder(&run, &t->arena, &data, err));
     }

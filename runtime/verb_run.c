@@ -89,6 +89,8 @@ static Status train(Run *r, Err *err)
 {
     bool is_run = file_is_folder(r->path);
     TrainResult result;
+    if (!file_exists(r->path))
+        return err_set(err, NPC_ERR_INPUT, "%s: no such model file or run directory", r->path);
     TrainOptions o = {.model_path = is_run ? NULL : r->path,
                       .run_dir = is_run ? r->path : r->run,
                       .data = r->data,

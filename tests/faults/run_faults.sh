@@ -137,6 +137,16 @@ ok "a run goes on from the last good checkpoint" \
 ok "the damaged one is named" grep -q "step-00000008.safetensors" out
 ok "a damaged checkpoint changes no bit" same whole damaged
 
+# ---- a run that is not there ----
+"$npc" run absent --train --resume >out 2>&1
+code=$?
+ok "a missing run is refused with 2" test $code = 2
+ok "and named" grep -q "absent: no such model file or run directory" out
+"$npc" run "$model" --train --resume >out 2>&1
+code=$?
+ok "resuming no run in particular is refused with 2" test $code = 2
+ok "and says how to name one" grep -q "npc run RUN_DIR --train --resume" out
+
 # ---- nowhere to write ----
 start /proc/npc >out 2>&1
 code=$?

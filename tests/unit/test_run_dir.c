@@ -102,6 +102,39 @@ static void an_interrupted_creation_can_be_repeated(void **state)
     run_dir_close(&run);
 }
 
+/* No file can have more than `bytes` bytes, as on a full disk. */
+static Status create_on_full_disk(const char *path, rlim_t bytes, Err *err)
+{
+    RunDir run;
+    struct rlimit old, small;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = (struct rlimit){bytes, old.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &small);
+    Status s = run_dir_create(&run, path,
+                              "{\"a long\": \"description of the run, longer than a lock\", "
+                              "\"of\": \"sixty bytes and some more, so that it does not "
+                              "fit\"}\n",
+                              err);
+    setrlimit(RLIMIT_FSIZE, &old);
+    return s;
+}
+
+static void a_creation_without_room_leaves_nothing(void **state)
+{
+    (void)state;
+    for (rlim_t bytes = 0; bytes < 100; bytes += 99) { /* fails with the lock; with run.json */
+        Err err = {0};
+        assert_int_equal(create_on_full_disk(scratch_path("no_room"), bytes, &err), NPC_ERR_IO);
+        assert_non_null(strstr(err.text, "no_room"));
+        assert_int_equal(access(scratch_path("no_room"), F_OK), -1);
+    }
+    Err err = {0};
+    mkdir(scratch_path("mine"), 0777); /* a folder that was there stays, as empty as it was */
+    assert_int_equal(create_on_full_disk(scratch_path("mine"), 99, &err), NPC_ERR_IO);
+    assert_int_equal(rmdir(scratch_path("mine")), 0);
+}
+
 static void a_file_in_the_place_of_the_folder_is_refused(void **state)
 {
     (void)state;
@@ -375,6 +408,7 @@ int main(void)
         cmocka_unit_test(a_run_is_not_created_twice),
         cmocka_unit_test(a_folder_with_other_files_is_refused),
         cmocka_unit_test(an_interrupted_creation_can_be_repeated),
+        cmocka_unit_test(a_creation_without_room_leaves_nothing),
         cmocka_unit_test(a_file_in_the_place_of_the_folder_is_refused),
         cmocka_unit_test(a_missing_run_is_named),
         cmocka_unit_test(a_read_only_folder_is_refused_before_anything_starts),
