@@ -1,4 +1,5 @@
 /* npc: compiles, runs and measures models of visual cortex. One row per verb. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,6 +53,17 @@ static int refuse(const char *word)
     return status_exit_code(NPC_ERR_USAGE);
 }
 
+/* What was printed may have found a full disk; why is known when it did so now. */
+static int close_output(int code)
+{
+    bool bad = fflush(stdout) != 0;
+    if (!bad && !ferror(stdout))
+        return code;
+    fprintf(stderr, "npc: cannot write to standard output%s%s\n", bad ? ": " : "",
+            bad ? strerror(errno) : "");
+    return code ? code : status_exit_code(NPC_ERR_IO);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -60,14 +72,14 @@ int main(int argc, char **argv)
     }
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
         print_help(stdout);
-        return 0;
+        return close_output(0);
     }
     if (!strcmp(argv[1], "--version")) {
         printf("npc %s\n", npc_version());
-        return 0;
+        return close_output(0);
     }
     for (int i = 0; i < N_VERBS; i++)
         if (!strcmp(argv[1], VERBS[i].name))
-            return VERBS[i].run(argc - 1, argv + 1);
+            return close_output(VERBS[i].run(argc - 1, argv + 1));
     return refuse(argv[1]);
 }

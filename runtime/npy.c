@@ -224,7 +224,7 @@ Status npy_parse_header(NpyHeader *out, const unsigned char *bytes, size_t have,
 {
     memset(out, 0, sizeof *out);
     if (file_bytes == 0)
-        return err_set(err, NPC_ERR_INPUT, "%s: empty file; expected a npy array", path);
+        return err_set(err, NPC_ERR_INPUT, "%s: empty file; expected an npy array", path);
     if (have < 6 || memcmp(bytes, "\x93NUMPY", 6))
         return err_set(err, NPC_ERR_INPUT, "%s: not a npy file", path);
     if (have < 10)

@@ -61,15 +61,19 @@ void finding_add(Findings *f, const char *path, const char *expected, const char
     vec_push(f->arena, &f->list, row);
 }
 
-/* An Err of the npy reader starts with "PATH: "; a finding holds the path apart. Memory that ended
- * is nothing wrong with the file. */
+/* An Err of the npy reader starts with "PATH: " and may end with "; expected ..", which says more
+ * than `expected`; a finding holds the three apart. Memory that ended is nothing wrong with the
+ * file. */
 static void finding_from_err(Findings *f, const char *path, const char *expected, const Err *err)
 {
     if (err->status == NPC_ERR_MEMORY)
         arena_exhausted(f->arena);
+    static const char split[] = "; expected ";
     size_t n = strlen(path);
     bool has = !strncmp(err->text, path, n) && !strncmp(err->text + n, ": ", 2);
-    finding_add(f, path, expected, "%s", err->text + (has ? n + 2 : 0));
+    const char *what = err->text + (has ? n + 2 : 0), *own = strstr(what, split);
+    finding_add(f, path, own ? own + strlen(split) : expected, "%.*s",
+                (int)(own ? own - what : (ptrdiff_t)strlen(what)), what);
 }
 
 static char *join(Arena *arena, const char *folder, const char *name)

@@ -109,7 +109,7 @@ static Status write_text(const Compile *c, const char *text, size_t len, Err *er
     if (c->output)
         return file_write(c->output, text, len, err);
     fwrite(text, 1, len, stdout);
-    return fflush(stdout) ? err_set(err, NPC_ERR_IO, "cannot write to standard output") : NPC_OK;
+    return NPC_OK;
 }
 
 static Status emit_ast(Compile *c, Err *err)

@@ -46,8 +46,7 @@ static Status format(Formatter *f, Arena *arena, const char *path, Err *err)
     }
     if (is_stdin) {
         fwrite(text_str(&out), 1, out.len, stdout);
-        return fflush(stdout) ? err_set(err, NPC_ERR_IO, "cannot write the formatted text")
-                              : NPC_OK;
+        return NPC_OK;
     }
     return changed ? file_write(path, text_str(&out), out.len, err) : NPC_OK;
 }

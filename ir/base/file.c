@@ -99,12 +99,12 @@ Status file_begin(FileWriter *w, const char *path, Err *err)
     unlink(w->temporary);
     int fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0)
-        return io(err, w->temporary, "create");
+        return io(err, w->path, "create");
     w->stream = fdopen(fd, "wb");
     if (!w->stream) {
         close(fd);
         unlink(w->temporary);
-        return io(err, w->temporary, "open");
+        return io(err, w->path, "open");
     }
     return NPC_OK;
 }

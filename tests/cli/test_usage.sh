@@ -28,6 +28,17 @@ for verb in compile run verify bench fmt "data synth"; do
         complain "npc $verb --help has a line beyond 100 columns"
 done
 
+# What is printed to a full disk is not printed.
+if [ -w /dev/full ]; then
+    for arguments in --help "compile models/demo.nm --neurons 3 --emit source" "fmt -"; do
+        # shellcheck disable=SC2086
+        "$npc" $arguments <models/demo.nm >/dev/full 2>"$dir/err"
+        [ $? = 2 ] || complain "npc $arguments to a full disk does not end with 2"
+        [ "$(sed 's/: No space.*//' "$dir/err")" = "npc: cannot write to standard output" ] ||
+            complain "npc $arguments to a full disk says: $(cat "$dir/err")"
+    done
+fi
+
 # Nothing heavy at the start: help many times takes less than 20 ms each, ten times as much with a
 # sanitizer in between.
 start=$(date +%s%N)

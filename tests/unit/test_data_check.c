@@ -135,7 +135,7 @@ static void everything_wrong_is_named_at_once(void **state)
     assert_finds(&r, "data/videos", "5 trials here, 6 in", "the files 0.npy to 5.npy");
     assert_finds(&r, "data/pupil_center", "7 trials here, 6 in", "the files 0.npy to 5.npy");
     assert_finds(&r, "data/videos/1.npy", "truncated", "a readable npy array");
-    assert_finds(&r, "data/responses/5.npy", "empty file", "a readable npy array");
+    assert_finds(&r, "data/responses/5.npy", "empty file", "an npy array");
     assert_finds(&r, "data/responses/0.npy", "frame 12 of row 2 is not finite", "tail");
     assert_finds(&r, "data/videos/0.npy", "one row ends at frame 36, another at frame 37", "same");
     assert_finds(&r, "data/behavior/1.npy", "int64 (2, 40)", "float32 or float64 (2, frames)");
