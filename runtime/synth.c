@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ir/base/file.h"
 #include "runtime/npy_write.h"
@@ -571,7 +572,14 @@ static Status make_recording(Recording *rec, const char *out, SynthSummary *summ
     recording_free(rec);
     if (status == NPC_OK)
         status = finish_folder(rec->truth, truth, rec->name, err);
-    return status == NPC_OK ? finish_folder(rec->here, out, rec->name, err) : status;
+    if (status == NPC_OK)
+        status = finish_folder(rec->here, out, rec->name, err);
+    if (status != NPC_OK) { /* what is half made */
+        file_remove_tree(rec->here);
+        file_remove_tree(rec->truth);
+        rmdir(truth); /* unless an earlier recording's is there */
+    }
+    return status;
 }
 
 /* The folder may exist, but with nothing in it: recordings of two runs shall not mix. */
@@ -604,15 +612,18 @@ Status synth_write(const char *out, const SynthOptions *o, SynthProgress progres
                    SynthSummary *summaries, Err *err)
 {
     NPC_TRY(synth_check(o, err));
-    NPC_TRY(check_folder(out, err));
-    for (uint32_t i = 0; i < o->mice; i++) {
+    bool was_there = file_exists(out);
+    Status status = check_folder(out, err);
+    for (uint32_t i = 0; i < o->mice && status == NPC_OK; i++) {
         Recording rec = {.o = o, .index = i, .progress = progress, .cx = cx};
         SynthSummary summary = {0};
-        NPC_TRY(make_recording(&rec, out, &summary, err));
+        status = make_recording(&rec, out, &summary, err);
         if (summaries)
             summaries[i] = summary;
     }
-    if (progress)
+    if (status != NPC_OK && !was_there)
+        rmdir(out); /* unless recordings were finished */
+    if (status == NPC_OK && progress)
         progress(cx, 1.0, "done");
-    return NPC_OK;
+    return status;
 }

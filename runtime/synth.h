@@ -56,7 +56,7 @@ typedef void (*SynthProgress)(void *cx, double fraction, const char *what);
  *
  * NPC_ERR_USAGE   an option is out of range
  * NPC_ERR_INPUT   `out` exists and is not an empty folder
- * NPC_ERR_IO      disk full, no permission; the unfinished folder keeps its name "*.partial"
+ * NPC_ERR_IO      disk full, no permission; finished recordings stay, the unfinished one is removed
  * NPC_ERR_MEMORY */
 Status synth_write(const char *out, const SynthOptions *o, SynthProgress progress, void *cx,
                    SynthSummary *summaries, Err *err);

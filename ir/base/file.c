@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -173,6 +174,20 @@ Status file_make_folder(const char *path, Err *err)
     }
     return file_is_folder(path) ? NPC_OK
                                 : err_set(err, NPC_ERR_INPUT, "%s: exists, not a folder", path);
+}
+
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+    (void)st;
+    (void)kind;
+    (void)where;
+    remove(path);
+    return 0;
+}
+
+void file_remove_tree(const char *path)
+{
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 bool file_exists(const char *path)

@@ -29,6 +29,8 @@ void file_abandon(FileWriter *w);
 
 /* Like mkdir -p. */
 Status file_make_folder(const char *path, Err *err);
+/* Removes a folder and all in it, as far as it can; links are removed, not followed. */
+void file_remove_tree(const char *path);
 bool file_exists(const char *path);
 bool file_is_folder(const char *path);
 /* Entry names of a folder, sorted, without "." and "..". */

@@ -128,16 +128,14 @@ static bool has_half_file(const char *path)
     return found;
 }
 
-/* Refuses the first, the second, .. request, until the verb asks for no more. `before` may be
- * NULL. */
-static void refuse_all(const char *const *words, int well, void (*before)(void))
+/* Refuses the first, the second, .. request, until the verb asks for no more. `after`, which may be
+ * NULL, is told the exit code of each attempt. */
+static void refuse_all(const char *const *words, int well, void (*after)(int code))
 {
     char said[SAID_BYTES];
     int fd = free_descriptor();
     long n_refused = 0;
     for (long at = 1;; at++) {
-        if (before)
-            before();
         refuse_at = at;
         int code = run(words, said);
         refuse_at = 0;
@@ -151,6 +149,8 @@ static void refuse_all(const char *const *words, int well, void (*before)(void))
                           strchr(said, '\n')[1]))
             fail_msg("request %ld: exit code %d, not one sentence: \"%s\"", at, code, said);
         assert_false(has_half_file(folder));
+        if (after)
+            after(code);
         if (!fired)
             break;
     }
@@ -183,9 +183,11 @@ static void folds_end_in_a_sentence(void **state)
 
 static const char *synthetic;
 
-static void remove_synthetic(void)
+/* Recordings are there when they were made, and nothing else is. */
+static void remove_synthetic(int code)
 {
-    if (access(synthetic, F_OK) == 0)
+    assert_int_equal(access(synthetic, F_OK), code ? -1 : 0);
+    if (!code)
         tiny_remove(synthetic);
 }
 
