@@ -1,7 +1,7 @@
 /* npc bench: times a model's programs, fused beside unfused, beside this machine's limits. */
-#include <errno.h>
 #include <string.h>
 
+#include "ir/base/file.h"
 #include "runtime/bench_run.h"
 #include "runtime/model_flags.h"
 #include "runtime/verb.h"
@@ -62,14 +62,17 @@ static Status measure_roof(const BenchVerb *b, Roofline *roof, Err *err)
 
 static Status write_json(const BenchVerb *b, const Roofline *roof, Err *err)
 {
-    FILE *out = strcmp(b->json, "-") ? fopen(b->json, "w") : stdout;
-    if (!out)
-        return err_set(err, NPC_ERR_IO, "%s: cannot write: %s", b->json, strerror(errno));
-    bench_report_json(b->report, b->n_reports, roof, out);
-    bool failed = fflush(out) || ferror(out);
-    if (out != stdout)
-        failed |= fclose(out) != 0;
-    return failed ? err_set(err, NPC_ERR_IO, "%s: cannot write", b->json) : NPC_OK;
+    FileWriter w;
+    if (!strcmp(b->json, "-")) {
+        bench_report_json(b->report, b->n_reports, roof, stdout);
+        return NPC_OK;
+    }
+    NPC_TRY(file_begin(&w, b->json, err));
+    bench_report_json(b->report, b->n_reports, roof, w.stream);
+    if (!ferror(w.stream))
+        return file_commit(&w, err);
+    file_abandon(&w);
+    return err_set(err, NPC_ERR_IO, "%s: cannot write", b->json);
 }
 
 static Status bench(BenchVerb *b, Err *err)

@@ -211,6 +211,17 @@ void verify_model_rows(const VerifyModel *m, double *rows, const double *from, i
 
 /* ---- the model ---- */
 
+/* The settings are the case's, so the case is named, too. */
+static Status open_model(VerifyModel *m, const ModelOptions *mo, Err *err)
+{
+    Err own = {0};
+    Status s = subject_open_model(&m->subject, m->c->options, mo, &own);
+    if (s == NPC_ERR_INPUT)
+        return err_set(err, s, "%s: no model can be made with its metadata: %s", m->c->path,
+                       own.text);
+    return s == NPC_OK ? s : err_set(err, s, "%s", own.text);
+}
+
 Status verify_model_open(VerifyModel *m, bool no_dropping, Err *err)
 {
     const VerifyOptions *o = m->c->options;
@@ -236,7 +247,7 @@ Status verify_model_open(VerifyModel *m, bool no_dropping, Err *err)
                        .cache_folder = o->cache_folder,
                        .verify_passes = true,
                        .messages = o->messages};
-    NPC_TRY(subject_open_model(&m->subject, o, &mo, err));
+    NPC_TRY(open_model(m, &mo, err));
     m->subject.arena.exhausted = m->c->arena->exhausted;
     m->map = names_find(&m->subject.model->info, "golden");
     return m->map ? NPC_OK
@@ -258,6 +269,9 @@ static const char *misfit(VerifyModel *m, const SafetensorsEntry *e, const char 
         return verify_name(m->c, "%s: no rule of 'names golden' fits it", e->name);
     if (!p)
         return verify_name(m->c, "%s: the model has no parameter '%s'", e->name, ours);
+    if (e->dtype > SAFETENSORS_BF16)
+        return verify_name(m->c, "%s: %s in the file; parameters are floating-point numbers",
+                           e->name, safetensors_entry_text(m->c->arena, e));
     bool fits = e->rank == (uint32_t)p->shape.rank;
     for (int i = 0; fits && i < p->shape.rank; i++)
         fits = e->shape[i] == (uint64_t)p->shape.size[i];

@@ -31,5 +31,14 @@ fi
 expect 2 "--fuse: expected" -- bench $model --fuse full,nothing
 expect 2 "--runs: expected 5" -- bench $model --runs 1
 expect 2 "--program: expected one of predict|step|both" -- bench $model --program train
-expect 2 "cannot write" -- bench $model $small --program predict --json "$dir/absent/x.json"
+expect 2 "absent/x.json: cannot create" -- bench $model $small --program predict --json "$dir/absent/x.json"
+mkdir "$dir/room"
+(
+    trap '' XFSZ
+    ulimit -f 1
+    exec "$npc" bench $model $small --program predict --cache "$dir/cache" \
+        --json "$dir/room/x.json" >/dev/null 2>&1
+)
+[ $? = 2 ] || complain "a report without room does not end with 2"
+[ -z "$(ls "$dir/room")" ] || complain "a report without room left $(ls "$dir/room")"
 finish

@@ -111,10 +111,11 @@ static void avx512_code_reproduces_the_goldens(void **state)
 
 /* ---- changed files ---- */
 
-/* Writes a golden without the tensor `without`, with `called` under the name `instead`, and with
- * the first number of `changed` (float32) made larger by `by` times its largest. */
+/* Writes a golden without the tensor `without`, with `called` under the name `instead`, with
+ * `integers` (float32) said to be int32, with the metadata `config` replaced, and with the first
+ * number of `changed` (float32) made larger by `by` times its largest. */
 typedef struct Change {
-    const char *without, *called, *instead, *changed;
+    const char *without, *called, *instead, *integers, *config, *changed;
     float by;
 } Change;
 
@@ -149,9 +150,14 @@ static void write_copy(const char *golden, Change c)
         }
         if (c.called && !strcmp(e.name, c.called))
             e.name = c.instead;
+        if (c.integers && !strcmp(e.name, c.integers))
+            e.dtype = SAFETENSORS_I32;
         entry[n++] = e;
     }
     assert_true(!c.changed || fresh);
+    for (size_t i = 0; i < st.n_meta; i++)
+        if (c.config && !strcmp(st.meta[i].key, "config"))
+            st.meta[i].value = c.config;
     assert_int_equal(safetensors_write(copy, entry, n, st.meta, st.n_meta, &err), NPC_OK);
     free(fresh);
     free(entry);
@@ -200,15 +206,18 @@ static void a_changed_number_is_a_difference(void **state)
 
 static void assert_refused(const char *golden, const char *model, Change c, const char *part)
 {
-    const VerifyOptions o = {.interpret = true, .fuse = FUSE_FULL};
+    const VerifyOptions o = {
+        .interpret = true, .fuse = FUSE_FULL, .messages = fopen("/dev/null", "w")};
     VerifyReport r = {0};
     Err err = {0};
+    assert_non_null(o.messages);
     write_copy(golden, c);
     Status s = verify_case(&o, model, copy, &r, &err);
     if (status_exit_code(s) != 2 || !strstr(err.text, part))
         fail_msg("exit code %d, \"%s\" does not contain \"%s\"", status_exit_code(s), err.text,
                  part);
     verify_report_free(&r);
+    fclose(o.messages);
 }
 
 static void a_file_that_does_not_fit_is_refused_by_name(void **state)
@@ -223,6 +232,11 @@ static void a_file_that_does_not_fit_is_refused_by_name(void **state)
                    "param/stern.weight");
     assert_refused(tiny, MODEL, (Change){.called = "input/target/mouse0", .instead = "input/x0"},
                    "input/target/mouse0");
+    assert_refused(tiny, MODEL, (Change){.integers = "param/block1.expand.weight"},
+                   "param/block1.expand.weight: I32");
+    assert_refused(tiny, MODEL,
+                   (Change){.config = "{\"neurons\": [7, 10], \"in_channels\": 5, \"wings\": 2}"},
+                   copy);
     assert_refused(tiny, NULL, (Change){0}, "needs a model");
     assert_refused(ops, NULL, (Change){.called = "silu/wide/x", .instead = "absent/wide/x"},
                    "'absent'");
