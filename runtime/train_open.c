@@ -136,6 +136,10 @@ static Status open_from_run(Trainer *t, Err *err)
                        "npc run MODEL.nm --train --resume --run %s",
                        own, t->dir.path);
     const Session *sessions = listed_sessions(t, own, &n);
+    if (!n) { /* mistakes in the source come before what they do to the data */
+        NPC_TRY(open_model(t, own, err));
+        return err_set(err, NPC_ERR_INPUT, "%s: lists no recordings", own);
+    }
     NPC_TRY(dataset_match(&t->data, &t->arena, data, sessions, n, true, err));
     return open_model(t, own, err);
 }

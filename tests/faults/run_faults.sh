@@ -137,6 +137,15 @@ ok "a run goes on from the last good checkpoint" \
 ok "the damaged one is named" grep -q "step-00000008.safetensors" out
 ok "a damaged checkpoint changes no bit" same whole damaged
 
+# ---- a damaged model ----
+rm -rf spoilt
+start spoilt --steps 2
+truncate -s 3000 spoilt/model.nm
+resume spoilt >out 2>&1
+code=$?
+ok "a run with a damaged model is refused with 2" test $code = 2
+ok "at its line" grep -q "spoilt/model.nm:[0-9]*:[0-9]*: error" out
+
 # ---- a run that is not there ----
 "$npc" run absent --train --resume >out 2>&1
 code=$?
