@@ -78,12 +78,16 @@ static Status draw_traces(const char *path, const void *what, Err *err)
     return picture_traces(path, what, err);
 }
 
-Status report_training_pictures(const RunDir *run, const char *title, double steps_per_epoch,
-                                Err *err)
+static Status no_memory(const RunDir *run, Err *err)
 {
-    Arena arena = {0};
+    return err_set(err, NPC_ERR_MEMORY, "%s: not enough memory to draw pictures", run->path);
+}
+
+static Status training_pictures(const RunDir *run, Arena *arena, const char *title,
+                                double steps_per_epoch, Err *err)
+{
     History h;
-    Status s = read_history(run, &arena, &h, err);
+    NPC_TRY(read_history(run, arena, &h, err));
     PictureTraining p = {.title = title,
                          .step = h.step.at,
                          .loss = h.loss.at,
@@ -92,8 +96,17 @@ Status report_training_pictures(const RunDir *run, const char *title, double ste
                          .score = h.score.at,
                          .n_score = h.score.len,
                          .steps_per_epoch = steps_per_epoch > 1 ? steps_per_epoch : 0};
-    if (s == NPC_OK && h.loss.len)
-        s = draw_both(run, "training", draw_training, &p, err);
+    return h.loss.len ? draw_both(run, "training", draw_training, &p, err) : NPC_OK;
+}
+
+Status report_training_pictures(const RunDir *run, const char *title, double steps_per_epoch,
+                                Err *err)
+{
+    Arena arena = {0};
+    jmp_buf exhausted;
+    arena.exhausted = &exhausted;
+    Status s = setjmp(exhausted) ? no_memory(run, err)
+                                 : training_pictures(run, &arena, title, steps_per_epoch, err);
     arena_free(&arena);
     return s;
 }
@@ -135,26 +148,37 @@ static size_t best_neurons(const float *predicted, const float *recorded, size_t
     return n;
 }
 
+static Status trace_pictures(const RunDir *run, Arena *arena, const PictureTraces *all,
+                             const float *predicted, const float *recorded, Err *err)
+{
+    size_t n = all->n_neurons, frames = all->frames;
+    float *a = ARENA_ARRAY(arena, float, n *frames + 1);
+    float *b = ARENA_ARRAY(arena, float, n *frames + 1);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(a + i * frames, predicted + all->neuron[i] * frames, frames * sizeof *a);
+        memcpy(b + i * frames, recorded + all->neuron[i] * frames, frames * sizeof *b);
+    }
+    PictureTraces p = *all;
+    p.predicted = a;
+    p.recorded = b;
+    return draw_both(run, "traces", draw_traces, &p, err);
+}
+
 Status report_trace_pictures(const RunDir *run, const char *title, const float *predicted,
                              const float *recorded, size_t n_neurons, size_t frames, double rate,
                              Err *err)
 {
     Arena arena = {0};
+    jmp_buf exhausted;
     size_t neuron[TRACES], n = best_neurons(predicted, recorded, n_neurons, frames, neuron);
-    float *a = ARENA_ARRAY(&arena, float, n *frames + 1);
-    float *b = ARENA_ARRAY(&arena, float, n *frames + 1);
-    for (size_t i = 0; i < n; i++) {
-        memcpy(a + i * frames, predicted + neuron[i] * frames, frames * sizeof *a);
-        memcpy(b + i * frames, recorded + neuron[i] * frames, frames * sizeof *b);
-    }
-    PictureTraces p = {.title = title,
-                       .n_neurons = n,
-                       .frames = frames,
-                       .predicted = a,
-                       .recorded = b,
-                       .neuron = neuron,
-                       .frames_per_second = rate};
-    Status s = draw_both(run, "traces", draw_traces, &p, err);
+    const PictureTraces p = {.title = title,
+                             .n_neurons = n,
+                             .frames = frames,
+                             .neuron = neuron,
+                             .frames_per_second = rate};
+    arena.exhausted = &exhausted;
+    Status s = setjmp(exhausted) ? no_memory(run, err)
+                                 : trace_pictures(run, &arena, &p, predicted, recorded, err);
     arena_free(&arena);
     return s;
 }
