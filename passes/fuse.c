@@ -572,6 +572,18 @@ static int latest(const Fuser *z, const Vals *sources)
     return last;
 }
 
+/* The latest group among the sources that are updates. Only these bind a small update: updates run
+ * last, among themselves in order (plan_buffers.c). */
+static int latest_update(const Fuser *z, const Vals *sources)
+{
+    int last = -1;
+    for (uint32_t i = 0; i < sources->len; i++) {
+        int g = z->g->group_of[sources->at[i].id];
+        last = z->updates[sources->at[i].id] && g > last ? g : last;
+    }
+    return last;
+}
+
 static void place(Fuser *z, Val v)
 {
     Vals sources = {0};
@@ -593,9 +605,8 @@ static void place(Fuser *z, Val v)
             return;
         }
     }
-    /* updates run last, whatever their group's place (plan_buffers.c) */
     bool small = is_small(z, v);
-    int from = small && z->updates[v.id] ? 0 : last + 1;
+    int from = small && z->updates[v.id] ? latest_update(z, &sources) + 1 : last + 1;
     if (z->level == FUSE_FULL)
         for (int i = from; i < (int)z->g->at.len; i++) {
             const Group *g = &z->g->at.at[i];
