@@ -1,7 +1,8 @@
 /* From a function to kernels and memory: layouts, groups, tile programs, buffers.
  *
  *   layout.c       where each value's elements lie, per target
- *   fuse.c         which values are stored, and which are computed together in one kernel
+ *   fuse_store.c   which values are stored
+ *   fuse.c         which are computed together in one kernel
  *   tile_groups.c  each group as a tile program
  *   plan_buffers.c order of launches, lifetimes, offsets, what happens in place
  *
