@@ -20,7 +20,7 @@
 
 #include "ir/tile.h"
 
-enum { CUDA_MAX_PHASES = 3, CUDA_MAX_SHARED = 48 * 1024 };
+enum { CUDA_MAX_PHASES = 6, CUDA_MAX_SHARED = 48 * 1024 };
 
 typedef struct CudaPhase {
     int64_t blocks;

@@ -54,7 +54,7 @@ void cuda_kernel_begin(CudaText *c, int phase, const CudaPhase *shape, const cha
         text_printf(&head, "NPC_KERNEL_MIN(%d, %d) ", shape->threads, c->min_blocks);
     else
         text_printf(&head, "NPC_KERNEL(%d) ", shape->threads);
-    text_printf(&head, "%s_%d(", c->symbol, phase);
+    text_printf(&head, "%s_%d(", c->symbol, c->first_phase + phase);
     c->min_blocks = 0;
     for (uint32_t i = 0; i < p->tensors.len; i++) {
         const TileTensor *t = &p->tensors.at[i];

@@ -28,7 +28,10 @@ typedef struct CudaText {
     Text tables, out; /* constant tables, and the kernels behind them */
     int indent, n_names;
     VEC(CudaTable) known_tables;
-    int min_blocks; /* that a multiprocessor should hold of the next kernel: limits registers */
+    bool has_sums;   /* the workspace holds the anchor's sums, float32 in the order of the parallel
+                        axes */
+    int first_phase; /* of a part of the program: added to the numbers of its kernels */
+    int min_blocks;  /* that a multiprocessor should hold of the next kernel: limits registers */
 
     /* where the scalar code stands */
     const char *axis[TILE_MAX_AXES]; /* int expression; of the vector axis, the first lane's; NULL:

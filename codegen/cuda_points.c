@@ -66,6 +66,27 @@ static void open_loops(CudaText *c, const int *axes, int n)
     }
 }
 
+/* What an earlier phase left in the workspace. */
+static void take_sum(CudaText *c)
+{
+    const TileProgram *p = c->p;
+    int axes[TILE_MAX_AXES], n = cuda_axes(p, TILE_PARALLEL, axes);
+    const char *at = "0";
+
+    for (int i = 0; i < n; i++)
+        at = i ? arena_printf(c->arena, "(%s) * %lld + %s", at, (long long)p->axes.at[axes[i]].size,
+                              c->axis[axes[i]])
+               : c->axis[axes[i]];
+    c->acc = (CudaValue){cuda_name(c, "acc"), c->lanes > 1};
+    if (c->lanes > 1) {
+        cuda_line(c, "float %s[%d];", c->acc.name, c->lanes);
+        cuda_line(c, "npc_load%d_f32(%s, (const float *)workspace + %s);", c->lanes, c->acc.name,
+                  at);
+    } else {
+        cuda_line(c, "const float %s = ((const float *)workspace)[%s];", c->acc.name, at);
+    }
+}
+
 void cuda_plain_anchor(CudaText *c)
 {
     const TileProgram *p = c->p;
@@ -73,6 +94,10 @@ void cuda_plain_anchor(CudaText *c)
 
     if (p->anchor == TILE_MAP)
         return;
+    if (c->has_sums) {
+        take_sum(c);
+        return;
+    }
     bool is_vector = c->lanes > 1;
     c->acc = (CudaValue){cuda_name(c, "acc"), is_vector};
     if (is_vector)

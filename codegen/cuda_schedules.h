@@ -15,9 +15,16 @@ typedef struct CudaKind {
     void (*write)(CudaText *c, const CudaSchedule *s);
 } CudaKind;
 
+/* The first that accepts the program. */
+const CudaKind *cuda_kind_of(const TileProgram *p);
+
 /* Every legal program: a thread per point (or vector of points), plain loops over what is summed.
  */
 extern const CudaKind cuda_kind_points;
+/* Products with pair sums, as several programs. */
+extern const CudaKind cuda_kind_pairs;
+/* Products with few results and long sums: a warp for each. */
+extern const CudaKind cuda_kind_dots;
 /* Products in tiles, on matrix units where the program's math allows (cuda_contract.h). */
 extern const CudaKind cuda_kind_tiles;
 /* Depthwise convolutions and their gradients (cuda_stencil.h). */
@@ -25,7 +32,8 @@ extern const CudaKind cuda_kind_stencil;
 /* Maps with reductions, in one pass. */
 extern const CudaKind cuda_kind_map;
 
-/* The anchor's sum at the point at hand, by plain loops; sets c->acc. Nothing for a map. */
+/* The anchor's sum at the point at hand, by plain loops, or from the workspace if it is there
+ * (c->has_sums); sets c->acc. Nothing for a map. */
 void cuda_plain_anchor(CudaText *c);
 /* Stores of the program at the point at hand. */
 void cuda_plain_stores(CudaText *c);

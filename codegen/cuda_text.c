@@ -1,9 +1,10 @@
 /* Chooses how a program is computed, and heads its text. */
 #include "codegen/cuda_schedules.h"
 
-static const CudaKind *const KINDS[] = {&cuda_kind_tiles, &cuda_kind_stencil, &cuda_kind_map, &cuda_kind_points};
+static const CudaKind *const KINDS[] = {&cuda_kind_pairs,   &cuda_kind_dots, &cuda_kind_tiles,
+                                        &cuda_kind_stencil, &cuda_kind_map,  &cuda_kind_points};
 
-static const CudaKind *kind_of(const TileProgram *p)
+const CudaKind *cuda_kind_of(const TileProgram *p)
 {
     for (size_t i = 0; i + 1 < sizeof KINDS / sizeof *KINDS; i++)
         if (KINDS[i]->accepts(p))
@@ -13,12 +14,12 @@ static const CudaKind *kind_of(const TileProgram *p)
 
 CudaSchedule cuda_schedule(const TileProgram *p)
 {
-    return kind_of(p)->schedule(p);
+    return cuda_kind_of(p)->schedule(p);
 }
 
 void cuda_write(Text *t, const TileProgram *p, const char *symbol)
 {
-    const CudaKind *kind = kind_of(p);
+    const CudaKind *kind = cuda_kind_of(p);
     CudaSchedule s = kind->schedule(p);
     CudaText c = {.p = p,
                   .symbol = symbol,

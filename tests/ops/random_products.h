@@ -10,6 +10,7 @@ typedef struct ProductStyle {
     int lanes;          /* of blocked volumes */
     bool channels_last; /* instead of blocks */
     bool reductions;    /* allowed */
+    bool pairs;         /* pair sums, too */
     int n_channels, n_sizes, n_rows;
     const int64_t *channels, *sizes, *rows; /* sizes of pixel axes; rows of plain matrices */
 } ProductStyle;
@@ -93,6 +94,16 @@ static inline TileProgram *random_conv(Arena *arena, Random *r, const ProductSty
     const char *kept = letters(arena, "b", g, "n", pick(r, 2) ? "" : pixels);
     if (batched && pick(r, 4) == 0 && style->reductions)
         tile_reduce(&b, pick(r, 2) ? TILE_SUM : TILE_VARIANCE, y, kept, tile_mean_factor(&b, kept));
+    if (style->pairs && pick(r, 3) == 0) {
+        int z = tile_load(&b, out, lanes);
+        if (pick(r, 2))
+            z = tile_norm_silu(&b, z, "n");
+        tile_reduce(&b, TILE_PAIR_SUM, z, letters(arena, g, pick(r, 2) ? "nk" : "kn", "", ""),
+                    pick(r, 2) ? 1 : 0.1);
+        for (uint32_t a = 0; a < b.p->axes.len; a++)
+            *terms += b.p->axes.at[a].size; /* of samples and pixels: a product of these */
+        *terms += 2000;
+    }
     return b.p;
 }
 

