@@ -5,12 +5,12 @@
  *
  * The second is a program of its own, in which the parallel axes that dw lacks are summed and k is
  * parallel; it is computed first, because the rest may store over what it reads. Each part takes
- * the schedule that is best for it, and its phases stand one behind the other. So dy is read twice,
- * the first time by a kernel that has just left its last pieces in the second-level cache.
+ * the schedule that is best for it, and its phases stand one behind the other.
  *
- * TODO: one kernel that walks over m with dw in registers would read dy once: 4 bytes of bf16 less
- * per element of dy of 8 to 12. It needs dy, x and w of a tile in shared memory at once, which for
- * k = 256 is more than the 48 KB that every device gives. */
+ * TODO: dy and x are read twice, which a plan's bytes do not say: 8 GB of a step of the published
+ * model. One kernel that walks over m with dw in registers would read them once; it needs all k of
+ * dy, x and w of a tile in shared memory at once, which for k = 256 is more than the 48 KB that
+ * every device gives. */
 #include "codegen/cuda_schedules.h"
 
 enum { MAX_PARTS = 4 };

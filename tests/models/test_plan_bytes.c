@@ -1,7 +1,7 @@
 /* Bytes that a training step of the published model moves, and the memory it needs, as counted by
  * the plan for CUDA: batch 32, ten recordings, activations in bf16. No kernel runs.
  *
- *     test_plan_bytes MODEL EXPANSION f32|tf32|bf16|f16 none|elementwise|full plan|tiles|ir
+ *     test_plan_bytes MODEL EXPANSION f32|tf32|bf16|f16 none|elementwise|full plan|tiles|kinds|ir
  * prints a stage of the step instead. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -73,6 +73,39 @@ static void a_step_of_the_published_model_moves_few_bytes(void **state)
     check("6", 75, 14); /* 74.1 and 10.9 */
 }
 
+/* One line a launch: how it is computed, blocks x threads of its kernels, workspace, name. */
+static void print_kinds(Text *t, const Plan *plan)
+{
+    for (uint32_t i = 0; i < plan->launches.len; i++) {
+        const TileProgram *p = plan->launches.at[i].tile;
+        CudaSchedule s = cuda_schedule(p);
+        text_printf(t, "%4u %-10s %8.1f MFLOP, %7.2f MB of workspace:", i, s.name, p->flops * 1e-6,
+                    (double)s.workspace_bytes * 1e-6);
+        for (int k = 0; k < s.n_phases; k++)
+            text_printf(t, " %lld x %d", (long long)s.phase[k].blocks, s.phase[k].threads);
+        text_printf(t, "  %s\n", p->name);
+    }
+}
+
+static void no_large_product_is_left_to_plain_loops(void **state)
+{
+    static const PrecisionMode precisions[] = {PRECISION_BF16, PRECISION_F32};
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        Compiled c;
+        compile(
+            &c, MODEL, "7",
+            (PassOptions){.fuse = FUSE_FULL, .target = traits_cuda(), .precision = precisions[k]});
+        for (uint32_t i = 0; i < c.plan->launches.len; i++) {
+            const TileProgram *p = c.plan->launches.at[i].tile;
+            if (p->anchor == TILE_CONTRACT && p->flops > 1e6 &&
+                !strcmp(cuda_schedule(p).name, "points"))
+                fail_msg("%s: launch %u, %s", precision_text(precisions[k]), i, p->name);
+        }
+        arena_free(&c.arena);
+    }
+}
+
 static int print(char **argv)
 {
     Compiled c;
@@ -85,6 +118,8 @@ static int print(char **argv)
         plan_print(&t, c.plan);
     else if (!strcmp(argv[5], "tiles"))
         plan_print_tiles(&t, c.plan);
+    else if (!strcmp(argv[5], "kinds"))
+        print_kinds(&t, c.plan);
     else
         func_print(&t, c.f);
     fputs(text_str(&t), stdout);
@@ -95,6 +130,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_step_of_the_published_model_moves_few_bytes),
+        cmocka_unit_test(no_large_product_is_left_to_plain_loops),
     };
     return argc == 6 ? print(argv) : cmocka_run_group_tests(tests, NULL, NULL);
 }
