@@ -58,6 +58,8 @@ enum {
          (CudaAddress to, const void *from, size_t bytes, CudaStream stream))                      \
     CALL(copy_to_host, cuMemcpyDtoHAsync_v2,                                                       \
          (void *to, CudaAddress from, size_t bytes, CudaStream stream))                            \
+    CALL(copy_on_device, cuMemcpyDtoDAsync_v2,                                                     \
+         (CudaAddress to, CudaAddress from, size_t bytes, CudaStream stream))                      \
     CALL(fill, cuMemsetD8Async,                                                                    \
          (CudaAddress at, unsigned char value, size_t n, CudaStream stream))                       \
     CALL(stream_create, cuStreamCreate, (CudaStream * stream, unsigned flags))                     \

@@ -169,10 +169,14 @@ static void print_kernels(const BenchVariant *v, const Roofline *roof, int n, FI
 void bench_report_print(const BenchReport *reports, int n, const Roofline *roof, int n_kernels,
                         FILE *out)
 {
-    fprintf(out,
-            "this machine, %d threads: %.1f GFLOP/s of multiply-adds, %.1f GB/s read, %.1f GB/s "
-            "copied\n",
-            roof->threads, 1e-9 * roof->peak, 1e-9 * roof->read, 1e-9 * roof->copy);
+    if (*roof->device)
+        fprintf(out, "%s: %.1f GFLOP/s of products in %s, %.1f GB/s copied\n", roof->device,
+                1e-9 * roof->peak, precision_text(reports->precision), 1e-9 * roof->copy);
+    else
+        fprintf(out,
+                "this machine, %d threads: %.1f GFLOP/s of multiply-adds, %.1f GB/s read, %.1f "
+                "GB/s copied\n",
+                roof->threads, 1e-9 * roof->peak, 1e-9 * roof->read, 1e-9 * roof->copy);
     for (int i = 0; i < n; i++) {
         const BenchReport *r = &reports[i];
         print_head(r, out);
@@ -241,9 +245,10 @@ void bench_report_json(const BenchReport *reports, int n, const Roofline *roof, 
     json_t *programs = json_array();
     for (int i = 0; i < n; i++)
         json_array_append_new(programs, report_json(&reports[i], roof));
-    json_t *machine = json_pack("{s:i, s:f, s:f, s:f}", "threads", roof->threads,
-                                "peak_flops_per_second", roof->peak, "read_bytes_per_second",
-                                roof->read, "copy_bytes_per_second", roof->copy);
+    json_t *machine = json_pack(
+        "{s:i, s:s, s:s, s:f, s:f, s:f}", "threads", roof->threads, "device", roof->device,
+        "precision", n ? precision_text(reports->precision) : "f32", "peak_flops_per_second",
+        roof->peak, "read_bytes_per_second", roof->read, "copy_bytes_per_second", roof->copy);
     json_t *all = json_pack("{s:o, s:o}", "machine", machine, "programs", programs);
     json_dumpf(all, out, JSON_INDENT(1));
     fputc('\n', out);

@@ -166,18 +166,47 @@ static Status open_subject(Bench *b, int level, Err *err)
 
 /* ---- running ---- */
 
+static Status run_programs(Subject *s, Err *err)
+{
+    Engine *e = s->model->engine;
+    for (int p = 0; p < s->n_programs; p++)
+        NPC_TRY(engine_run(e, s->program[p], s->ranges, err));
+    return engine_wait(e, err);
+}
+
+/* Launch by launch: `before` is what was added up until now. */
+static Status run_apart_timed(Subject *s, Err *err)
+{
+    for (int p = 0; p < s->n_programs; p++) {
+        engine_time_launches(s->model->engine, s->program[p], true);
+        memset(s->before[p], 0, (size_t)n_launches(s, p) * sizeof *s->before[p]);
+    }
+    NPC_TRY(run_programs(s, err));
+    return NPC_OK;
+}
+
+static void time_no_launches(Subject *s)
+{
+    for (int p = 0; p < s->n_programs; p++)
+        engine_time_launches(s->model->engine, s->program[p], false);
+}
+
 /* One call; run < 0 is not recorded. */
 static Status run_once(Subject *s, int run, Err *err)
 {
     Engine *e = s->model->engine;
+    bool is_cuda = device_is_cuda(&s->model->machine);
+    if (is_cuda)
+        time_no_launches(s);
     double start = now(), masks = 0;
     if (s->n_programs > 1 || engine_plan(e, s->program[0])->kind == PROGRAM_STEP) {
         engine_draw_masks(e, s->program[0], SEED, s->step++);
         masks = now() - start;
     }
-    for (int p = 0; p < s->n_programs; p++)
-        NPC_TRY(engine_run(e, s->program[p], s->ranges, err));
+    NPC_TRY(run_programs(s, err));
     double total = now() - start;
+    if (is_cuda)
+        NPC_TRY(run_apart_timed(s, err));
     for (int p = 0, at = 0; p < s->n_programs; p++) {
         const double *seconds = engine_launch_seconds(e, s->program[p]);
         for (int i = 0; i < n_launches(s, p); i++, at++) {
@@ -225,7 +254,7 @@ static double bytes_of(const TileProgram *t, double share)
     for (uint32_t i = 0; i < t->tensors.len; i++) {
         const TileLayout *l = &t->tensors.at[i].layout;
         bool is_cut = batch && shape_axis(&l->shape, batch) >= 0;
-        bytes += (is_cut ? share : 1) * (double)tile_layout_elems(l) * sizeof(float);
+        bytes += (is_cut ? share : 1) * (double)tile_layout_bytes(l);
     }
     return bytes;
 }
@@ -279,6 +308,9 @@ static void note_model(Bench *b, const Model *m)
     r->n_recordings = (int)m->module->sessions.len;
     r->threads = engine_threads(m->engine);
     r->multiply_adds = cost_multiply_adds(m, -1);
+    r->is_cuda = device_is_cuda(&m->machine);
+    r->ordinal = m->machine.ordinal;
+    r->precision = m->passes.precision;
 }
 
 static void note_peak(BenchReport *r)

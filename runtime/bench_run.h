@@ -6,7 +6,10 @@
  * count. Inputs are random: grey levels for clips, positive targets.
  *
  * The levels take turns (A B A B ..), so that what else happens on the machine hits all of them;
- * when their memory does not fit together they run one after the other. */
+ * when their memory does not fit together they run one after the other.
+ *
+ * On a CUDA device a call is timed as training runs it, from the host, with its launches recorded
+ * as a graph; kernels are timed in another call, by events of the device. */
 #ifndef NPC_RUNTIME_BENCH_RUN_H
 #define NPC_RUNTIME_BENCH_RUN_H
 
@@ -55,7 +58,10 @@ typedef struct BenchReport {
     int64_t batch;
     int threads, runs, n_recordings;
     bool interpreted, together; /* levels took turns */
-    int64_t multiply_adds;      /* per clip, evaluation */
+    bool is_cuda;               /* then: */
+    int ordinal;
+    PrecisionMode precision;
+    int64_t multiply_adds; /* per clip, evaluation */
     BenchVariant variant[BENCH_LEVELS];
     int n_variants;
     int64_t peak_bytes; /* of the process so far */

@@ -43,6 +43,11 @@ Status device_find(const char *text, DeviceOptions *o, char *note, Err *err)
     return find_cuda(o, (int)ordinal, NULL, err);
 }
 
+const char *device_choice(const char *text, bool is_cpu)
+{
+    return text && is_cpu && !strcmp(text, "auto") ? "cpu" : text;
+}
+
 TargetTraits device_traits(const DeviceOptions *o)
 {
     return device_is_cuda(o) ? traits_cuda() : traits_cpu(o->target.lanes);

@@ -100,6 +100,7 @@ struct DeviceKind {
     Status (*push)(Device *d, const Region *r, size_t offset, size_t bytes, Err *err);
     /* Device to host side; it is there on return. */
     Status (*pull)(Device *d, const Region *r, size_t offset, size_t bytes, Err *err);
+    Status (*wait)(Device *d, Err *err); /* for all runs */
     Status (*zero)(Device *d, const Region *r, size_t offset, size_t bytes, Err *err);
     /* Waits for what runs, and shows bytes of any region to the host until the next call. */
     Status (*look)(Device *d, const Region *r, size_t offset, size_t bytes, const void **at,
@@ -116,6 +117,8 @@ extern const DeviceKind device_cpu, device_cuda;
  * missing. */
 enum { DEVICE_NOTE = 256 };
 Status device_find(const char *text, DeviceOptions *options, char *note, Err *err);
+/* `text`; an explicit choice of the CPU's code (is_cpu) makes auto the CPU. */
+const char *device_choice(const char *text, bool is_cpu);
 /* What passes know of it. */
 TargetTraits device_traits(const DeviceOptions *o);
 /* "avx512", "cuda:sm_90"; lives in the arena. */

@@ -220,6 +220,13 @@ static Status nothing_to_move(Device *d, const Region *r, size_t offset, size_t 
     return NPC_OK;
 }
 
+static Status wait_cpu(Device *d, Err *err)
+{
+    (void)d;
+    (void)err;
+    return NPC_OK;
+}
+
 static Status zero(Device *d, const Region *r, size_t offset, size_t bytes, Err *err)
 {
     (void)d;
@@ -248,5 +255,6 @@ const DeviceKind device_cpu = {.name = "cpu",
                                .run = run,
                                .push = nothing_to_move,
                                .pull = nothing_to_move,
+                               .wait = wait_cpu,
                                .zero = zero,
                                .look = look};

@@ -299,6 +299,11 @@ static Status pull(Device *device, const Region *r, size_t offset, size_t bytes,
     return copy_back((CudaState *)device, r->host + offset, r->device + offset, bytes, err);
 }
 
+static Status wait_cuda(Device *device, Err *err)
+{
+    return copy_back((CudaState *)device, NULL, 0, 0, err);
+}
+
 static Status zero(Device *device, const Region *r, size_t offset, size_t bytes, Err *err)
 {
     CudaState *c = (CudaState *)device;
@@ -333,5 +338,6 @@ const DeviceKind device_cuda = {.name = "cuda",
                                 .run = cuda_run,
                                 .push = push,
                                 .pull = pull,
+                                .wait = wait_cuda,
                                 .zero = zero,
                                 .look = look};

@@ -299,6 +299,11 @@ Status engine_run(Engine *e, int program, const SampleRange *ranges, Err *err)
     return NPC_OK;
 }
 
+Status engine_wait(Engine *e, Err *err)
+{
+    return e->device->kind->wait(e->device, err);
+}
+
 void engine_time_launches(Engine *e, int program, bool on)
 {
     DeviceProgram *p = &e->programs.at[program];

@@ -64,12 +64,15 @@ void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step);
  * lost, what was fetched before is not. */
 Status engine_run(Engine *e, int program, const SampleRange *ranges, Err *err);
 
+/* Waits until all runs are done: reading does so itself. */
+Status engine_wait(Engine *e, Err *err);
+
 /* Copies a result out in logical order (shape of the result's value). NPC_ERR_INTERNAL when the
  * program has no such result, or it was not stored. */
 Status engine_read(Engine *e, int program, ResultRole role, const char *name, float *out, Err *err);
 
-/* Seconds that each launch took, added up over the runs since engine_time_launches(true); NULL when
- * they are not timed. */
+/* Seconds that each launch took on its device, added up over the runs since
+ * engine_time_launches(true); NULL when they are not timed. */
 void engine_time_launches(Engine *e, int program, bool on);
 const double *engine_launch_seconds(const Engine *e, int program);
 

@@ -80,7 +80,7 @@ static Status find_device(Model *m, Err *err)
     const ModelOptions *o = &m->options;
     bool is_cpu = o->interpret || o->cpu;
     char note[DEVICE_NOTE];
-    const char *device = o->device && !strcmp(o->device, "auto") && is_cpu ? "cpu" : o->device;
+    const char *device = device_choice(o->device, is_cpu);
     if (!target_find(o->cpu, &m->machine.target, err))
         return err->status;
     NPC_TRY(device_find(device, &m->machine, note, err));

@@ -11,15 +11,19 @@
 #define NPC_RUNTIME_ROOFLINE_H
 
 #include "codegen/kernel.h"
+#include "passes/traits.h"
 #include "runtime/workers.h"
 
 typedef struct Roofline {
     int threads;
     double peak;       /* operations per second */
     double read, copy; /* bytes per second */
+    char device[128];  /* name of the CUDA device it is of; "": the processor */
 } Roofline;
 
 Status roofline_measure(Roofline *out, Workers *workers, CpuLevel level, Err *err);
+/* Of a CUDA device: the peak is that of products in this precision; read is not measured apart. */
+Status roofline_measure_cuda(Roofline *out, int ordinal, PrecisionMode precision, Err *err);
 /* Least seconds for that much work. */
 double roofline_seconds(const Roofline *r, double flops, double bytes);
 

@@ -46,7 +46,7 @@ static Status measure_roof(const BenchVerb *b, Roofline *roof, Err *err)
 {
     Workers *workers = NULL;
     Target target;
-    Roofline r;
+    Roofline r = {0};
     if (!target_find(b->options.model.cpu, &target, err))
         return err->status;
     Status s = workers_start(&workers, (int)b->flags.threads, 0, err);
@@ -55,8 +55,10 @@ static Status measure_roof(const BenchVerb *b, Roofline *roof, Err *err)
     if (workers)
         workers_stop(workers);
     if (s == NPC_OK)
-        *roof = (Roofline){r.threads, greater(r.peak, roof->peak), greater(r.read, roof->read),
-                           greater(r.copy, roof->copy)};
+        *roof = (Roofline){.threads = r.threads,
+                           .peak = greater(r.peak, roof->peak),
+                           .read = greater(r.read, roof->read),
+                           .copy = greater(r.copy, roof->copy)};
     return s;
 }
 
@@ -78,19 +80,26 @@ static Status write_json(const BenchVerb *b, const Roofline *roof, Err *err)
 static Status bench(BenchVerb *b, Err *err)
 {
     static const ProgramKind KINDS[] = {PROGRAM_EVAL, PROGRAM_STEP};
+    const ModelOptions *m = &b->options.model;
+    DeviceOptions device = {0};
     Roofline roof = {0};
     NPC_TRY(read_levels(b, err));
     NPC_TRY(model_flags_apply(&b->flags, b->path, &b->options.model, err));
     b->options.runs = (int)b->runs;
     b->options.warm = (int)b->warm;
-    NPC_TRY(measure_roof(b, &roof, err));
+    NPC_TRY(device_find(device_choice(m->device, m->interpret || m->cpu), &device, NULL, err));
+    if (!device_is_cuda(&device))
+        NPC_TRY(measure_roof(b, &roof, err));
     for (int i = 0; i < MOST_REPORTS; i++) {
         if (strcmp(b->program, "both") && strcmp(b->program, program_kind_text(KINDS[i])))
             continue;
         b->options.kind = KINDS[i];
         NPC_TRY(bench_run(&b->options, &b->report[b->n_reports++], err));
     }
-    NPC_TRY(measure_roof(b, &roof, err));
+    if (device_is_cuda(&device))
+        NPC_TRY(roofline_measure_cuda(&roof, device.ordinal, b->report[0].precision, err));
+    else
+        NPC_TRY(measure_roof(b, &roof, err));
     if (!b->json || strcmp(b->json, "-"))
         bench_report_print(b->report, b->n_reports, &roof, (int)b->kernels, stdout);
     return b->json ? write_json(b, &roof, err) : NPC_OK;

@@ -21,8 +21,7 @@
 
 const char *verify_device(const VerifyOptions *o)
 {
-    bool is_cpu = o->interpret || o->cpu || o->reference;
-    return o->device && !strcmp(o->device, "auto") && is_cpu ? "cpu" : o->device;
+    return device_choice(o->device, o->interpret || o->cpu || o->reference);
 }
 
 static Status find_machine(Subject *s, PrecisionMode *precision, Err *err)
