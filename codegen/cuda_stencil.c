@@ -4,7 +4,7 @@
 enum {
     MAX_THREADS = 256,
     RING_BYTES = 46 * 1024,
-    REGISTERS = 118,    /* that a thread may be estimated to take */
+    REGISTERS = 120,    /* that a thread may be estimated to take */
     OTHERS = 30,        /* of them: addresses, indices, temporaries */
     WEIGHTS = 40,       /* weights of a thread that stay in registers */
     BLOCKS = 1056,      /* wanted at least: 8 for each of 132 multiprocessors */
@@ -225,7 +225,10 @@ static int estimate(const CudaStencil *s)
                           storage_bytes(p->tensors.at[p->insts.at[s->load[i]].tensor].layout.type) +
                       3) /
                      4);
-    return OTHERS + raw + per_lane * s->lanes +
+    int window = s->row.high - s->row.low; /* where rows of the ring begin */
+    if (outputs > 4)                       /* places of each */
+        raw += 2 * outputs;
+    return OTHERS + window + raw + per_lane * s->lanes +
            cuda_hoist_cost(p, &p->lhs, 1, stencil_input_walk(s), s->channel, s->lanes) +
            cuda_hoist_cost(p, insts, n, stencil_output_walk(s), s->channel, s->lanes);
 }

@@ -17,9 +17,18 @@
  *
  * Bytes from memory: x once (neighbouring tiles of wide planes meet in a column or two, which the
  * L2 cache holds), what the epilogue reads and writes once, and 4 or 12 per channel, sum and block.
- * Shared memory reads per output for 3 x 3 taps: 36 bytes at 1 x 1 outputs, 16 at 2 x 2; of bf16
- * 4 to 8 bytes per output come from memory. An H100's multiprocessor reads 128 bytes a clock of the
- * one and, of its share, about 15 of the other, so that up to 34 bytes are hidden behind 4.
+ * Shared memory reads per output for 3 x 3 taps: 36 bytes at 1 x 1 outputs, 24 at 1 x 2, 16 at
+ * 2 x 2. Of bf16 4 to 8 bytes per output come from memory. A multiprocessor of an H100 reads 128
+ * bytes a clock of shared memory, and about 14.5 is its share of what the memory moves at 3.35
+ * TB/s, so that 4 bytes hide 35 bytes of the one and 35 instructions of each lane.
+ *
+ * Instructions of a step, counted in the PTX of the published model (a sixth of them moves that
+ * vanish), by output, and how many its bytes hide:
+ *     3 x 3 forward            39 of 35        5 forward             27 of 35
+ *     3 x 3 both gradients     65 of 70        5 both gradients      67 of 70
+ *     3 x 3 both, stride 2     39 of 44        3 x 3 forward, stride 2   134 of 88, a third of them
+ *                                              in a column that one warp of four has
+ * Neither was timed. Threads take at most 128 registers: 16 warps to a multiprocessor.
  *
  * cuda_stencil.c says how a program is cut, cuda_stencil_text.c writes it. */
 #ifndef NPC_CODEGEN_CUDA_STENCIL_H

@@ -540,8 +540,11 @@ void stencil_write(CudaText *c, const CudaStencil *s, const CudaPhase *shape)
 
     c->min_blocks = 512 / s->threads; /* at most 128 registers */
     cuda_kernel_begin(c, 0, shape,
-                      arena_printf(c->arena, "%d x %d outputs, %d channels of a thread",
-                                   s->row.each, s->column.each, s->lanes));
+                      arena_printf(c->arena,
+                                   "%d x %d outputs, %d channels of a thread; %d channels, %d "
+                                   "columns of a block, %d rows in its ring",
+                                   s->row.each, s->column.each, s->lanes, s->across * s->lanes,
+                                   s->strips * s->column.each, s->slots));
     CudaScope outer = cuda_scope(c);
     c->vector = s->lanes > 1 ? s->channel : -1;
     c->lanes = s->lanes;
