@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 
 /* Opens the first of the names that is there, the folder of the environment first. */
 static void *open_library(const char *const *names, char *path, size_t size)
@@ -106,6 +107,11 @@ static Status start_nvrtc(CudaNvrtc *c, Err *err)
         return err_set(err, NPC_ERR_DEVICE,
                        "CUDA: the runtime compiler %s does not tell its version: %s", c->path,
                        c->error_string(r));
+    struct stat file;
+    Dl_info where;
+    if (dladdr(*(void **)&c->version, &where) && !stat(where.dli_fname, &file))
+        snprintf(c->identity, sizeof c->identity, "%.500s %lld %lld", where.dli_fname,
+                 (long long)file.st_size, (long long)file.st_mtime);
     c->version_number = major * 1000 + minor * 10;
     if (c->version_number < NVRTC_LEAST)
         return err_set(err, NPC_ERR_DEVICE,

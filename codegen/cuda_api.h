@@ -126,6 +126,8 @@ enum { NVRTC_LEAST = 12000 /* 12.0 */ };
 typedef struct CudaNvrtc {
     char path[512];
     int version_number; /* 13000: 13.0 */
+    char identity[600]; /* of the file: two compilers of one version may differ, as the simulator's
+                           does */
 #define CALL(member, symbol, arguments) NvrtcResult(*member) arguments;
     CUDA_NVRTC_CALLS
 #undef CALL

@@ -275,7 +275,8 @@ static Status compile_all(CudaSet *set, const CudaNvrtc *nvrtc, const CudaCompil
 static CacheKey key_of(CudaSet *set, const CudaNvrtc *nvrtc, const CudaCompileOptions *options)
 {
     Text all = {.arena = &set->arena};
-    text_printf(&all, "%s %d %d\n", options->arch->name, nvrtc->version_number, options->line_info);
+    text_printf(&all, "%s %d %s %d\n", options->arch->name, nvrtc->version_number, nvrtc->identity,
+                options->line_info);
     for (int i = 0; i < set->n_units; i++)
         text_add_n(&all, text_str(&set->unit[i].text), set->unit[i].text.len);
     return cache_key(text_str(&all), all.len);

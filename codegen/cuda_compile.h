@@ -4,7 +4,7 @@
  *     cuda_set_compile   NVRTC makes a cubin of each unit, in threads, or the cache has them
  *
  * A unit is the text of a few programs behind the prelude. Its code depends on the text, the
- * architecture and the compiler, and so does the name in the cache. */
+ * architecture and the compiler (version and file), and so does the name in the cache. */
 #ifndef NPC_CODEGEN_CUDA_COMPILE_H
 #define NPC_CODEGEN_CUDA_COMPILE_H
 

@@ -14,3 +14,13 @@ add_dependencies(test_engine ${NPC_SIM_LIBRARIES})
 # The real NVRTC, where there is one.
 npc_test(models nvrtc npc_runtime)
 set_tests_properties(models.nvrtc PROPERTIES TIMEOUT 1200)
+
+# The published model's numbers through the whole runtime, on the simulated device.
+foreach(fuse full none)
+    add_test(NAME sim.verify_${fuse}
+             COMMAND npc verify models/dwiseneuro.nm tests/goldens/dwiseneuro/tiny.safetensors
+                     --device cuda --fuse ${fuse}
+             WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(sim.verify_${fuse} PROPERTIES LABELS sim TIMEOUT 1200
+        ENVIRONMENT "NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
+endforeach()
