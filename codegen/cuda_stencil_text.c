@@ -69,6 +69,7 @@ static void enter_block(Writer *w)
     w->at.part = "part";
     w->at.first_channel = "first_channel";
     w->at.shared = "ring";
+    w->at.shared_floats = s->ring;
     cuda_line(c, "const int first_channel = part * %d;", w->at.channels);
     Text active = {.arena = c->arena};
     if (w->at.is_active)

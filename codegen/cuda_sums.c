@@ -238,19 +238,33 @@ static void open_slots(CudaText *c, const CudaSum *k)
     cuda_line(c, "float *slots = (float *)(workspace + %zu);", k->offset);
 }
 
+/* Adds up the rows of channel i, from joint[at + i] on; into `all`. */
+static void add_rows(CudaText *c, const CudaSum *k, const CudaPlace *at, const char *base)
+{
+    int64_t plane = (int64_t)at->rows * at->channels;
+
+    if (k->moments)
+        cuda_line(c, "NpcMoments all = %s;", shared_moments(c, "i", plane));
+    else
+        cuda_line(c, "float all = joint[%si];", base);
+    cuda_open(c, "for (int other = 1; other < %d; other++)", at->rows);
+    if (k->moments) {
+        cuda_line(c, "const int from = other * %d + i;", at->channels);
+        cuda_line(c, "const NpcMoments more = %s;", shared_moments(c, "from", plane));
+        cuda_line(c, "all = npc_moments_join(all, more);");
+    } else {
+        cuda_line(c, "all += joint[%sother * %d + i];", base, at->channels);
+    }
+    cuda_close(c);
+}
+
 /* Channels are kept: threads of the same channels leave theirs in shared memory, then a thread
- * for each channel joins the rows; tap by tap. */
+ * for each channel joins the rows. */
 static void join_rows(CudaText *c, const CudaSums *s, const CudaSum *k, const CudaPlace *at)
 {
     int64_t plane = (int64_t)at->rows * at->channels, records = s->groups * s->slices * k->records;
-    long long channels = (long long)s->p->axes.at[s->channel].size;
-    const char *wide = records > INT32_MAX / 3 ? "(long long)" : "", *tap = "";
+    const char *wide = records > INT32_MAX / 3 ? "(long long)" : "";
 
-    if (k->n_tap_axes) {
-        cuda_open(c, "NPC_UNROLL for (int tap = 0; tap < %d; tap++)", k->taps);
-        cuda_line(c, "NPC_SYNC();");
-        tap = arena_printf(c->arena, " + tap * %d", c->lanes);
-    }
     if (at->is_active)
         cuda_open(c, "if (%s)", at->is_active);
     open_own(c, at);
@@ -259,37 +273,55 @@ static void join_rows(CudaText *c, const CudaSums *s, const CudaSum *k, const Cu
         own_moments(c, s, k, "own");
         put_moments(c, "joint", "to", plane, "own");
     } else {
-        cuda_line(c, "joint[to] = %s[i%s];", k->sum, tap);
+        cuda_line(c, "joint[to] = %s[i];", k->sum);
     }
     close_own(c);
     if (at->is_active)
         cuda_close(c);
     cuda_line(c, "NPC_SYNC();");
     cuda_open(c, "for (int i = threadIdx.x; i < %d && %s + i < %lld; i += %d)", at->channels,
-              at->first_channel, channels, at->threads);
-    if (k->moments)
-        cuda_line(c, "NpcMoments all = %s;", shared_moments(c, "i", plane));
-    else
-        cuda_line(c, "float all = joint[i];");
-    cuda_open(c, "for (int other = 1; other < %d; other++)", at->rows);
-    if (k->moments) {
-        cuda_line(c, "const int from = other * %d + i;", at->channels);
-        cuda_line(c, "const NpcMoments more = %s;", shared_moments(c, "from", plane));
-        cuda_line(c, "all = npc_moments_join(all, more);");
-    } else {
-        cuda_line(c, "all += joint[other * %d + i];", at->channels);
-    }
-    cuda_close(c);
-    cuda_line(c, "const %s to = %s(%s) * %lld + %s + i%s;", *wide ? "long long" : "int", wide,
-              at->slot, (long long)k->records, at->first_channel,
-              k->n_tap_axes ? arena_printf(c->arena, " + tap * %lld", channels) : "");
+              at->first_channel, (long long)k->records, at->threads);
+    add_rows(c, k, at, "");
+    cuda_line(c, "const %s to = %s(%s) * %lld + %s + i;", *wide ? "long long" : "int", wide,
+              at->slot, (long long)k->records, at->first_channel);
     if (k->moments)
         put_moments(c, "slots", "to", records, "all");
     else
         cuda_line(c, "slots[to] = all;");
     cuda_close(c);
-    if (k->n_tap_axes)
+}
+
+/* The same of taps, as many at once as there is shared memory for; one vector to a thread. */
+static void join_taps(CudaText *c, const CudaSums *s, const CudaSum *k, const CudaPlace *at)
+{
+    long long plane = (long long)at->rows * at->channels, room = at->shared_floats / plane;
+    long long channels = (long long)s->p->axes.at[s->channel].size;
+    const char *wide = s->groups * s->slices * k->records > INT32_MAX ? "(long long)" : "";
+
+    room = room < 1 ? 1 : room;
+    for (int tap = 0; tap < k->taps; tap += (int)room) {
+        int n = k->taps - tap < room ? k->taps - tap : (int)room;
+        if (tap)
+            cuda_line(c, "NPC_SYNC();");
+        if (at->is_active)
+            cuda_open(c, "if (%s)", at->is_active);
+        cuda_open(c, "NPC_UNROLL for (int tap = 0; tap < %d; tap++)", n);
+        cuda_line(c, "NPC_UNROLL for (int l = 0; l < %d; l++)", c->lanes);
+        cuda_line(c, "    joint[tap * %lld + (%s) * %d + %s] = %s[(tap + %d) * %d + l];", plane,
+                  at->row, at->channels, at->channel, k->sum, tap, c->lanes);
         cuda_close(c);
+        if (at->is_active)
+            cuda_close(c);
+        cuda_line(c, "NPC_SYNC();");
+        cuda_open(c, "for (int to = threadIdx.x; to < %d; to += %d)", n * at->channels,
+                  at->threads);
+        cuda_line(c, "const int tap = to / %d, i = to %% %d;", at->channels, at->channels);
+        add_rows(c, k, at, arena_printf(c->arena, "tap * %lld + ", plane));
+        cuda_line(c, "if (%s + i < %lld)", at->first_channel, channels);
+        cuda_line(c, "    slots[%s(%s) * %lld + (tap + %d) * %lld + %s + i] = all;", wide, at->slot,
+                  (long long)k->records, tap, channels, at->first_channel);
+        cuda_close(c);
+    }
 }
 
 /* Channels are summed as well: each thread its own, then a tree over the block. */
@@ -353,7 +385,9 @@ void cuda_sums_end(CudaText *c, CudaSums *s, const CudaPlace *at)
             cuda_line(c, "NPC_SYNC();");
         cuda_open(c, k->n_tap_axes ? "/* of taps */" : "/* of v%d */", k->inst);
         open_slots(c, k);
-        if (k->keeps_channel)
+        if (k->n_tap_axes)
+            join_taps(c, s, k, at);
+        else if (k->keeps_channel)
             join_rows(c, s, k, at);
         else
             join_block(c, s, k, at);

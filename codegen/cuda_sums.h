@@ -68,6 +68,7 @@ typedef struct CudaPlace {
         *is_active; /* false: the thread's row and channels mean nothing; NULL: always true */
     const char *slot, *part, *first_channel; /* of the block */
     const char *shared;                      /* a shared array of floats to use, or NULL */
+    int64_t shared_floats;                   /* its size; 0: no more than is needed */
 } CudaPlace;
 
 /* Axes (bits) inside of which blocks must stay. */
