@@ -111,14 +111,9 @@ typedef struct Hoist {
     bool seen[MAX_VALUES];
 } Hoist;
 
-static bool uses_acc(const TileProgram *p, int inst)
-{
-    return cuda_uses_acc(p, inst);
-}
-
 static bool is_fixed(const Hoist *h, int inst)
 {
-    return !(cuda_needs(h->p, inst) & h->varying) && !uses_acc(h->p, inst);
+    return !(cuda_needs(h->p, inst) & h->varying) && !cuda_uses_acc(h->p, inst);
 }
 
 /* Fixed operands of what varies. */

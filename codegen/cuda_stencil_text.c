@@ -13,8 +13,8 @@
 #include "codegen/cuda_stencil.h"
 
 typedef struct Output {
-    int row, column; /* in the thread's group */
-    const char *name[2], *valid;
+    int row, column;   /* in the thread's group */
+    const char *valid; /* condition; NULL: always inside */
     CudaScope outer;
     CudaValue *memo;
     const char *axis[TILE_MAX_AXES];
