@@ -6,7 +6,7 @@
  *
  * The phases of a program are launched one after the other. Every kernel takes
  *     one pointer per tensor of the program, in order (storage in its layout and type),
- *     unsigned char *workspace   (workspace_bytes of it, 256-byte aligned, contents arbitrary),
+ *     unsigned char *workspace   (workspace_bytes of it, 64-byte aligned, contents arbitrary),
  *     const int *range           ({b0, b1}, in device memory; may be anything without a session),
  * and is launched with one-dimensional blocks and grid. A kernel of a recording does nothing when
  * b0 >= b1 and, with a batch axis, leaves samples outside of [b0, b1) alone (sums count them as
