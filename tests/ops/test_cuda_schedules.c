@@ -188,8 +188,7 @@ static TileProgram *make_wide(Drawer *s)
 {
     TileProgram *p = random_wide(s->arena, &s->dice, 1);
 
-    p->axes.at[0].size = 40;
-    s->terms = 40;
+    s->terms = p->axes.at[0].size;
     set_types(p, random_storage(s));
     return p;
 }
