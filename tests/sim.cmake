@@ -18,8 +18,8 @@ function(npc_sim_library name suffix)
         BUILD_RPATH_USE_ORIGIN ON BUILD_RPATH $ORIGIN)
 endfunction()
 
-npc_sim_library(cuda .so.1 sim/device.c sim/memory.c sim/stream.c sim/module.c sim/block.c
-                sim/fiber.c sim/warp.c)
+npc_sim_library(cuda .so.1 sim/device.c sim/memory.c sim/stream.c sim/module.c sim/launch.c
+                sim/block.c sim/fiber.c sim/warp.c)
 npc_sim_library(nvrtc .so.13 sim/nvrtc.c sim/nvrtc_text.c sim/nvrtc_translate.c ${SIM_TEXTS})
 # kernels are translated by the same compiler, with the same address sanitizer
 target_compile_definitions(sim_nvrtc PRIVATE

@@ -1,79 +1,81 @@
-/* Runs the blocks of a launch one after the other, each thread on a fiber.
+/* The threads of a block are fibers, one after the other on one processor.
  *
  * A thread runs until it has to wait: at a barrier, or for the other lanes of its warp (shuffles,
  * matrix fragments). Then another one goes on; a thread that never waits leaves its fiber to the
- * next, so kernels without barriers cost no switches. Blocks run in shuffled order, and so do
- * threads, in one of two ways that change from block to block: any thread that can run, or the
- * same warp as long as it can, so that it is far ahead of the others. Shared memory is 0xFF, that
- * is NaN, before every block. A missing barrier thereby reads what is not there yet.
+ * next, so kernels without barriers cost no switches. Threads are released in shuffled order, and
+ * who was released last goes on first, so that warps are as far ahead of each other as barriers
+ * allow. Shared memory is 0xFF, that is NaN, before every block. A missing barrier thereby reads
+ * what is not there yet.
  *
  * A barrier waits for the threads that have not returned, as CUDA's does. It is a mistake if they
  * wait at different lines, or some of them wait for their warp, or lanes of a warp at different
- * lines: threads that can not go on end the launch.
- *
- *   NPC_SIM_SEED=N   of the order, 1; read by cuInit */
-#include "tests/sim/driver.h"
+ * lines: threads that can not go on end the launch. */
+#include "tests/sim/block.h"
 #include "tests/sim/fiber.h"
 
-#include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <ucontext.h>
 
-#if SIM_ASAN
-#include <sanitizer/common_interface_defs.h>
-#endif
-
-enum { MAX_WARPS = SIM_MAX_THREADS / SIM_WARP };
+enum { MAX_WARPS = SIM_MAX_THREADS / SIM_WARP, N_ORDERS = 8, NOBODY = -1 };
 
 typedef enum Wait { WAIT_NOTHING, WAIT_BARRIER, WAIT_SHUFFLE, WAIT_MMA } Wait;
 
-typedef struct Thread {
-    SimDim index;
-    Fiber *fiber; /* NULL: has not begun */
-    Wait wait;
-    int line; /* where it waits */
-    bool is_done;
+/* What a thread gives to its warp. */
+typedef struct Gift {
+    int kind; /* SimShuffle, SimMma */
     union {
         struct {
             unsigned bits;
             int distance;
-            SimShuffle kind;
-        } shuffle;
+        };
         struct {
-            SimMma kind;
             float *d;
             const unsigned *a, *b;
-        } mma;
+        };
     };
-} Thread;
+} Gift;
 
 typedef struct Warp {
-    int live, waiting; /* waiting: for the other lanes */
+    short live, waiting; /* waiting: for the other lanes */
 } Warp;
 
-/* The running launch; there is one at a time. */
+/* The running block. Threads are numbers; what a switch touches lies close together. */
 static struct {
     const SimLaunch *launch;
     SimUnit *unit;
     void (*run)(void **params);
     void *params[SIM_MAX_PARAMS];
-    Thread thread[SIM_MAX_THREADS];
+    int n_threads, live, current;
+    int at_barrier, barrier_line; /* where those at the barrier wait */
+    int n_runnable;
+    short runnable[SIM_MAX_THREADS];
     Warp warp[MAX_WARPS];
-    int n_threads, live, at_barrier;
-    int runnable[SIM_MAX_THREADS], n_runnable;
-    bool warps_first;
-    Thread *current;
+    Fiber *fiber[SIM_MAX_THREADS]; /* NULL: has not begun */
+    SimDim index[SIM_MAX_THREADS];
+    int line[SIM_MAX_THREADS]; /* where it waits */
+    unsigned char wait[SIM_MAX_THREADS];
+    bool is_done[SIM_MAX_THREADS];
+    Gift gift[SIM_MAX_THREADS];
     CUresult result;
-} g;
+} g = {.current = NOBODY};
 
 static Fiber main_fiber, fibers[SIM_MAX_THREADS], *idle[SIM_MAX_THREADS];
 static int n_fibers, n_idle;
-static uint64_t random_state;
-static const SimHooks HOOKS;
 
-static unsigned pick(unsigned n)
+/* ---- orders ---- */
+
+/* Of the threads of a block, half of them warp by warp; one is new with every launch. */
+static short orders[N_ORDERS][SIM_MAX_THREADS];
+static int orders_threads, orders_next;
+static uint64_t random_state = 1;
+
+void block_seed(uint64_t seed)
+{
+    random_state = seed * 0x9E3779B97F4A7C15u + 1;
+    orders_threads = 0;
+}
+
+unsigned block_pick(unsigned n)
 {
     random_state ^= random_state << 13;
     random_state ^= random_state >> 7;
@@ -81,254 +83,287 @@ static unsigned pick(unsigned n)
     return (unsigned)(((random_state >> 32) * n) >> 32);
 }
 
-static void shuffle(int *at, int n)
+static void shuffle(short *at, int n)
 {
     for (int i = n - 1; i > 0; i--) {
-        int j = (int)pick((unsigned)i + 1), t = at[i];
+        int j = (int)block_pick((unsigned)i + 1);
+        short t = at[i];
         at[i] = at[j];
         at[j] = t;
     }
 }
 
-static int number_of(const Thread *t)
+static int n_lanes(int warp)
 {
-    return (int)(t - g.thread);
+    int rest = g.n_threads - warp * SIM_WARP;
+    return rest < SIM_WARP ? rest : SIM_WARP;
 }
 
-/* ---- what can run ---- */
-
-static void make_runnable(const int *threads, int n)
+static void new_order(short *order, bool by_warps)
 {
-    for (int i = 0; i < n; i++) {
-        g.thread[threads[i]].wait = WAIT_NOTHING;
-        g.runnable[g.n_runnable++] = threads[i];
+    short warps[MAX_WARPS];
+    int n_warps = (g.n_threads + SIM_WARP - 1) / SIM_WARP, n = 0;
+    for (int w = 0; w < n_warps; w++)
+        warps[w] = (short)w;
+    shuffle(warps, n_warps);
+    for (int w = 0; w < n_warps; w++) {
+        int lanes = n_lanes(warps[w]);
+        for (int i = 0; i < lanes; i++)
+            order[n + i] = (short)(warps[w] * SIM_WARP + i);
+        if (by_warps)
+            shuffle(order + n, lanes);
+        n += lanes;
+    }
+    if (!by_warps)
+        shuffle(order, n);
+}
+
+static void new_orders(void)
+{
+    if (orders_threads != g.n_threads) {
+        orders_threads = g.n_threads;
+        for (int i = 0; i < N_ORDERS; i++)
+            new_order(orders[i], i % 2);
+    } else {
+        orders_next = (orders_next + 1) % N_ORDERS;
+        new_order(orders[orders_next], orders_next % 2);
     }
 }
 
-/* Out of the ones that can run; NULL when there is none. */
-static Thread *next_thread(void)
+/* All that have not returned can run, in a new order. */
+static void make_all_runnable(void)
+{
+    const short *order = orders[block_pick(N_ORDERS)];
+    if (g.live == g.n_threads) {
+        memcpy(g.runnable, order, (size_t)g.n_threads * sizeof *order);
+        g.n_runnable = g.n_threads;
+        return;
+    }
+    g.n_runnable = 0;
+    for (int i = 0; i < g.n_threads; i++)
+        if (!g.is_done[order[i]])
+            g.runnable[g.n_runnable++] = order[i];
+}
+
+/* Out of the ones that can run; NOBODY when there is none. */
+static int next_thread(void)
 {
     if (!g.n_runnable)
-        return NULL;
-    int last = --g.n_runnable;
-    if (!g.warps_first) {
-        int i = (int)pick((unsigned)last + 1), t = g.runnable[i];
-        g.runnable[i] = g.runnable[last];
-        return &g.thread[t];
+        return NOBODY;
+    if (g.n_runnable > 3) { /* stacks do not fit into the first cache */
+        const Fiber *later = g.fiber[g.runnable[g.n_runnable - 4]];
+        if (later) {
+            __builtin_prefetch(later->sp);
+            __builtin_prefetch((const char *)later->sp + 64);
+            __builtin_prefetch((const char *)later->sp + 128);
+        }
     }
-    return &g.thread[g.runnable[last]];
+    return g.runnable[--g.n_runnable];
 }
 
-static void set_current(Thread *t)
+static void set_current(int t)
 {
     g.current = t;
-    g.unit->thread = t->index;
+    g.unit->thread = g.index[t];
 }
 
-/* Ends the launch. */
-__attribute__((noreturn)) static void give_up(CUresult r)
+/* ---- mistakes ---- */
+
+/* Not inlined: their texts would make every stack larger. */
+#define MISTAKE __attribute__((noreturn, noinline, cold))
+
+__attribute__((noreturn)) void block_give_up(CUresult r)
 {
-    static Fiber nowhere;
     g.result = r;
-    fiber_switch(g.current ? g.current->fiber : &nowhere, &main_fiber);
+    fiber_switch(g.fiber[g.current], &main_fiber);
     __builtin_unreachable();
 }
 
-static const char *where(const Thread *t, char *text, size_t len)
+static const char *place_of(int t, char *text, size_t len)
 {
     const SimDim *b = &g.unit->block;
     int n = snprintf(text, len, "kernel %s, block %u", g.launch->function->kernel->name, b->x);
     if (g.launch->grid.y > 1 || g.launch->grid.z > 1)
         n += snprintf(text + n, len - (size_t)n, " %u %u", b->y, b->z);
-    if (t)
-        snprintf(text + n, len - (size_t)n, ", thread %d", number_of(t));
+    if (t != NOBODY)
+        snprintf(text + n, len - (size_t)n, ", thread %d", t);
     return text;
 }
 
-static const char *wait_text(Wait w)
+const char *block_place(char *text, size_t len)
+{
+    return place_of(g.current, text, len);
+}
+
+bool block_stack_overflows(const void *at)
+{
+    return g.current != NOBODY && fiber_overflows(g.fiber[g.current], at);
+}
+
+static const char *wait_text(int t)
 {
     static const char *const text[] = {"nothing", "the barrier", "the shuffle",
                                        "the matrix product"};
-    return text[w];
+    return text[g.wait[t]];
 }
 
-__attribute__((noreturn)) static void nobody_can_run(void)
+/* Threads wait, and none can go on: at the barrier and in warps, or in a warp at several places. */
+MISTAKE static void nobody_can_run(int first, int end)
 {
-    const Thread *a = NULL, *b = NULL;
+    int a = NOBODY, b = NOBODY;
     char text[160];
-    for (int i = 0; i < g.n_threads; i++) {
-        const Thread *t = &g.thread[i];
-        if (t->is_done)
+    for (int i = first; i < end; i++) {
+        if (g.is_done[i])
             continue;
-        if (!a)
-            a = t;
-        else if (!b && (t->wait != a->wait || t->line != a->line))
-            b = t;
+        if (a == NOBODY)
+            a = i;
+        else if (b == NOBODY && (g.wait[i] != g.wait[a] || g.line[i] != g.line[a]))
+            b = i;
     }
-    if (b)
+    place_of(NOBODY, text, sizeof text);
+    if (b != NOBODY)
         sim_env_say("%s: threads wait for each other: thread %d at %s of line %d, thread %d at %s "
                     "of line %d",
-                    where(NULL, text, sizeof text), number_of(a), wait_text(a->wait), a->line,
-                    number_of(b), wait_text(b->wait), b->line);
+                    text, a, wait_text(a), g.line[a], b, wait_text(b), g.line[b]);
     else
-        sim_env_say("%s: %d threads wait at %s of line %d", where(NULL, text, sizeof text), g.live,
-                    wait_text(a->wait), a->line);
-    give_up(CUDA_ERROR_LAUNCH_FAILED);
+        sim_env_say("%s: %d threads wait at %s of line %d", text, g.live, wait_text(a), g.line[a]);
+    block_give_up(CUDA_ERROR_LAUNCH_FAILED);
 }
 
-/* ---- barriers and warps ---- */
-
-/* All threads that have not returned stand at a barrier: is it the same? Then they go on. */
-static void release_barrier(void)
+/* The current thread and others wait at barriers of different lines. */
+MISTAKE static void different_barriers(void)
 {
-    int threads[SIM_MAX_THREADS], n = 0, line = 0;
-    for (int i = 0; i < g.n_threads; i++) {
-        const Thread *t = &g.thread[i];
-        if (t->is_done)
-            continue;
-        if (n && t->line != line)
-            nobody_can_run();
-        line = t->line;
-        threads[n++] = i;
-    }
-    g.at_barrier = 0;
-    if (g.warps_first) { /* whole warps, in shuffled order */
-        int order[MAX_WARPS], n_warps = (g.n_threads + SIM_WARP - 1) / SIM_WARP;
-        for (int w = 0; w < n_warps; w++)
-            order[w] = w;
-        shuffle(order, n_warps);
-        for (int w = 0; w < n_warps; w++)
-            for (int i = 0; i < n; i++)
-                if (threads[i] / SIM_WARP == order[w])
-                    make_runnable(&threads[i], 1);
-    } else {
-        shuffle(threads, n);
-        make_runnable(threads, n);
-    }
+    char text[160];
+    sim_env_say("%s waits at the barrier of line %d, other threads at that of line %d",
+                block_place(text, sizeof text), g.line[g.current], g.barrier_line);
+    block_give_up(CUDA_ERROR_LAUNCH_FAILED);
 }
 
-static void shuffle_warp(Thread *const *lane)
+/* ---- warps ---- */
+
+/* lane[i]: the gift of lane i, NULL when it has returned. */
+static void shuffle_warp(Gift *const *lane)
 {
     unsigned in[SIM_WARP];
     for (int i = 0; i < SIM_WARP; i++) /* what a lane holds that has returned is not known */
-        in[i] = lane[i] ? lane[i]->shuffle.bits : 0xffffffffu;
+        in[i] = lane[i] ? lane[i]->bits : 0xffffffffu;
     for (int i = 0; i < SIM_WARP; i++) {
         if (!lane[i])
             continue;
-        int d = lane[i]->shuffle.distance, from = i;
-        switch (lane[i]->shuffle.kind) {
-        case SIM_SHUFFLE_XOR:
-            from = i ^ d;
-            break;
-        case SIM_SHUFFLE_DOWN:
-            from = i + d;
-            break;
-        case SIM_SHUFFLE_UP:
-            from = i - d;
-            break;
-        }
-        lane[i]->shuffle.bits = in[from >= 0 && from < SIM_WARP ? from : i];
+        int d = lane[i]->distance;
+        int from = lane[i]->kind == SIM_SHUFFLE_XOR    ? i ^ d
+                   : lane[i]->kind == SIM_SHUFFLE_DOWN ? i + d
+                                                       : i - d;
+        lane[i]->bits = in[from >= 0 && from < SIM_WARP ? from : i];
     }
 }
 
-static void multiply_warp(Thread *const *lane)
+static void multiply_warp(Gift *const *lane)
 {
     float *d[SIM_WARP];
     const unsigned *a[SIM_WARP], *b[SIM_WARP];
     char text[160];
     for (int i = 0; i < SIM_WARP; i++) {
-        if (!lane[i]) {
+        if (!lane[i] || lane[i]->kind != lane[0]->kind) {
             sim_env_say("%s: a matrix product without all 32 lanes of its warp",
-                        where(g.current, text, sizeof text));
-            give_up(CUDA_ERROR_LAUNCH_FAILED);
+                        block_place(text, sizeof text));
+            block_give_up(CUDA_ERROR_LAUNCH_FAILED);
         }
-        d[i] = lane[i]->mma.d;
-        a[i] = lane[i]->mma.a;
-        b[i] = lane[i]->mma.b;
+        d[i] = lane[i]->d;
+        a[i] = lane[i]->a;
+        b[i] = lane[i]->b;
     }
-    warp_mma(lane[0]->mma.kind, d, a, b);
+    warp_mma((SimMma)lane[0]->kind, d, a, b);
 }
 
 /* All lanes of a warp that have not returned wait for each other: at the same place? */
 static void release_warp(int w)
 {
-    Thread *lane[SIM_WARP] = {NULL};
-    const Thread *first = NULL;
-    int threads[SIM_WARP], n = 0;
-    for (int i = 0; i < SIM_WARP && w * SIM_WARP + i < g.n_threads; i++) {
-        Thread *t = &g.thread[w * SIM_WARP + i];
-        if (t->is_done)
+    Gift *lane[SIM_WARP] = {NULL};
+    int base = w * SIM_WARP, n = n_lanes(w), first = NOBODY;
+    unsigned step = 2 * block_pick(SIM_WARP / 2) + 1, start = block_pick(SIM_WARP);
+    for (int i = 0; i < n; i++) {
+        int t = base + i;
+        if (g.is_done[t])
             continue;
-        if (first && (t->wait != first->wait || t->line != first->line))
-            nobody_can_run();
-        first = lane[i] = t;
-        threads[n++] = w * SIM_WARP + i;
+        if (first != NOBODY && (g.wait[t] != g.wait[first] || g.line[t] != g.line[first]))
+            nobody_can_run(base, base + n);
+        first = t;
+        lane[i] = &g.gift[t];
     }
-    if (first->wait == WAIT_SHUFFLE)
+    if (g.wait[first] == WAIT_SHUFFLE)
         shuffle_warp(lane);
     else
         multiply_warp(lane);
     g.warp[w].waiting = 0;
-    shuffle(threads, n);
-    make_runnable(threads, n);
+    for (unsigned i = 0; i < SIM_WARP; i++) { /* the step is odd: every lane once */
+        unsigned k = (start + i * step) % SIM_WARP;
+        if (lane[k])
+            g.runnable[g.n_runnable++] = (short)(base + (int)k);
+    }
 }
 
+/* ---- waiting ---- */
+
+/* A thread of warp w waits or has returned: can others go on? */
 static void release(int w)
 {
-    if (g.live && g.at_barrier == g.live)
-        release_barrier();
-    if (g.warp[w].live && g.warp[w].waiting == g.warp[w].live)
+    if (g.at_barrier == g.live && g.live) {
+        g.at_barrier = 0;
+        make_all_runnable();
+    }
+    if (g.warp[w].waiting == g.warp[w].live && g.warp[w].live)
         release_warp(w);
 }
 
 /* The current thread waits; returns when it goes on. */
 static void wait_here(Wait wait, int line)
 {
-    Thread *self = g.current;
-    int w = number_of(self) / SIM_WARP;
-    self->wait = wait;
-    self->line = line;
-    if (wait == WAIT_BARRIER)
-        g.at_barrier++;
-    else
+    int self = g.current, w = self / SIM_WARP;
+    g.wait[self] = wait;
+    g.line[self] = line;
+    if (wait != WAIT_BARRIER) {
         g.warp[w].waiting++;
+    } else {
+        if (g.at_barrier++ && g.barrier_line != line)
+            different_barriers();
+        g.barrier_line = line;
+    }
     release(w);
-    Thread *next = next_thread();
-    if (!next)
-        nobody_can_run();
+    int next = next_thread();
+    if (next == NOBODY)
+        nobody_can_run(0, g.n_threads);
     set_current(next);
     if (next == self)
         return;
-    if (!next->fiber)
-        next->fiber = idle[--n_idle];
-    fiber_switch(self->fiber, next->fiber);
+    if (!g.fiber[next])
+        g.fiber[next] = idle[--n_idle];
+    fiber_switch(g.fiber[self], g.fiber[next]);
 }
 
 /* A fiber: runs the current thread, then others that have not begun. */
 static void fiber_body(void)
 {
-    Fiber *self = g.current->fiber;
+    Fiber *self = g.fiber[g.current];
     fiber_arrived();
     for (;;) {
         g.run(g.params);
-        Thread *t = g.current;
-        int w = number_of(t) / SIM_WARP;
-        t->is_done = true;
+        int w = g.current / SIM_WARP;
+        g.is_done[g.current] = true;
         g.live--;
         g.warp[w].live--;
         release(w);
-        Thread *next = next_thread();
-        if (!next && g.live)
-            nobody_can_run();
-        if (next && !next->fiber) {
-            next->fiber = self;
+        int next = next_thread();
+        if (next == NOBODY && g.live)
+            nobody_can_run(0, g.n_threads);
+        if (next != NOBODY)
             set_current(next);
+        if (next != NOBODY && !g.fiber[next]) {
+            g.fiber[next] = self;
             continue;
         }
         idle[n_idle++] = self;
-        if (next)
-            set_current(next);
-        fiber_switch(self, next ? next->fiber : &main_fiber);
+        fiber_switch(self, next != NOBODY ? g.fiber[next] : &main_fiber);
     }
 }
 
@@ -341,110 +376,47 @@ static void hook_sync(int line)
 
 static unsigned hook_shuffle(unsigned bits, int distance, SimShuffle kind, int line)
 {
-    Thread *t = g.current;
-    t->shuffle.bits = bits;
-    t->shuffle.distance = distance;
-    t->shuffle.kind = kind;
+    Gift *gift = &g.gift[g.current];
+    gift->kind = kind;
+    gift->bits = bits;
+    gift->distance = distance;
     wait_here(WAIT_SHUFFLE, line);
-    return t->shuffle.bits;
+    return gift->bits;
 }
 
 static void hook_mma(SimMma kind, float *d, const unsigned *a, const unsigned *b, int line)
 {
-    Thread *t = g.current;
-    t->mma.kind = kind;
-    t->mma.d = d;
-    t->mma.a = a;
-    t->mma.b = b;
+    Gift *gift = &g.gift[g.current];
+    gift->kind = kind;
+    gift->d = d;
+    gift->a = a;
+    gift->b = b;
     wait_here(WAIT_MMA, line);
 }
 
-static void hook_fault(const char *what, unsigned line, unsigned long value)
+static void hook_misaligned(unsigned line, unsigned long address)
 {
     char text[160];
-    bool misaligned = what[0] == 'm';
-    sim_env_say(misaligned ? "%s: line %u: %s at 0x%lx" : "%s: line %u: %s: %ld",
-                where(g.current, text, sizeof text), line, what, value);
-    give_up(misaligned ? CUDA_ERROR_MISALIGNED_ADDRESS : CUDA_ERROR_ILLEGAL_ADDRESS);
+    sim_env_say("%s: line %u: misaligned access at 0x%lx", block_place(text, sizeof text), line,
+                address);
+    block_give_up(CUDA_ERROR_MISALIGNED_ADDRESS);
 }
 
-static const SimHooks HOOKS = {hook_sync, hook_shuffle, hook_mma, hook_fault};
-
-/* ---- accesses that the machine refuses ---- */
-
-#if !SIM_ASAN
-static _Thread_local bool in_launch;
-static sigjmp_buf fault_exit;
-static struct sigaction old_action[4];
-static const int FAULTS[4] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-static void *fault_address, *fault_instruction;
-static int fault_signal;
-
-static void on_fault(int signal, siginfo_t *info, void *context)
-{
-    if (!in_launch) { /* not ours: it happens again under the old action */
-        for (int i = 0; i < 4; i++)
-            if (FAULTS[i] == signal)
-                sigaction(signal, &old_action[i], NULL);
-        return;
-    }
-    fault_signal = signal;
-    fault_address = info->si_addr;
-    fault_instruction = (void *)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
-    siglongjmp(fault_exit, 1);
-}
-
-static void catch_faults(bool on)
-{
-    static unsigned char stack[64 * 1024];
-    static stack_t old_stack;
-    stack_t ours = {.ss_sp = stack, .ss_size = sizeof stack};
-    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    sigaltstack(on ? &ours : &old_stack, on ? &old_stack : NULL);
-    for (int i = 0; i < 4; i++)
-        sigaction(FAULTS[i], on ? &action : &old_action[i], on ? &old_action[i] : NULL);
-    in_launch = on;
-}
-
-static void say_fault(void)
-{
-    char place[160], text[160], line_text[32] = "";
-    const Thread *t = g.current;
-    int line = module_line(g.launch->function->module, fault_instruction);
-    where(t, place, sizeof place);
-    if (line)
-        snprintf(line_text, sizeof line_text, "line %d: ", line);
-    g.result = CUDA_ERROR_ILLEGAL_ADDRESS;
-    if (fault_signal == SIGFPE)
-        sim_env_say("%s: %sdivision of integers by zero", place, line_text);
-    else if (t && t->fiber && fiber_overflows(t->fiber, fault_address))
-        sim_env_say("%s: %smore than its stack", place, line_text);
-    else
-        sim_env_say("%s: %saccess to %p: %s", place, line_text, fault_address,
-                    memory_describe((uintptr_t)fault_address, text, sizeof text));
-}
-#else
-static void catch_faults(bool on)
-{
-    (void)on;
-}
-#endif
-
-#if SIM_ASAN
-static void on_sanitizer_death(void)
+static void hook_outside(unsigned line, unsigned long index)
 {
     char text[160];
-    if (g.launch)
-        fprintf(stderr, "npc sim: while running %s\n", where(g.current, text, sizeof text));
+    sim_env_say("%s: line %u: index %ld is outside of its array", block_place(text, sizeof text),
+                line, (long)index);
+    block_give_up(CUDA_ERROR_ILLEGAL_ADDRESS);
 }
-#endif
+
+static const SimHooks HOOKS = {hook_sync, hook_shuffle, hook_mma, hook_misaligned, hook_outside};
 
 /* ---- blocks ---- */
 
 static bool make_fibers(void)
 {
-    int n = g.n_threads;
-    while (n_fibers < n) {
+    while (n_fibers < g.n_threads) {
         if (!fiber_make(&fibers[n_fibers]))
             return false;
         fiber_reset(&fibers[n_fibers], fiber_body);
@@ -453,9 +425,35 @@ static bool make_fibers(void)
     return true;
 }
 
-/* After a launch that ended in the middle. */
-static void reset_fibers(void)
+bool block_prepare(const SimLaunch *l, SimUnit *unit)
 {
+    SimDim b = l->block;
+    g.launch = l;
+    g.unit = unit;
+    g.run = l->function->kernel->run;
+    g.n_threads = (int)(b.x * b.y * b.z);
+    g.result = CUDA_SUCCESS;
+    g.current = NOBODY;
+    for (int i = 0; i < l->function->kernel->n_params; i++)
+        g.params[i] = (void *)(l->args + 8 * i);
+    for (int i = 0; i < g.n_threads; i++) {
+        unsigned n = (unsigned)i;
+        g.index[i] = (SimDim){n % b.x, n / b.x % b.y, n / b.x / b.y};
+    }
+    unit->hooks = &HOOKS;
+    unit->n_threads = b;
+    unit->n_blocks = l->grid;
+    main_fiber = (Fiber){0};
+    new_orders();
+    if (make_fibers())
+        return true;
+    sim_env_say("no memory for the stacks of %d threads", g.n_threads);
+    return false;
+}
+
+void block_abandon(void)
+{
+    g.current = NOBODY;
     for (n_idle = 0; n_idle < n_fibers; n_idle++) {
         fiber_reset(&fibers[n_idle], fiber_body);
         idle[n_idle] = &fibers[n_idle];
@@ -469,116 +467,24 @@ static void fill_shared(unsigned char *at, const unsigned char *end)
         __asm__ volatile("rep stosb" : "+D"(at), "+c"(n) : "a"(0xFF) : "memory");
 }
 
-static void begin_block(unsigned number)
+CUresult block_run(SimDim block)
 {
-    const SimLaunch *l = g.launch;
-    const SimKernel *k = l->function->kernel;
-    g.unit->block = (SimDim){number % l->grid.x, number / l->grid.x % l->grid.y,
-                             number / l->grid.x / l->grid.y};
+    const SimKernel *k = g.launch->function->kernel;
+    g.unit->block = block;
     fill_shared(k->shared, k->shared_end);
     fill_shared(g.unit->shared, g.unit->shared_end);
     g.live = g.n_threads;
     g.at_barrier = 0;
-    g.n_runnable = 0;
-    g.warps_first = pick(2);
-    for (int i = 0; i < g.n_threads; i++) {
-        g.thread[i].fiber = NULL;
-        g.thread[i].is_done = false;
-    }
-    int n_warps = (g.n_threads + SIM_WARP - 1) / SIM_WARP, order[MAX_WARPS];
-    for (int w = 0; w < n_warps; w++) {
-        int rest = g.n_threads - w * SIM_WARP;
-        g.warp[w] = (Warp){rest < SIM_WARP ? rest : SIM_WARP, 0};
-        order[w] = w;
-    }
-    shuffle(order, n_warps);
-    for (int w = 0; w < n_warps; w++) {
-        int threads[SIM_WARP], n = g.warp[order[w]].live;
-        for (int i = 0; i < n; i++)
-            threads[i] = order[w] * SIM_WARP + i;
-        shuffle(threads, n);
-        make_runnable(threads, n);
-    }
-}
-
-static void run_block(unsigned number)
-{
-    begin_block(number);
-    Thread *first = next_thread();
-    first->fiber = idle[--n_idle];
+    memset(g.fiber, 0, (size_t)g.n_threads * sizeof g.fiber[0]);
+    memset(g.is_done, 0, (size_t)g.n_threads);
+    for (int w = 0; w * SIM_WARP < g.n_threads; w++)
+        g.warp[w] = (Warp){(short)n_lanes(w), 0};
+    make_all_runnable();
+    int first = next_thread();
+    g.fiber[first] = idle[--n_idle];
     set_current(first);
-    fiber_switch(&main_fiber, first->fiber);
-    g.current = NULL;
-}
-
-/* Visits every number below n once: the i-th is (first + i step) mod n. */
-typedef struct Walk {
-    uint64_t n, first, step;
-} Walk;
-
-static uint64_t divisor(uint64_t a, uint64_t b)
-{
-    return b ? divisor(b, a % b) : a;
-}
-
-static Walk shuffled_walk(uint64_t n)
-{
-    Walk w = {n, pick((unsigned)n), 1 + pick((unsigned)n)};
-    while (divisor(w.step, n) != 1)
-        w.step++;
-    return w;
-}
-
-static void begin_launch(const SimLaunch *l)
-{
-    SimDim b = l->block;
-    g.launch = l;
-    g.unit = module_unit(l->function->module);
-    g.run = l->function->kernel->run;
-    g.n_threads = (int)(b.x * b.y * b.z);
-    g.result = CUDA_SUCCESS;
-    for (int i = 0; i < l->function->kernel->n_params; i++)
-        g.params[i] = (void *)(l->args + 8 * i);
-    for (int i = 0; i < g.n_threads; i++) {
-        unsigned n = (unsigned)i;
-        g.thread[i].index = (SimDim){n % b.x, n / b.x % b.y, n / b.x / b.y};
-    }
-    g.unit->hooks = &HOOKS;
-    g.unit->n_threads = b;
-    g.unit->n_blocks = l->grid;
-    main_fiber = (Fiber){0};
-}
-
-void launch_seed(void)
-{
-    random_state = (uint64_t)sim_env_number("NPC_SIM_SEED", 1) * 0x9E3779B97F4A7C15u + 1;
-}
-
-CUresult launch_run(const SimLaunch *l)
-{
-    begin_launch(l);
-    if (!make_fibers()) {
-        sim_env_say("no memory for the stacks of %d threads", g.n_threads);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    Walk walk = shuffled_walk((uint64_t)l->grid.x * l->grid.y * l->grid.z);
-#if SIM_ASAN
-    __sanitizer_set_death_callback(on_sanitizer_death);
-#else
-    if (sigsetjmp(fault_exit, 1))
-        say_fault();
-    else
-#endif
-    {
-        catch_faults(true);
-        for (uint64_t i = 0; i < walk.n && !g.result; i++)
-            run_block((unsigned)((walk.first + i % walk.n * walk.step) % walk.n));
-    }
-    catch_faults(false);
-    g.launch = NULL;
-    if (g.result)
-        reset_fibers();
-    else if (!memory_guards_intact(l->function->kernel->name))
-        g.result = CUDA_ERROR_ILLEGAL_ADDRESS;
-    return g.result ? driver_lost(g.result) : CUDA_SUCCESS;
+    fiber_switch(&main_fiber, g.fiber[first]);
+    if (!g.result)
+        g.current = NOBODY;
+    return g.result;
 }

@@ -94,7 +94,7 @@ typedef struct SimOp {
 CUresult stream_submit(CUstream stream, SimOp op);
 CUresult stream_check_not_capturing(const char *call);
 
-/* ---- block.c ---- */
+/* ---- launch.c ---- */
 /* Runs all blocks of a launch; says what went wrong. */
 CUresult launch_run(const SimLaunch *l);
 /* The order of blocks and threads starts again. */

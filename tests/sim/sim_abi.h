@@ -18,8 +18,9 @@ typedef struct SimHooks {
     void (*sync)(int line);
     unsigned (*shuffle)(unsigned bits, int distance, SimShuffle kind, int line);
     void (*mma)(SimMma kind, float *d, const unsigned *a, const unsigned *b, int line);
-    /* A mistake that the compiler's checks have found; does not return. */
-    void (*fault)(const char *what, unsigned line, unsigned long value);
+    /* Mistakes that the compiler's checks have found; do not return. */
+    void (*misaligned)(unsigned line, unsigned long address);
+    void (*outside)(unsigned line, unsigned long index); /* of an array */
 } SimHooks;
 
 typedef struct SimKernel {

@@ -171,14 +171,12 @@ typedef struct NpcSimPlace {
 
 __attribute__((visibility("hidden"))) void __ubsan_handle_type_mismatch_v1(void *at, void *address)
 {
-    npc_sim.hooks->fault("misaligned access", ((const NpcSimPlace *)at)->line,
-                         (unsigned long)address);
+    npc_sim.hooks->misaligned(((const NpcSimPlace *)at)->line, (unsigned long)address);
 }
 
 __attribute__((visibility("hidden"))) void __ubsan_handle_out_of_bounds(void *at, void *index)
 {
-    npc_sim.hooks->fault("index outside of its array", ((const NpcSimPlace *)at)->line,
-                         (unsigned long)index);
+    npc_sim.hooks->outside(((const NpcSimPlace *)at)->line, (unsigned long)index);
 }
 
 /* ---- for the table of kernels (nvrtc_text.c) ---- */
