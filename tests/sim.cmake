@@ -19,13 +19,17 @@ function(npc_sim_library name suffix)
 endfunction()
 
 npc_sim_library(cuda .so.1 sim/device.c sim/memory.c sim/stream.c sim/module.c sim/launch.c
-                sim/block.c sim/fiber.c sim/warp.c)
+                sim/block.c sim/fiber.c sim/warp.c ${CMAKE_SOURCE_DIR}/ir/storage.c)
 npc_sim_library(nvrtc .so.13 sim/nvrtc.c sim/nvrtc_text.c sim/nvrtc_translate.c ${SIM_TEXTS})
+npc_sim_library(cublas .so.13 sim/cublas.c ${CMAKE_SOURCE_DIR}/ir/storage.c)
+target_link_libraries(sim_cublas PRIVATE sim_cuda)
+# products by plain loops
+set_source_files_properties(sim/cublas.c sim/warp.c PROPERTIES COMPILE_OPTIONS -O3)
 # kernels are translated by the same compiler, with the same address sanitizer
 target_compile_definitions(sim_nvrtc PRIVATE
     SIM_DEFAULT_CC="${CMAKE_C_COMPILER}"
     SIM_KERNEL_FLAGS="$<IF:$<BOOL:${NPC_SANITIZE}>,-O1 -g1 -fsanitize=address,-O1 -g1 -fsanitize=alignment -fsanitize=bounds>")
-set(NPC_SIM_LIBRARIES sim_cuda sim_nvrtc)
+set(NPC_SIM_LIBRARIES sim_cuda sim_nvrtc sim_cublas)
 
 # npc_test whose program opens the simulator
 function(npc_sim_test folder name)

@@ -93,6 +93,10 @@ typedef struct SimOp {
 /* Takes the op, also when it fails. */
 CUresult stream_submit(CUstream stream, SimOp op);
 CUresult stream_check_not_capturing(const char *call);
+/* For the stand-in of cuBLAS: runs `run` on a copy of `data` in the order of the stream. */
+SIM_API CUresult npc_sim_submit(CUstream stream, CUresult (*run)(void *data), const void *data,
+                                size_t bytes);
+SIM_API bool npc_sim_check(CUdeviceptr at, size_t bytes, const char *what);
 
 /* ---- launch.c ---- */
 /* Runs all blocks of a launch; says what went wrong. */

@@ -238,6 +238,28 @@ SIM_API CUresult cuMemsetD32Async(CUdeviceptr at, unsigned value, size_t n, CUst
     return submit("cuMemsetD32Async", fill_op(at, value, n, 4), stream);
 }
 
+/* ---- the stand-in of cuBLAS ---- */
+
+CUresult npc_sim_submit(CUstream stream, CUresult (*run)(void *data), const void *data,
+                        size_t bytes)
+{
+    CUresult r = driver_begin("npc_sim_submit", CUDA_ERROR_LAUNCH_FAILED);
+    SimOp op = {SIM_HOST, .host = {run, malloc(bytes), bytes}};
+    if (!op.host.data)
+        return driver_end(CUDA_ERROR_OUT_OF_MEMORY);
+    memcpy(op.host.data, data, bytes);
+    if (r)
+        op_free(&op);
+    else
+        r = stream_submit(stream, op);
+    return driver_end(r);
+}
+
+bool npc_sim_check(CUdeviceptr at, size_t bytes, const char *what)
+{
+    return memory_check(at, bytes, what);
+}
+
 /* ---- streams ---- */
 
 static bool is_stream(CUstream stream)

@@ -1,5 +1,6 @@
 /* Matrix fragments of one warp: d += a b, in the layouts that codegen/cuda_prelude.cuh describes,
  * products and sums in float32. */
+#include "ir/storage.h"
 #include "tests/sim/driver.h"
 
 #include <string.h>
@@ -11,16 +12,6 @@ static float float_of(uint32_t u)
     return x;
 }
 
-static float of_f16(uint32_t x)
-{
-    uint32_t sign = (x & 0x8000u) << 16, magnitude = x & 0x7fffu;
-    if (magnitude >= 0x7c00u)
-        return float_of(sign | 0x7f800000u | magnitude << 13);
-    if (magnitude < 0x400u)
-        return (sign ? -1.0f : 1.0f) * (float)magnitude * 0x1p-24f;
-    return float_of(sign | ((magnitude << 13) + 0x38000000u));
-}
-
 /* The two numbers of a register. */
 static void unpack(SimMma kind, uint32_t u, float *low, float *high)
 {
@@ -28,8 +19,8 @@ static void unpack(SimMma kind, uint32_t u, float *low, float *high)
         *low = float_of(u << 16);
         *high = float_of(u & 0xffff0000u);
     } else {
-        *low = of_f16(u & 0xffffu);
-        *high = of_f16(u >> 16);
+        *low = f16_to_float((uint16_t)u);
+        *high = f16_to_float((uint16_t)(u >> 16));
     }
 }
 
