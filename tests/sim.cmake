@@ -25,10 +25,16 @@ npc_sim_library(cublas .so.13 sim/cublas.c ${CMAKE_SOURCE_DIR}/ir/storage.c)
 target_link_libraries(sim_cublas PRIVATE sim_cuda)
 # products by plain loops
 set_source_files_properties(sim/cublas.c sim/warp.c PROPERTIES COMPILE_OPTIONS -O3)
+if(NPC_SANITIZE)
+    set(SIM_ADDRESS_FLAGS " -fsanitize=address")
+    if(CMAKE_C_COMPILER_ID STREQUAL GNU)
+        string(APPEND SIM_ADDRESS_FLAGS " -fsanitize-sections=npc_shared*")
+    endif()
+endif()
 # kernels are translated by the same compiler, with the same address sanitizer
 target_compile_definitions(sim_nvrtc PRIVATE
     SIM_DEFAULT_CC="${CMAKE_C_COMPILER}"
-    SIM_KERNEL_FLAGS="$<IF:$<BOOL:${NPC_SANITIZE}>,-O1 -g1 -fsanitize=address,-O1 -g1 -fsanitize=alignment -fsanitize=bounds>")
+    SIM_KERNEL_FLAGS="-O1 -g1 -fsanitize=alignment -fsanitize=bounds${SIM_ADDRESS_FLAGS}")
 set(NPC_SIM_LIBRARIES sim_cuda sim_nvrtc sim_cublas)
 
 # npc_test whose program opens the simulator
@@ -40,6 +46,7 @@ function(npc_sim_test folder name)
 endfunction()
 
 npc_sim_test(sim sim npc_codegen)
+npc_sim_test(sim sim_faults npc_codegen)
 npc_sim_test(ops plans_cuda npc_passes npc_codegen npc_plan_check npc_random_graph)
 npc_sim_test(sim sim_products npc_codegen)
 npc_sim_test(sim sim_products_walk npc_codegen)

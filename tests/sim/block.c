@@ -179,6 +179,16 @@ __attribute__((noreturn)) void block_give_up(CUresult r)
     __builtin_unreachable();
 }
 
+void block_leave(void)
+{
+    fiber_leave(&main_fiber);
+}
+
+void block_left(void)
+{
+    fiber_arrived();
+}
+
 static const char *place_of(int t, char *text, size_t len)
 {
     const SimDim *b = &g.unit->block;
@@ -190,9 +200,15 @@ static const char *place_of(int t, char *text, size_t len)
     return text;
 }
 
-const char *block_place(char *text, size_t len)
+const char *block_place(int line, char *text, size_t len)
 {
-    return place_of(g.current, text, len);
+    place_of(g.current, text, len);
+    size_t n = strlen(text);
+    int line_len;
+    const char *at = module_text(g.launch->function->module, line, &line_len);
+    if (line)
+        snprintf(text + n, len - n, ", line %d (%.*s)", line, line_len, at);
+    return text;
 }
 
 bool block_stack_overflows(const void *at)
@@ -235,7 +251,7 @@ MISTAKE static void different_barriers(void)
 {
     char text[160];
     sim_env_say("%s waits at the barrier of line %d, other threads at that of line %d",
-                block_place(text, sizeof text), g.line[g.current], g.barrier_line);
+                block_place(0, text, sizeof text), g.line[g.current], g.barrier_line);
     block_give_up(CUDA_ERROR_LAUNCH_FAILED);
 }
 
@@ -258,17 +274,21 @@ static void shuffle_warp(Gift *const *lane)
     }
 }
 
-static void multiply_warp(Gift *const *lane)
+MISTAKE static void lanes_are_missing(int line)
+{
+    char text[400];
+    sim_env_say("%s: a matrix product without all 32 lanes of its warp",
+                block_place(line, text, sizeof text));
+    block_give_up(CUDA_ERROR_LAUNCH_FAILED);
+}
+
+static void multiply_warp(Gift *const *lane, int line)
 {
     float *d[SIM_WARP];
     const unsigned *a[SIM_WARP], *b[SIM_WARP];
-    char text[160];
     for (int i = 0; i < SIM_WARP; i++) {
-        if (!lane[i] || lane[i]->kind != lane[0]->kind) {
-            sim_env_say("%s: a matrix product without all 32 lanes of its warp",
-                        block_place(text, sizeof text));
-            block_give_up(CUDA_ERROR_LAUNCH_FAILED);
-        }
+        if (!lane[i] || lane[i]->kind != lane[0]->kind)
+            lanes_are_missing(line);
         d[i] = lane[i]->d;
         a[i] = lane[i]->a;
         b[i] = lane[i]->b;
@@ -294,7 +314,7 @@ static void release_warp(int w)
     if (g.wait[first] == WAIT_SHUFFLE)
         shuffle_warp(lane);
     else
-        multiply_warp(lane);
+        multiply_warp(lane, g.line[first]);
     g.warp[w].waiting = 0;
     for (unsigned i = 0; i < SIM_WARP; i++) { /* the step is odd: every lane once */
         unsigned k = (start + i * step) % SIM_WARP;
@@ -396,17 +416,17 @@ static void hook_mma(SimMma kind, float *d, const unsigned *a, const unsigned *b
 
 static void hook_misaligned(unsigned line, unsigned long address)
 {
-    char text[160];
-    sim_env_say("%s: line %u: misaligned access at 0x%lx", block_place(text, sizeof text), line,
+    char text[400];
+    sim_env_say("%s: misaligned access at 0x%lx", block_place((int)line, text, sizeof text),
                 address);
     block_give_up(CUDA_ERROR_MISALIGNED_ADDRESS);
 }
 
 static void hook_outside(unsigned line, unsigned long index)
 {
-    char text[160];
-    sim_env_say("%s: line %u: index %ld is outside of its array", block_place(text, sizeof text),
-                line, (long)index);
+    char text[400];
+    sim_env_say("%s: index %ld is outside of its array", block_place((int)line, text, sizeof text),
+                (long)index);
     block_give_up(CUDA_ERROR_ILLEGAL_ADDRESS);
 }
 

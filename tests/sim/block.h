@@ -12,8 +12,12 @@ CUresult block_run(SimDim block);
 void block_abandon(void);
 /* The running thread is wrong: ends the block. */
 __attribute__((noreturn)) void block_give_up(CUresult r);
-/* "kernel name, block 3, thread 17" of what runs. */
-const char *block_place(char *text, size_t len);
+/* The running thread is left by a long jump: before it and after it. */
+void block_leave(void);
+void block_left(void);
+/* "kernel name, block 3, thread 17" of what runs, and with a line of its text, when it is not 0,
+ * "kernel .., line 5 (y[i] = 0;)". */
+const char *block_place(int line, char *text, size_t len);
 /* Does the running thread use more than its stack at this address? */
 bool block_stack_overflows(const void *at);
 /* Random numbers in [0, n), and their seed. */

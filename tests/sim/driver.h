@@ -56,6 +56,8 @@ struct CUfunc_st {
 SimUnit *module_unit(CUmodule m);
 /* Line of the CUDA text that an instruction comes from; 0 when not known. */
 int module_line(CUmodule m, const void *instruction);
+/* That line, without its indentation; "" when not known. */
+const char *module_text(CUmodule m, int line, int *len);
 
 /* ---- stream.c: work, which runs at once or is recorded ---- */
 typedef struct SimLaunch {

@@ -90,6 +90,11 @@ void fiber_arrived(void)
 {
     arrived(NULL);
 }
+
+void fiber_leave(Fiber *to)
+{
+    __sanitizer_start_switch_fiber(NULL, to->stack, to->stack_bytes);
+}
 #endif
 
 bool fiber_overflows(const Fiber *f, const void *at)

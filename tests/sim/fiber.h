@@ -19,10 +19,12 @@ bool fiber_make(Fiber *f);
 /* The next switch to it begins `body`, which must not return. */
 void fiber_reset(Fiber *f, void (*body)(void));
 /* The running fiber stops, `to` goes on. The first fiber of all, main, has no stack of its own;
- * fiber_arrived is the first call of a fiber's body. */
+ * fiber_arrived is the first call of a fiber's body. A long jump to another fiber has fiber_leave
+ * before it and fiber_arrived behind it. */
 #if SIM_ASAN
 void fiber_switch(Fiber *from, Fiber *to);
 void fiber_arrived(void);
+void fiber_leave(Fiber *to);
 #else
 void fiber_swap(void **save, void *load);
 static inline void fiber_switch(Fiber *from, Fiber *to)
@@ -31,6 +33,10 @@ static inline void fiber_switch(Fiber *from, Fiber *to)
 }
 static inline void fiber_arrived(void)
 {
+}
+static inline void fiber_leave(Fiber *to)
+{
+    (void)to;
 }
 #endif
 /* Is the address on the page below the stack? */

@@ -1,4 +1,4 @@
-/* The simulator's "cubin": this header, then a shared library. */
+/* The simulator's "cubin": this header, then a shared library, then the CUDA text. */
 #ifndef NPC_SIM_IMAGE_H
 #define NPC_SIM_IMAGE_H
 
@@ -8,9 +8,9 @@
 
 typedef struct SimImage {
     char magic[8];
-    uint32_t capability; /* 90 */
-    uint32_t check;      /* of the bytes */
-    uint64_t bytes;      /* that follow */
+    uint32_t capability;        /* 90 */
+    uint32_t check;             /* of the bytes */
+    uint64_t bytes, text_bytes; /* of the library, and of the text with its NUL */
 } SimImage;
 
 static inline uint32_t sim_image_check(const unsigned char *at, uint64_t bytes)

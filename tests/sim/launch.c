@@ -43,26 +43,8 @@ static CUresult run_blocks(const SimLaunch *l, Walk walk)
     return r;
 }
 
-#if SIM_ASAN
-/* The address sanitizer reports and ends the process; this says what ran. */
-static const SimLaunch *running;
+/* ---- what the machine refuses ---- */
 
-static void on_sanitizer_death(void)
-{
-    char text[160];
-    if (running)
-        fprintf(stderr, "npc sim: while running %s\n", block_place(text, sizeof text));
-}
-
-static CUresult run(const SimLaunch *l, Walk walk)
-{
-    __sanitizer_set_death_callback(on_sanitizer_death);
-    running = l;
-    CUresult r = run_blocks(l, walk);
-    running = NULL;
-    return r;
-}
-#else
 static const int FAULTS[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 enum { N_FAULTS = 4 };
 static struct sigaction old_action[N_FAULTS];
@@ -84,6 +66,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     fault.signal = signal;
     fault.address = info->si_addr;
     fault.instruction = (void *)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    block_leave();
     siglongjmp(fault_exit, 1);
 }
 
@@ -101,17 +84,14 @@ static void catch_faults(bool on)
 
 static CUresult say_fault(const SimLaunch *l)
 {
-    char place[160], text[160], line_text[32] = "";
-    int line = module_line(l->function->module, fault.instruction);
-    block_place(place, sizeof place);
-    if (line)
-        snprintf(line_text, sizeof line_text, "line %d: ", line);
+    char place[400], text[160];
+    block_place(module_line(l->function->module, fault.instruction), place, sizeof place);
     if (fault.signal == SIGFPE)
-        sim_env_say("%s: %sa division by zero", place, line_text);
+        sim_env_say("%s: a division by zero", place);
     else if (block_stack_overflows(fault.address))
-        sim_env_say("%s: %smore than its stack", place, line_text);
+        sim_env_say("%s: more than its stack", place);
     else
-        sim_env_say("%s: %saccess to %p: %s", place, line_text, fault.address,
+        sim_env_say("%s: access to %p: %s", place, fault.address,
                     memory_describe((uintptr_t)fault.address, text, sizeof text));
     return CUDA_ERROR_ILLEGAL_ADDRESS;
 }
@@ -120,6 +100,7 @@ static CUresult run(const SimLaunch *l, Walk walk)
 {
     CUresult r;
     if (sigsetjmp(fault_exit, 1)) {
+        block_left();
         r = say_fault(l);
     } else {
         catch_faults(true);
@@ -127,6 +108,16 @@ static CUresult run(const SimLaunch *l, Walk walk)
     }
     catch_faults(false);
     return r;
+}
+
+#if SIM_ASAN
+/* The address sanitizer reports and ends the process; this says what ran. */
+static void on_sanitizer_death(void)
+{
+    char text[400];
+    if (in_launch)
+        fprintf(stderr, "npc sim: %s: found by the address sanitizer\n",
+                block_place(0, text, sizeof text));
 }
 #endif
 
@@ -139,6 +130,9 @@ CUresult launch_run(const SimLaunch *l)
 {
     if (!block_prepare(l, module_unit(l->function->module)))
         return CUDA_ERROR_OUT_OF_MEMORY;
+#if SIM_ASAN
+    __sanitizer_set_death_callback(on_sanitizer_death);
+#endif
     CUresult r = run(l, shuffled_walk((uint64_t)l->grid.x * l->grid.y * l->grid.z));
     if (r)
         block_abandon();

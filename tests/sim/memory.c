@@ -1,12 +1,13 @@
 /* Device memory: host memory at its own addresses, so that kernels use pointers as they are.
  *
- * Every allocation has pages of its own, and lies at their end:
+ * Every allocation has pages of its own, far from others, and lies at their end:
  *
- *     no access | guard | bytes asked for | 64 readable | guard, at least 256 | no access
+ *     no access .. | guard | bytes asked for | 64 readable | guard, at least 256 | no access ..
  *
- * All but the bytes asked for is 0xFF and has to stay so: checked after every launch. What was
- * asked for begins as 0xFF, too, which reads as NaN. Freed pages lose all access and their
- * addresses are not used again for long. Under the address sanitizer guards are poisoned.
+ * What was asked for begins as 0xFF, which reads as NaN. All around it are NaNs of a kind that
+ * differs between neighbours in time, so that copies of them show; after every launch they have to
+ * be there still. Freed pages lose all access, and addresses are not used again. Under the address
+ * sanitizer guards are poisoned.
  *
  *   NPC_SIM_MEMORY=BYTES   of the device, 8 GiB */
 #include "tests/sim/driver.h"
@@ -24,11 +25,13 @@
 #endif
 
 enum { PAGE = 4096, ALIGN = 256, READABLE = 64, GUARD = 256, MAX_FREED = 1024 };
+/* No access between allocations; address space taken at once. */
+static const size_t GAP = 4 << 20, REGION = (size_t)1 << 40;
 
 typedef struct Allocation {
     unsigned char *at;
     size_t bytes;
-    unsigned char *pages; /* with both pages without access */
+    unsigned char *pages;
     size_t pages_bytes;
     long long number; /* of the call that made it */
     bool is_freed;
@@ -48,25 +51,53 @@ static size_t round_up(size_t n, size_t unit)
     return (n + unit - 1) / unit * unit;
 }
 
-static unsigned char *guard_before(const Allocation *a)
-{
-    return a->pages + PAGE;
-}
-
 static unsigned char *guard_end(const Allocation *a)
 {
-    return a->pages + a->pages_bytes - PAGE;
+    return a->pages + a->pages_bytes;
 }
 
-static Allocation *find(uintptr_t at, bool freed)
+/* Two bytes, a NaN of bf16 and f16; twice, of float32. */
+static uint16_t pattern_of(const Allocation *a)
 {
-    for (size_t i = 0; i < n_table; i++) {
-        const Allocation *a = &table[i];
-        if (a->is_freed == freed && at >= (uintptr_t)a->pages &&
-            at < (uintptr_t)a->pages + a->pages_bytes)
-            return &table[i];
+    return (uint16_t)(0xFF81u + (unsigned)(a->number % 127));
+}
+
+__attribute__((no_sanitize_address)) static void
+write_pattern(const Allocation *a, unsigned char *at, const unsigned char *end)
+{
+    uint16_t pattern = pattern_of(a);
+    for (; at < end; at++)
+        *(volatile unsigned char *)at = (unsigned char)((uintptr_t)at % 2 ? pattern >> 8 : pattern);
+}
+
+/* The first byte of [at, end) that is not of the pattern; NULL: all are. */
+__attribute__((no_sanitize_address)) static const unsigned char *
+first_written(const Allocation *a, const unsigned char *at, const unsigned char *end)
+{
+    uint64_t pattern = pattern_of(a) * 0x0001000100010001u;
+    for (; at < end; at++) {
+        while ((uintptr_t)at % 8 == 0 && at + 8 <= end && *(const volatile uint64_t *)at == pattern)
+            at += 8;
+        if (at < end && *at != (unsigned char)((uintptr_t)at % 2 ? pattern >> 8 : pattern))
+            return at;
     }
     return NULL;
+}
+
+/* The allocation in whose pages an address lies, freed or not. */
+static Allocation *find(uintptr_t at)
+{
+    for (size_t i = 0; i < n_table; i++)
+        if (at - (uintptr_t)table[i].pages < table[i].pages_bytes)
+            return &table[i];
+    return NULL;
+}
+
+/* How far an address lies outside of an allocation. */
+static size_t distance(const Allocation *a, uintptr_t at)
+{
+    uintptr_t first = (uintptr_t)a->at, end = first + a->bytes;
+    return at < first ? first - at : at >= end ? at - end + 1 : 0;
 }
 
 /* The oldest freed allocation is forgotten. */
@@ -76,10 +107,28 @@ static void forget_one(void)
     for (size_t i = 0; i < n_table; i++)
         if (table[i].is_freed && (oldest == n_table || table[i].number < table[oldest].number))
             oldest = i;
-    ASAN_UNPOISON_MEMORY_REGION(table[oldest].pages, table[oldest].pages_bytes);
-    munmap(table[oldest].pages, table[oldest].pages_bytes);
     table[oldest] = table[--n_table];
     n_freed--;
+}
+
+/* Pages that were never used; NULL: there are none. */
+static unsigned char *take_pages(size_t bytes)
+{
+    static unsigned char *next, *end;
+    if (!next || bytes + 2 * GAP > (size_t)(end - next)) {
+        int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+        next = mmap(NULL, REGION, PROT_NONE, flags, -1, 0);
+        if (next == MAP_FAILED) {
+            next = NULL;
+            return NULL;
+        }
+        end = next + REGION;
+    }
+    unsigned char *at = next + GAP;
+    if (bytes + 2 * GAP > (size_t)(end - next) || mprotect(at, bytes, PROT_READ | PROT_WRITE))
+        return NULL;
+    next = at + bytes;
+    return at;
 }
 
 CUresult memory_alloc(CUdeviceptr *at, size_t bytes)
@@ -97,18 +146,15 @@ CUresult memory_alloc(CUdeviceptr *at, size_t bytes)
         room_table = room;
     }
     size_t used = round_up(bytes + READABLE + GUARD, ALIGN), inner = round_up(used, PAGE);
-    Allocation a = {
-        .bytes = bytes, .pages_bytes = inner + 2 * (size_t)PAGE, .number = ++n_allocated};
-    a.pages = mmap(NULL, a.pages_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (a.pages == MAP_FAILED)
+    Allocation a = {.bytes = bytes, .pages_bytes = inner, .number = ++n_allocated};
+    a.pages = take_pages(inner);
+    if (!a.pages)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    if (mprotect(a.pages + PAGE, inner, PROT_READ | PROT_WRITE)) {
-        munmap(a.pages, a.pages_bytes);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    memset(a.pages + PAGE, 0xFF, inner);
-    a.at = a.pages + PAGE + inner - used;
-    ASAN_POISON_MEMORY_REGION(guard_before(&a), (size_t)(a.at - guard_before(&a)));
+    a.at = a.pages + inner - used;
+    memset(a.at, 0xFF, bytes);
+    write_pattern(&a, a.at + bytes, guard_end(&a));
+    write_pattern(&a, a.pages, a.at);
+    ASAN_POISON_MEMORY_REGION(a.pages, (size_t)(a.at - a.pages));
     ASAN_POISON_MEMORY_REGION(a.at + bytes + READABLE, used - bytes - READABLE);
     table[n_table++] = a;
     bytes_used += bytes;
@@ -118,11 +164,11 @@ CUresult memory_alloc(CUdeviceptr *at, size_t bytes)
 
 CUresult memory_free(CUdeviceptr at)
 {
-    Allocation *a = find((uintptr_t)at, false);
+    Allocation *a = find((uintptr_t)at);
     char text[160];
     if (!at)
         return CUDA_SUCCESS;
-    if (!a || (uintptr_t)a->at != (uintptr_t)at) {
+    if (!a || a->is_freed || (uintptr_t)a->at != (uintptr_t)at) {
         sim_env_say("cuMemFree of 0x%llx: %s", at,
                     memory_describe((uintptr_t)at, text, sizeof text));
         return CUDA_ERROR_INVALID_VALUE;
@@ -130,6 +176,7 @@ CUresult memory_free(CUdeviceptr at)
     a->is_freed = true;
     bytes_used -= a->bytes;
     madvise(a->pages, a->pages_bytes, MADV_DONTNEED);
+    ASAN_UNPOISON_MEMORY_REGION(a->pages, a->pages_bytes);
     mprotect(a->pages, a->pages_bytes, PROT_NONE);
     if (++n_freed > MAX_FREED)
         forget_one();
@@ -144,13 +191,13 @@ void memory_info(size_t *free, size_t *total)
 
 const char *memory_describe(uintptr_t at, char *text, size_t len)
 {
-    const Allocation *a = find(at, false);
-    bool is_freed = !a;
-    if (is_freed)
-        a = find(at, true);
-    if (!a)
+    const Allocation *a = NULL;
+    for (size_t i = 0; i < n_table; i++)
+        if (!a || distance(&table[i], at) < distance(a, at))
+            a = &table[i];
+    if (!a || distance(a, at) > GAP)
         snprintf(text, len, "that is not memory of the device");
-    else if (is_freed)
+    else if (a->is_freed)
         snprintf(text, len, "that allocation (number %lld, %zu bytes) was freed", a->number,
                  a->bytes);
     else if (at < (uintptr_t)a->at)
@@ -169,43 +216,21 @@ const char *memory_describe(uintptr_t at, char *text, size_t len)
 bool memory_check(CUdeviceptr at, size_t bytes, const char *what)
 {
     uintptr_t first = (uintptr_t)at;
-    const Allocation *a = find(first, false);
+    const Allocation *a = find(first);
     char text[160];
     if (!bytes)
         return true;
-    if (a && first >= (uintptr_t)a->at && first - (uintptr_t)a->at <= a->bytes &&
+    bool is_there = a && !a->is_freed && first >= (uintptr_t)a->at;
+    if (is_there && first - (uintptr_t)a->at <= a->bytes &&
         bytes <= a->bytes - (first - (uintptr_t)a->at))
         return true;
-    if (a && first >= (uintptr_t)a->at && first < (uintptr_t)a->at + a->bytes)
+    if (is_there && first < (uintptr_t)a->at + a->bytes)
         sim_env_say("%s of %zu bytes at byte %zu of allocation number %lld, which has %zu bytes",
                     what, bytes, (size_t)(first - (uintptr_t)a->at), a->number, a->bytes);
     else
         sim_env_say("%s of %zu bytes at 0x%llx: %s", what, bytes, at,
                     memory_describe(first, text, sizeof text));
     return false;
-}
-
-/* The first byte of [at, end) that is not 0xFF; NULL: all are. */
-__attribute__((no_sanitize_address)) static const unsigned char *
-first_written(const unsigned char *at, const unsigned char *end)
-{
-    for (; at < end && (uintptr_t)at % 8; at++)
-        if (*at != 0xFF)
-            return at;
-    for (; at + 8 <= end; at += 8)
-        if (*(const volatile uint64_t *)at != UINT64_MAX)
-            break;
-    for (; at < end; at++)
-        if (*at != 0xFF)
-            return at;
-    return NULL;
-}
-
-/* So that it is said once. */
-__attribute__((no_sanitize_address)) static void mend(unsigned char *at, unsigned char *end)
-{
-    for (volatile unsigned char *p = at; p < end; p++)
-        *p = 0xFF;
 }
 
 bool memory_guards_intact(const char *name)
@@ -215,19 +240,19 @@ bool memory_guards_intact(const char *name)
         const Allocation *a = &table[i];
         if (a->is_freed)
             continue;
-        const unsigned char *behind = first_written(a->at + a->bytes, guard_end(a)),
-                            *before = first_written(guard_before(a), a->at);
+        const unsigned char *behind = first_written(a, a->at + a->bytes, guard_end(a)),
+                            *before = first_written(a, a->pages, a->at);
         if (!behind && !before)
             continue;
         if (behind)
-            sim_env_say("kernel %s wrote %zu bytes behind the end of allocation number %lld of %zu "
-                        "bytes",
-                        name, (size_t)(behind - a->at) - a->bytes, a->number, a->bytes);
+            sim_env_say("kernel %s wrote behind the end of allocation number %lld, at byte %zu of "
+                        "%zu",
+                        name, a->number, (size_t)(behind - a->at), a->bytes);
         else
             sim_env_say("kernel %s wrote %zu bytes before allocation number %lld of %zu bytes",
                         name, (size_t)(a->at - before), a->number, a->bytes);
-        mend(a->at + a->bytes, guard_end(a));
-        mend(guard_before(a), a->at);
+        write_pattern(a, a->at + a->bytes, guard_end(a)); /* it is said once */
+        write_pattern(a, a->pages, a->at);
         intact = false;
     }
     return intact;

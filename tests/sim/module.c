@@ -13,6 +13,7 @@ struct CUmod_st {
     int file; /* its memory, open while it is loaded, for addr2line */
     void *library;
     SimUnit *unit;
+    char *text;
     struct CUfunc_st *function; /* per kernel of the unit */
 };
 
@@ -40,6 +41,24 @@ int module_line(CUmodule m, const void *instruction)
     return line;
 }
 
+const char *module_text(CUmodule m, int line, int *len)
+{
+    const char *found = "";
+    int n = 1;
+    *len = 0;
+    for (const char *at = m->text; *at; n++) {
+        int here = (int)strcspn(at, "\n");
+        if (!strncmp(at, "#line ", 6)) {
+            n = atoi(at + 6) - 1;
+        } else if (n == line) { /* the last one: directives count again from 1 */
+            found = at + strspn(at, " \t");
+            *len = here - (int)(found - at);
+        }
+        at += here + (at[here] == '\n');
+    }
+    return found;
+}
+
 static bool write_all(int file, const unsigned char *at, size_t n)
 {
     while (n) {
@@ -61,7 +80,8 @@ static SimUnit *open_unit(CUmodule m, const unsigned char *bytes, size_t n)
         sim_env_say("cuModuleLoadData: no memory for the module");
         return NULL;
     }
-    snprintf(path, sizeof path, "/proc/self/fd/%d", m->file);
+    /* not /proc/self: symbolizers are other processes */
+    snprintf(path, sizeof path, "/proc/%ld/fd/%d", (long)getpid(), m->file);
     m->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!m->library) {
         sim_env_say("cuModuleLoadData: %s", dlerror());
@@ -82,6 +102,7 @@ static void module_free(CUmodule m)
     if (m->file >= 0)
         close(m->file);
     free(m->function);
+    free(m->text);
     free(m);
 }
 
@@ -90,7 +111,7 @@ static CUresult load(CUmodule *module, const void *image)
     const SimImage *head = image;
     const unsigned char *bytes = (const unsigned char *)(head + 1);
     if (memcmp(head->magic, SIM_IMAGE_MAGIC, sizeof head->magic) ||
-        sim_image_check(bytes, head->bytes) != head->check)
+        sim_image_check(bytes, head->bytes + head->text_bytes) != head->check)
         return CUDA_ERROR_INVALID_IMAGE;
     /* of the same major version, and not newer */
     if (head->capability / 10 != (unsigned)driver_capability() / 10 ||
@@ -101,7 +122,10 @@ static CUresult load(CUmodule *module, const void *image)
         return CUDA_ERROR_OUT_OF_MEMORY;
     m->file = -1;
     m->unit = open_unit(m, bytes, head->bytes);
-    if (m->unit)
+    m->text = malloc(head->text_bytes);
+    if (m->text)
+        memcpy(m->text, bytes + head->bytes, head->text_bytes);
+    if (m->text && m->unit)
         m->function = calloc((size_t)m->unit->n_kernels + 1, sizeof *m->function);
     if (!m->function) {
         module_free(m);
@@ -227,7 +251,7 @@ static const char *launch_problem(CUfunction f, const SimLaunch *l, unsigned sha
         return "more than 1024 threads in a block";
     if (threads > (unsigned)f->kernel->max_threads)
         return "more threads in a block than its launch bound";
-    if (shared + shared_bytes(f) > SIM_MAX_SHARED)
+    if (shared && shared + shared_bytes(f) > SIM_MAX_SHARED) /* otherwise the compiler knew */
         return "more than 48 KiB of shared memory";
     if (f->kernel->n_params > SIM_MAX_PARAMS)
         return "more than 128 parameters";

@@ -226,11 +226,15 @@ static void make_image(nvrtcProgram p, const Bytes *library, int capability)
 {
     SimImage head = {.magic = SIM_IMAGE_MAGIC,
                      .capability = (uint32_t)capability,
-                     .check = sim_image_check((const unsigned char *)library->at, library->len),
-                     .bytes = library->len};
+                     .bytes = library->len,
+                     .text_bytes = strlen(p->text) + 1};
     p->cubin.len = p->ptx.len = 0;
     bytes_add(&p->cubin, &head, sizeof head);
     bytes_add(&p->cubin, library->at, library->len);
+    bytes_add(&p->cubin, p->text, head.text_bytes);
+    head.check = sim_image_check((const unsigned char *)p->cubin.at + sizeof head,
+                                 head.bytes + head.text_bytes);
+    memcpy(p->cubin.at, &head, sizeof head);
     bytes_print(&p->ptx,
                 "// The simulator compiles for the host: there is no PTX.\n.target sm_%d\n",
                 capability);
@@ -238,7 +242,7 @@ static void make_image(nvrtcProgram p, const Bytes *library, int capability)
 
 SIM_API nvrtcResult nvrtcCompileProgram(nvrtcProgram p, int n, const char *const *options)
 {
-    Bytes for_host = {0}, c = {0}, library = {0};
+    Bytes for_host = {0}, c = {0}, names = {0}, library = {0};
     int capability = 0;
     if (!p)
         return NVRTC_ERROR_INVALID_PROGRAM;
@@ -249,14 +253,16 @@ SIM_API nvrtcResult nvrtcCompileProgram(nvrtcProgram p, int n, const char *const
     }
     nvrtcResult r = read_options(p, n, options, &for_host, &capability);
     if (!r) {
-        nvrtc_write_c(&c, p->text, p->name);
-        if (nvrtc_translate(&c, for_host.at, &library, &p->log))
+        nvrtc_write_c(&c, p->text, p->name, &names);
+        if (nvrtc_translate(&c, for_host.at, &library, &p->log) &&
+            nvrtc_check_shared(&library, &names, &p->log))
             make_image(p, &library, capability);
         else
             r = NVRTC_ERROR_COMPILATION;
     }
     bytes_free(&for_host);
     bytes_free(&c);
+    bytes_free(&names);
     bytes_free(&library);
     return r;
 }

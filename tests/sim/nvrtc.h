@@ -16,10 +16,13 @@ __attribute__((format(printf, 2, 3))) void bytes_print(Bytes *b, const char *for
 void bytes_free(Bytes *b);
 
 /* Writes the C program that stands for CUDA text: sim_abi.h, sim_device.h, the text with its
- * places, and the table of kernels. */
-void nvrtc_write_c(Bytes *out, const char *text, const char *name);
+ * places, and the table of kernels. `names`: of the kernels, each with a NUL behind it. */
+void nvrtc_write_c(Bytes *out, const char *text, const char *name, Bytes *names);
 
 /* Translates a C program into a shared library. False: `log` says why. Warnings go there, too. */
 bool nvrtc_translate(const Bytes *c, const char *options, Bytes *library, Bytes *log);
+
+/* Does the shared memory of every kernel fit into 48 KiB? Says so in the log as ptxas does. */
+bool nvrtc_check_shared(const Bytes *library, const Bytes *names, Bytes *log);
 
 #endif

@@ -187,8 +187,8 @@ static bool read_kernel(const char *at, Piece *threads, Piece *name, Piece *para
 }
 
 typedef struct Writer {
-    Bytes *out, tail, table;
-    const char *name; /* of the text */
+    Bytes *out, *names, tail, table;
+    Piece file; /* of the text */
     int n_kernels, line;
 } Writer;
 
@@ -197,13 +197,29 @@ static void write_kernel(Writer *w, Piece threads, Piece name, Piece params)
     int k = w->n_kernels++;
     bytes_print(w->out,
                 "\n#undef NPC_SHARED\n#define NPC_SHARED NPC_SIM_SHARED(\"npc_shared_%d\")\n"
-                "#line %d \"%s\"\n",
-                k, w->line, w->name);
+                "#line %d \"%.*s\"\n",
+                k, w->line, (int)w->file.len, w->file.at);
+    bytes_print(w->names, "%.*s", (int)name.len, name.at);
+    bytes_add(w->names, "", 1);
     int n = write_run(&w->tail, k, name, params);
     bytes_print(&w->table,
                 "    {\"%.*s\", npc_sim_run_%d, npc_sim_bytes_%d, %d, %.*s, "
                 "__start_npc_shared_%d, __stop_npc_shared_%d},\n",
                 (int)name.len, name.at, k, k, n, (int)threads.len, threads.at, k, k);
+}
+
+/* A line of the preprocessor at `at`: #line N "file" names the place of the next line. */
+static void read_line_directive(Writer *w, const char *at)
+{
+    char *end;
+    at += 1 + strspn(at + 1, " \t");
+    if (strncmp(at, "line", 4) || !isspace((unsigned char)at[4]))
+        return;
+    long line = strtol(at + 4, &end, 10);
+    end += strspn(end, " \t");
+    if (*end == '"')
+        w->file = (Piece){end + 1, strcspn(end + 1, "\"\n")};
+    w->line = (int)line - 1; /* its own newline follows */
 }
 
 static void write_text(Writer *w, const char *text)
@@ -219,6 +235,7 @@ static void write_text(Writer *w, const char *text)
             next = skip_quoted(at);
         } else if (*at == '#' && line_start) {
             next = skip_directive(at);
+            read_line_directive(w, at);
         } else if (is_word(*at)) {
             size_t len = 1;
             while (is_word(at[len]))
@@ -240,9 +257,10 @@ static void write_text(Writer *w, const char *text)
     bytes_add(w->out, written, (size_t)(at - written));
 }
 
-void nvrtc_write_c(Bytes *out, const char *text, const char *name)
+void nvrtc_write_c(Bytes *out, const char *text, const char *name, Bytes *names)
 {
-    Writer w = {.out = out, .name = name, .line = 1};
+    Writer w = {.out = out, .names = names, .file = {name, strlen(name)}, .line = 1};
+    bytes_add(names, "", 0);
     bytes_print(out, "#line 1 \"sim_abi.h\"\n%s\n#line 1 \"sim_device.h\"\n%s\n#line 1 \"%s\"\n",
                 sim_abi_text, sim_device_text, name);
     write_text(&w, text);

@@ -5,6 +5,7 @@
  *                         are kept in memory */
 #include "tests/sim/nvrtc.h"
 
+#include <elf.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <spawn.h>
@@ -17,6 +18,8 @@
 #include <unistd.h>
 
 extern char **environ;
+
+enum { SIM_MAX_SHARED = 48 * 1024 };
 
 /* -w is missing on purpose: a compiler of CUDA warns, too. What C++ refuses is an error. */
 static const char FLAGS[] = "-shared -fPIC -pipe -fvisibility=hidden -fno-strict-aliasing "
@@ -204,4 +207,43 @@ bool nvrtc_translate(const Bytes *c, const char *options, Bytes *library, Bytes 
     }
     bytes_free(&command);
     return ok;
+}
+
+/* Bytes of the variables in a section: its own size also has what the sanitizer puts between. */
+static size_t section_bytes(const Bytes *library, const Elf64_Shdr *section, int number)
+{
+    const Elf64_Ehdr *head = (const Elf64_Ehdr *)(const void *)library->at;
+    size_t bytes = 0;
+    for (int i = 0; i < head->e_shnum; i++) {
+        const Elf64_Sym *symbol =
+            (const Elf64_Sym *)(const void *)(library->at + section[i].sh_offset);
+        if (section[i].sh_type != SHT_SYMTAB)
+            continue;
+        for (size_t k = 0; k < section[i].sh_size / sizeof *symbol; k++)
+            if (symbol[k].st_shndx == number && ELF64_ST_TYPE(symbol[k].st_info) == STT_OBJECT)
+                bytes += (symbol[k].st_size + 15) / 16 * 16;
+    }
+    return bytes;
+}
+
+/* The sections npc_shared_N are the shared memory of kernel N, npc_shared that of all. */
+bool nvrtc_check_shared(const Bytes *library, const Bytes *names, Bytes *log)
+{
+    const Elf64_Ehdr *head = (const Elf64_Ehdr *)(const void *)library->at;
+    const Elf64_Shdr *section = (const Elf64_Shdr *)(const void *)(library->at + head->e_shoff);
+    const char *section_names = library->at + section[head->e_shstrndx].sh_offset;
+    bool fits = true;
+    for (int i = 0; i < head->e_shnum; i++) {
+        const char *name = section_names + section[i].sh_name, *kernel = names->at;
+        if (strncmp(name, "npc_shared_", 11))
+            continue;
+        size_t bytes = section_bytes(library, section, i);
+        for (int k = atoi(name + 11); k; k--)
+            kernel += strlen(kernel) + 1;
+        if (bytes > SIM_MAX_SHARED)
+            bytes_print(log, "npc sim: kernel %s: %zu bytes of shared memory, %d are there\n",
+                        kernel, bytes, SIM_MAX_SHARED);
+        fits &= bytes <= SIM_MAX_SHARED;
+    }
+    return fits;
 }

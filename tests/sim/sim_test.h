@@ -34,6 +34,9 @@ static inline SimKernels compile(const char *text)
     return k;
 }
 
+/* A function of the interface. */
+#define CALL(symbol) ((__typeof__(&symbol))sim_symbol(sim->cuda, #symbol))
+
 static inline float random_float(uint64_t *state)
 {
     *state = *state * 6364136223846793005u + 1442695040888963407u;
