@@ -34,7 +34,7 @@ endif()
 # kernels are translated by the same compiler, with the same address sanitizer
 target_compile_definitions(sim_nvrtc PRIVATE
     SIM_DEFAULT_CC="${CMAKE_C_COMPILER}"
-    SIM_KERNEL_FLAGS="-O1 -g1 -fsanitize=alignment -fsanitize=bounds${SIM_ADDRESS_FLAGS}")
+    SIM_KERNEL_FLAGS="-g1 -fsanitize=alignment -fsanitize=bounds${SIM_ADDRESS_FLAGS}")
 set(NPC_SIM_LIBRARIES sim_cuda sim_nvrtc sim_cublas)
 
 # npc_test whose program opens the simulator
