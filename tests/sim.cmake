@@ -18,7 +18,7 @@ function(npc_sim_library name suffix)
         BUILD_RPATH_USE_ORIGIN ON BUILD_RPATH $ORIGIN)
 endfunction()
 
-npc_sim_library(cuda .so.1 sim/device.c sim/memory.c sim/stream.c sim/module.c sim/launch.c
+npc_sim_library(cuda .so.1 sim/device.c sim/memory.c sim/work.c sim/stream.c sim/copy.c sim/module.c sim/launch.c
                 sim/block.c sim/fiber.c sim/warp.c ${CMAKE_SOURCE_DIR}/ir/storage.c)
 npc_sim_library(nvrtc .so.13 sim/nvrtc.c sim/nvrtc_text.c sim/nvrtc_translate.c ${SIM_TEXTS})
 npc_sim_library(cublas .so.13 sim/cublas.c ${CMAKE_SOURCE_DIR}/ir/storage.c)
@@ -47,6 +47,7 @@ endfunction()
 
 npc_sim_test(sim sim npc_codegen)
 npc_sim_test(sim sim_faults npc_codegen)
+npc_sim_test(sim sim_streams npc_codegen)
 npc_sim_test(ops plans_cuda npc_passes npc_codegen npc_plan_check npc_random_graph)
 npc_sim_test(sim sim_products npc_codegen)
 npc_sim_test(sim sim_products_walk npc_codegen)

@@ -211,15 +211,19 @@ SIM_API CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
     return driver_end(r);
 }
 
-/* Unlike a real device, one that was lost works again when nobody uses its context. */
+/* With its last user a context ends, and its memory with it. Unlike a real device, one that was
+ * lost works again then. */
 SIM_API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device)
 {
     CUresult r = driver_begin("cuDevicePrimaryCtxRelease", CUDA_ERROR_INVALID_CONTEXT);
     (void)device;
     if (!r && !primary.users)
         r = CUDA_ERROR_INVALID_CONTEXT;
-    if (!r && !--primary.users)
+    if (!r && !--primary.users) {
+        stream_drop_all();
+        memory_free_all();
         lost = CUDA_SUCCESS;
+    }
     return driver_end(r);
 }
 

@@ -46,6 +46,10 @@ bool memory_guards_intact(const char *name);
 const char *memory_describe(uintptr_t at, char *text, size_t len);
 CUresult memory_alloc(CUdeviceptr *at, size_t bytes);
 CUresult memory_free(CUdeviceptr at);
+/* Of a context that ends. */
+void memory_free_all(void);
+/* Is it from cuMemHostAlloc? */
+bool memory_is_pinned(const void *at);
 void memory_info(size_t *free, size_t *total);
 
 /* ---- module.c ---- */
@@ -59,14 +63,22 @@ int module_line(CUmodule m, const void *instruction);
 /* That line, without its indentation; "" when not known. */
 const char *module_text(CUmodule m, int line, int *len);
 
-/* ---- stream.c: work, which runs at once or is recorded ---- */
+/* ---- work.c: what streams do, one after the other ---- */
 typedef struct SimLaunch {
     CUfunction function;
     SimDim grid, block;
     unsigned char args[SIM_MAX_PARAMS * 8]; /* 8 bytes each */
 } SimLaunch;
 
-typedef enum SimOpKind { SIM_LAUNCH, SIM_COPY, SIM_FILL, SIM_HOST } SimOpKind;
+typedef enum SimOpKind {
+    SIM_LAUNCH,
+    SIM_COPY,
+    SIM_FILL,
+    SIM_HOST,
+    SIM_GRAPH,
+    SIM_RECORD, /* of an event */
+    SIM_WAIT,   /* for an event */
+} SimOpKind;
 
 typedef struct SimOp {
     SimOpKind kind;
@@ -77,6 +89,7 @@ typedef struct SimOp {
             const void *from;
             size_t bytes;
             bool to_device, from_device;
+            void *own; /* from malloc: what it copies from, or NULL */
         } copy;
         struct {
             CUdeviceptr at;
@@ -89,12 +102,40 @@ typedef struct SimOp {
             void *data; /* the op's own, from malloc; copied byte by byte */
             size_t bytes;
         } host;
+        CUgraphExec graph;
+        struct {
+            CUevent event;
+            long long number; /* of the recording */
+        } event;
     };
 } SimOp;
 
+typedef struct SimWork {
+    SimOp *op;
+    size_t n, room;
+} SimWork;
+
+bool work_add(SimWork *w, SimOp op); /* false: no memory, the op is freed */
+bool work_copy(SimWork *to, const SimWork *from);
+void work_clear(SimWork *w);
+void op_free(SimOp *op);
+/* Anything but events. */
+CUresult op_run(const SimOp *op);
+/* Are its addresses in allocations? Says so. */
+bool op_check(const SimOp *op);
+
+/* ---- stream.c ---- */
 /* Takes the op, also when it fails. */
 CUresult stream_submit(CUstream stream, SimOp op);
 CUresult stream_check_not_capturing(const char *call);
+/* Runs what waits in a stream, or in all; or forgets it. */
+CUresult stream_finish(CUstream stream);
+CUresult stream_finish_all(void);
+void stream_drop_all(void);
+/* CUDA_SUCCESS if r is and there is such a stream. */
+CUresult stream_use(CUresult r, CUstream stream);
+bool stream_is_captured(CUstream stream);
+const SimWork *graph_work(CUgraphExec exec);
 /* For the stand-in of cuBLAS: runs `run` on a copy of `data` in the order of the stream. */
 SIM_API CUresult npc_sim_submit(CUstream stream, CUresult (*run)(void *data), const void *data,
                                 size_t bytes);

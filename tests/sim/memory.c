@@ -162,6 +162,16 @@ CUresult memory_alloc(CUdeviceptr *at, size_t bytes)
     return CUDA_SUCCESS;
 }
 
+static void take_access(Allocation *a)
+{
+    a->is_freed = true;
+    bytes_used -= a->bytes;
+    madvise(a->pages, a->pages_bytes, MADV_DONTNEED);
+    ASAN_UNPOISON_MEMORY_REGION(a->pages, a->pages_bytes);
+    mprotect(a->pages, a->pages_bytes, PROT_NONE);
+    n_freed++;
+}
+
 CUresult memory_free(CUdeviceptr at)
 {
     Allocation *a = find((uintptr_t)at);
@@ -173,14 +183,19 @@ CUresult memory_free(CUdeviceptr at)
                     memory_describe((uintptr_t)at, text, sizeof text));
         return CUDA_ERROR_INVALID_VALUE;
     }
-    a->is_freed = true;
-    bytes_used -= a->bytes;
-    madvise(a->pages, a->pages_bytes, MADV_DONTNEED);
-    ASAN_UNPOISON_MEMORY_REGION(a->pages, a->pages_bytes);
-    mprotect(a->pages, a->pages_bytes, PROT_NONE);
-    if (++n_freed > MAX_FREED)
+    take_access(a);
+    if (n_freed > MAX_FREED)
         forget_one();
     return CUDA_SUCCESS;
+}
+
+void memory_free_all(void)
+{
+    for (size_t i = 0; i < n_table; i++)
+        if (!table[i].is_freed)
+            take_access(&table[i]);
+    while (n_freed > MAX_FREED)
+        forget_one();
 }
 
 void memory_info(size_t *free, size_t *total)
@@ -276,6 +291,8 @@ SIM_API CUresult cuMemFree_v2(CUdeviceptr at)
     if (!r)
         r = stream_check_not_capturing("cuMemFree");
     if (!r)
+        r = stream_finish_all(); /* as the real one does */
+    if (!r)
         r = memory_free(at);
     return driver_end(r);
 }
@@ -288,29 +305,75 @@ SIM_API CUresult cuMemGetInfo_v2(size_t *free, size_t *total)
     return driver_end(r);
 }
 
-/* Pinned memory begins as 0xFF as well. */
+/* Pinned memory, newest first. */
+typedef struct Pinned {
+    struct Pinned *next;
+    size_t bytes;
+    unsigned char *at;
+} Pinned;
+
+static Pinned *pinned;
+
+bool memory_is_pinned(const void *at)
+{
+    const Pinned *p = pinned;
+    while (p && (uintptr_t)at - (uintptr_t)p->at >= p->bytes)
+        p = p->next;
+    return p;
+}
+
+/* Begins as 0xFF, too. */
+static CUresult pin(void **at, size_t bytes)
+{
+    Pinned *p = malloc(sizeof *p);
+    void *memory;
+    if (!p || posix_memalign(&memory, PAGE, bytes)) {
+        free(p);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    *p = (Pinned){pinned, bytes, memset(memory, 0xFF, bytes)};
+    pinned = p;
+    *at = memory;
+    return CUDA_SUCCESS;
+}
+
+static CUresult unpin(void *at)
+{
+    Pinned **p = &pinned, *found;
+    while (*p && (*p)->at != at)
+        p = &(*p)->next;
+    found = *p;
+    if (!found) {
+        sim_env_say("cuMemFreeHost of %p, which is not pinned memory", at);
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    *p = found->next;
+    free(found->at);
+    free(found);
+    return CUDA_SUCCESS;
+}
+
 SIM_API CUresult cuMemHostAlloc(void **at, size_t bytes, unsigned flags)
 {
     CUresult r = driver_begin("cuMemHostAlloc", CUDA_ERROR_OUT_OF_MEMORY);
     (void)flags;
     if (!r)
         r = stream_check_not_capturing("cuMemHostAlloc");
-    if (!r && !bytes)
-        r = CUDA_ERROR_INVALID_VALUE;
-    if (!r) {
-        void *p;
-        if (posix_memalign(&p, PAGE, bytes))
-            r = CUDA_ERROR_OUT_OF_MEMORY;
-        else
-            *at = memset(p, 0xFF, bytes);
-    }
+    if (!r)
+        r = bytes ? pin(at, bytes) : CUDA_ERROR_INVALID_VALUE;
     return driver_end(r);
+}
+
+SIM_API CUresult cuMemAllocHost_v2(void **at, size_t bytes)
+{
+    return cuMemHostAlloc(at, bytes, 0);
 }
 
 SIM_API CUresult cuMemFreeHost(void *at)
 {
     CUresult r = driver_begin("cuMemFreeHost", CUDA_ERROR_INVALID_VALUE);
     if (!r)
-        free(at);
-    return driver_end(r);
+        r = stream_finish_all();
+    CUresult done = at ? unpin(at) : CUDA_SUCCESS; /* also of a lost device */
+    return driver_end(r ? r : done);
 }

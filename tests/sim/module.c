@@ -156,7 +156,8 @@ SIM_API CUresult cuModuleUnload(CUmodule module)
 {
     CUresult r = driver_begin("cuModuleUnload", CUDA_ERROR_INVALID_HANDLE);
     if (!r)
-        module_free(module);
+        r = stream_finish_all();
+    module_free(module); /* also of a lost device */
     return driver_end(r);
 }
 

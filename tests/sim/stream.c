@@ -1,141 +1,170 @@
-/* Streams, events and graphs. Work runs at once, in the order of the calls; while a stream is
- * captured it is recorded instead, and cuGraphLaunch runs what was recorded, any number of times.
- * An event carries a capture from its stream to one that waits for it. */
+/* Streams, events and captures. Work runs at once, in the order of the calls; while a stream is
+ * captured it is recorded instead, into the graph. An event carries a capture from its stream to
+ * one that waits for it.
+ *
+ *   NPC_SIM_LATE=1   work runs as late as it may: when somebody waits for its stream, for an event
+ *                    behind it, or for everything. What must have been waited for and was not, an
+ *                    event between two streams, pinned memory that a copy still reads, has not
+ *                    happened then. Mistakes of kernels come with the call that waits. */
 #include "tests/sim/driver.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 struct CUgraph_st {
-    SimOp *op;
-    size_t n, room;
-    CUstream origin; /* while captured */
+    SimWork work;
+    CUstream origin; /* while it is captured */
     bool is_broken;
 };
 
 struct CUgraphExec_st {
-    struct CUgraph_st work;
+    SimWork work;
 };
 
 struct CUstream_st {
     CUgraph capture;
+    SimWork queue;
+    size_t done;   /* of the queue */
+    bool is_apart; /* CU_STREAM_NON_BLOCKING: the default stream does not wait for it */
     CUstream next; /* of all streams */
 };
 
 struct CUevent_st {
     CUgraph capture; /* it was recorded in */
+    CUstream stream;
+    long long recorded, happened; /* number of the last recording */
     double ms;
-    bool is_recorded;
 };
 
 static CUstream streams;
 static int n_captures;
 
-static void op_free(SimOp *op)
+const SimWork *graph_work(CUgraphExec exec)
 {
-    if (op->kind == SIM_LAUNCH)
-        free(op->launch);
-    else if (op->kind == SIM_HOST)
-        free(op->host.data);
+    return &exec->work;
 }
 
-static CUresult op_run(const SimOp *op)
+bool stream_is_captured(CUstream stream)
 {
-    switch (op->kind) {
-    case SIM_LAUNCH:
-        return launch_run(op->launch);
-    case SIM_COPY:
-        if (op->copy.to_device &&
-            !memory_check((CUdeviceptr)(uintptr_t)op->copy.to, op->copy.bytes, "a copy to device"))
-            return CUDA_ERROR_INVALID_VALUE;
-        if (op->copy.from_device && !memory_check((CUdeviceptr)(uintptr_t)op->copy.from,
-                                                  op->copy.bytes, "a copy from device"))
-            return CUDA_ERROR_INVALID_VALUE;
-        memmove(op->copy.to, op->copy.from, op->copy.bytes);
-        return CUDA_SUCCESS;
-    case SIM_FILL: {
-        unsigned char *at = (unsigned char *)(uintptr_t)op->fill.at;
-        if (!memory_check(op->fill.at, op->fill.n * (size_t)op->fill.width, "a fill"))
-            return CUDA_ERROR_INVALID_VALUE;
-        if (op->fill.width == 1)
-            memset(at, (int)op->fill.value, op->fill.n);
-        else
-            for (size_t i = 0; i < op->fill.n; i++)
-                memcpy(at + i * 4, &op->fill.value, 4);
-        return CUDA_SUCCESS;
-    }
-    case SIM_HOST:
-        return op->host.run(op->host.data);
-    }
-    return CUDA_ERROR_UNKNOWN;
+    return stream && stream->capture;
 }
 
-static bool graph_add(CUgraph g, SimOp op)
+/* ---- running ---- */
+
+static void happen(CUevent event, long long number)
 {
-    if (g->n == g->room) {
-        size_t room = g->room ? g->room * 2 : 64;
-        SimOp *larger = realloc(g->op, room * sizeof op);
-        if (!larger)
-            return false;
-        g->op = larger;
-        g->room = room;
-    }
-    g->op[g->n++] = op;
-    return true;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    event->ms = (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+    event->happened = number;
 }
 
-static void graph_clear(CUgraph g)
+static CUresult run_one(CUstream stream);
+
+static CUresult run_until(CUevent event, long long number)
 {
-    for (size_t i = 0; i < g->n; i++)
-        op_free(&g->op[i]);
-    free(g->op);
-    g->op = NULL;
-    g->n = g->room = 0;
+    CUresult r = CUDA_SUCCESS;
+    while (!r && event->happened < number && event->stream->done < event->stream->queue.n)
+        r = run_one(event->stream);
+    return r;
 }
 
-/* A copy of the work. */
-static bool graph_copy(CUgraph to, const struct CUgraph_st *from)
+/* The first op of a queue. */
+static CUresult run_one(CUstream stream)
 {
-    for (size_t i = 0; i < from->n; i++) {
-        SimOp op = from->op[i];
-        if (op.kind == SIM_LAUNCH) {
-            op.launch = malloc(sizeof *op.launch);
-            if (!op.launch)
-                return false;
-            *op.launch = *from->op[i].launch;
-        } else if (op.kind == SIM_HOST) {
-            op.host.data = malloc(op.host.bytes);
-            if (!op.host.data)
-                return false;
-            memcpy(op.host.data, from->op[i].host.data, op.host.bytes);
-        }
-        if (!graph_add(to, op)) {
-            op_free(&op);
-            return false;
-        }
+    SimOp op = stream->queue.op[stream->done++];
+    CUresult r = CUDA_SUCCESS;
+    if (op.kind == SIM_RECORD)
+        happen(op.event.event, op.event.number);
+    else if (op.kind == SIM_WAIT)
+        r = run_until(op.event.event, op.event.number);
+    else
+        r = op_run(&op);
+    return r ? driver_lost(r) : CUDA_SUCCESS;
+}
+
+static void drop(CUstream stream)
+{
+    stream->done = 0;
+    work_clear(&stream->queue);
+}
+
+CUresult stream_finish(CUstream stream)
+{
+    CUresult r = CUDA_SUCCESS;
+    while (!r && stream->done < stream->queue.n)
+        r = run_one(stream);
+    drop(stream);
+    return r;
+}
+
+void stream_drop_all(void)
+{
+    for (CUstream s = streams; s; s = s->next)
+        drop(s);
+}
+
+CUresult stream_finish_all(void)
+{
+    CUresult r = CUDA_SUCCESS;
+    for (CUstream s = streams; s; s = s->next) {
+        CUresult one = stream_finish(s);
+        r = r ? r : one;
     }
-    return true;
+    return r;
+}
+
+/* What the default stream waits for. */
+static CUresult finish_for_default(void)
+{
+    CUresult r = CUDA_SUCCESS;
+    for (CUstream s = streams; s && !r; s = s->next)
+        if (!s->is_apart)
+            r = stream_finish(s);
+    return r;
+}
+
+static CUresult run_now(SimOp op)
+{
+    CUresult r = CUDA_SUCCESS;
+    if (op.kind == SIM_RECORD)
+        happen(op.event.event, op.event.number);
+    else if (op.kind != SIM_WAIT) /* nothing to wait for: all before has run */
+        r = op_run(&op);
+    op_free(&op);
+    return r;
+}
+
+static CUresult capture(CUgraph g, SimOp op)
+{
+    if (op.kind == SIM_RECORD || op.kind == SIM_WAIT)
+        return CUDA_SUCCESS; /* what is recorded runs in its order */
+    return work_add(&g->work, op) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 CUresult stream_submit(CUstream stream, SimOp op)
 {
-    CUresult r;
-    if (stream && stream->capture) {
-        if (graph_add(stream->capture, op))
-            return CUDA_SUCCESS;
-        r = CUDA_ERROR_OUT_OF_MEMORY;
-    } else if (!stream && n_captures) {
+    CUresult r = CUDA_SUCCESS;
+    bool launches = op.kind == SIM_LAUNCH || op.kind == SIM_GRAPH;
+    if (stream_is_captured(stream))
+        return capture(stream->capture, op);
+    if (!stream && n_captures) {
         sim_env_say("work on the default stream while another is captured");
         r = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-    } else {
-        if (op.kind == SIM_LAUNCH && sim_env_fails("sticky"))
-            r = driver_lost(CUDA_ERROR_LAUNCH_FAILED);
-        else
-            r = op_run(&op);
+    } else if (launches && sim_env_fails("sticky")) {
+        r = driver_lost(CUDA_ERROR_LAUNCH_FAILED);
+    } else if (!op_check(&op)) {
+        r = CUDA_ERROR_INVALID_VALUE;
+    } else if (!stream) {
+        r = finish_for_default();
     }
-    op_free(&op);
-    return r;
+    if (r) {
+        op_free(&op);
+        return r;
+    }
+    if (!stream || !sim_env_number("NPC_SIM_LATE", 0))
+        return run_now(op);
+    return work_add(&stream->queue, op) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 /* For calls that a capture forbids; breaks what is captured, as the real driver does. */
@@ -150,133 +179,23 @@ CUresult stream_check_not_capturing(const char *call)
     return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
 }
 
-/* ---- copies and fills ---- */
-
-static SimOp copy_op(void *to, const void *from, size_t bytes, bool to_device, bool from_device)
-{
-    return (SimOp){SIM_COPY, .copy = {to, from, bytes, to_device, from_device}};
-}
-
-static void *device(CUdeviceptr at)
-{
-    return (void *)(uintptr_t)at;
-}
-
-static CUresult submit_now(const char *call, SimOp op)
-{
-    CUresult r = driver_begin(call, CUDA_ERROR_INVALID_VALUE);
-    if (!r)
-        r = stream_check_not_capturing(call);
-    if (!r)
-        r = stream_submit(NULL, op);
-    return driver_end(r);
-}
-
-static CUresult submit(const char *call, SimOp op, CUstream stream)
-{
-    CUresult r = driver_begin(call, CUDA_ERROR_INVALID_VALUE);
-    if (!r)
-        r = stream_submit(stream, op);
-    return driver_end(r);
-}
-
-SIM_API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t bytes)
-{
-    return submit_now("cuMemcpyHtoD", copy_op(device(to), from, bytes, true, false));
-}
-
-SIM_API CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t bytes)
-{
-    return submit_now("cuMemcpyDtoH", copy_op(to, device(from), bytes, false, true));
-}
-
-SIM_API CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes)
-{
-    return submit_now("cuMemcpyDtoD", copy_op(device(to), device(from), bytes, true, true));
-}
-
-SIM_API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes,
-                                      CUstream stream)
-{
-    return submit("cuMemcpyHtoDAsync", copy_op(device(to), from, bytes, true, false), stream);
-}
-
-SIM_API CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t bytes, CUstream stream)
-{
-    return submit("cuMemcpyDtoHAsync", copy_op(to, device(from), bytes, false, true), stream);
-}
-
-SIM_API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes,
-                                      CUstream stream)
-{
-    return submit("cuMemcpyDtoDAsync", copy_op(device(to), device(from), bytes, true, true),
-                  stream);
-}
-
-static SimOp fill_op(CUdeviceptr at, unsigned value, size_t n, int width)
-{
-    return (SimOp){SIM_FILL, .fill = {at, value, n, width}};
-}
-
-SIM_API CUresult cuMemsetD8_v2(CUdeviceptr at, unsigned char value, size_t n)
-{
-    return submit_now("cuMemsetD8", fill_op(at, value, n, 1));
-}
-
-SIM_API CUresult cuMemsetD32_v2(CUdeviceptr at, unsigned value, size_t n)
-{
-    return submit_now("cuMemsetD32", fill_op(at, value, n, 4));
-}
-
-SIM_API CUresult cuMemsetD8Async(CUdeviceptr at, unsigned char value, size_t n, CUstream stream)
-{
-    return submit("cuMemsetD8Async", fill_op(at, value, n, 1), stream);
-}
-
-SIM_API CUresult cuMemsetD32Async(CUdeviceptr at, unsigned value, size_t n, CUstream stream)
-{
-    return submit("cuMemsetD32Async", fill_op(at, value, n, 4), stream);
-}
-
-/* ---- the stand-in of cuBLAS ---- */
-
-CUresult npc_sim_submit(CUstream stream, CUresult (*run)(void *data), const void *data,
-                        size_t bytes)
-{
-    CUresult r = driver_begin("npc_sim_submit", CUDA_ERROR_LAUNCH_FAILED);
-    SimOp op = {SIM_HOST, .host = {run, malloc(bytes), bytes}};
-    if (!op.host.data)
-        return driver_end(CUDA_ERROR_OUT_OF_MEMORY);
-    memcpy(op.host.data, data, bytes);
-    if (r)
-        op_free(&op);
-    else
-        r = stream_submit(stream, op);
-    return driver_end(r);
-}
-
-bool npc_sim_check(CUdeviceptr at, size_t bytes, const char *what)
-{
-    return memory_check(at, bytes, what);
-}
-
 /* ---- streams ---- */
 
-static bool is_stream(CUstream stream)
+CUresult stream_use(CUresult r, CUstream stream)
 {
     CUstream s = streams;
     while (s && s != stream)
         s = s->next;
-    return !stream || s;
+    return r ? r : !stream || s ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
 SIM_API CUresult cuStreamCreate(CUstream *stream, unsigned flags)
 {
     CUresult r = driver_begin("cuStreamCreate", CUDA_ERROR_OUT_OF_MEMORY);
-    (void)flags;
     if (!r) {
         CUstream s = calloc(1, sizeof *s);
         if (s) {
+            s->is_apart = flags & CU_STREAM_NON_BLOCKING;
             s->next = streams;
             *stream = streams = s;
         } else {
@@ -286,24 +205,25 @@ SIM_API CUresult cuStreamCreate(CUstream *stream, unsigned flags)
     return driver_end(r);
 }
 
-static CUresult stream_use(CUresult r, CUstream stream)
+SIM_API CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned flags, int priority)
 {
-    return r ? r : is_stream(stream) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+    (void)priority;
+    return cuStreamCreate(stream, flags);
 }
 
 SIM_API CUresult cuStreamDestroy_v2(CUstream stream)
 {
     CUresult r = driver_begin("cuStreamDestroy", CUDA_ERROR_INVALID_HANDLE);
-    r = stream_use(r, stream);
-    if (!r && !stream)
-        r = CUDA_ERROR_INVALID_HANDLE;
-    if (!r) {
-        CUstream *at = &streams;
-        while (*at != stream)
-            at = &(*at)->next;
-        *at = stream->next;
-        free(stream);
-    }
+    if (!stream || stream_use(CUDA_SUCCESS, stream))
+        return driver_end(CUDA_ERROR_INVALID_HANDLE);
+    if (!r)
+        r = stream_finish(stream);
+    drop(stream);
+    CUstream *at = &streams;
+    while (*at != stream)
+        at = &(*at)->next;
+    *at = stream->next;
+    free(stream);
     return driver_end(r);
 }
 
@@ -311,15 +231,23 @@ SIM_API CUresult cuStreamSynchronize(CUstream stream)
 {
     CUresult r = driver_begin("cuStreamSynchronize", CUDA_ERROR_LAUNCH_FAILED);
     r = stream_use(r, stream);
-    if (!r && stream && stream->capture)
+    if (!r && stream_is_captured(stream))
         r = stream_check_not_capturing("cuStreamSynchronize");
+    if (!r)
+        r = stream ? stream_finish(stream) : finish_for_default();
     return driver_end(r);
 }
 
+/* Every question lets one more thing happen, so that asking until it is done ends. */
 SIM_API CUresult cuStreamQuery(CUstream stream)
 {
     CUresult r = driver_begin("cuStreamQuery", CUDA_ERROR_LAUNCH_FAILED);
     r = stream_use(r, stream);
+    if (!r && stream && stream->done < stream->queue.n) {
+        r = run_one(stream);
+        if (!r && stream->done < stream->queue.n)
+            r = CUDA_ERROR_NOT_READY;
+    }
     return driver_end(r);
 }
 
@@ -328,6 +256,8 @@ SIM_API CUresult cuCtxSynchronize(void)
     CUresult r = driver_begin("cuCtxSynchronize", CUDA_ERROR_LAUNCH_FAILED);
     if (!r)
         r = stream_check_not_capturing("cuCtxSynchronize");
+    if (!r)
+        r = stream_finish_all();
     return driver_end(r);
 }
 
@@ -341,9 +271,15 @@ SIM_API CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flag
             r = CUDA_ERROR_STREAM_CAPTURE_MERGE;
         else
             stream->capture = event->capture;
+    } else if (!r && stream_is_captured(stream)) {
+        r = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED; /* nothing of outside may be waited for */
+    } else if (!r && event->recorded) {
+        r = stream_submit(stream, (SimOp){SIM_WAIT, .event = {event, event->recorded}});
     }
     return driver_end(r);
 }
+
+/* ---- captures ---- */
 
 SIM_API CUresult cuStreamBeginCapture_v2(CUstream stream, int mode)
 {
@@ -365,26 +301,32 @@ SIM_API CUresult cuStreamBeginCapture_v2(CUstream stream, int mode)
     return driver_end(r);
 }
 
+/* The graph is the caller's, or NULL when something went wrong meanwhile. */
+static CUresult end_capture(CUresult r, CUgraph g, CUgraph *graph)
+{
+    n_captures--;
+    for (CUstream s = streams; s; s = s->next)
+        if (s->capture == g)
+            s->capture = NULL;
+    if (!r && g->is_broken)
+        r = CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+    g->origin = NULL;
+    *graph = r ? NULL : g;
+    if (r) {
+        work_clear(&g->work);
+        free(g);
+    }
+    return r;
+}
+
 SIM_API CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph)
 {
     CUresult r = driver_begin("cuStreamEndCapture", CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
-    CUgraph g = stream && is_stream(stream) ? stream->capture : NULL;
-    if (g && g->origin == stream) {
-        n_captures--;
-        for (CUstream s = streams; s; s = s->next)
-            if (s->capture == g)
-                s->capture = NULL;
-        if (!r && g->is_broken)
-            r = CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
-        g->origin = NULL;
-        *graph = r ? NULL : g;
-        if (r) {
-            graph_clear(g);
-            free(g);
-        }
-    } else if (!r) {
+    CUgraph g = stream && !stream_use(CUDA_SUCCESS, stream) ? stream->capture : NULL;
+    if (g && g->origin == stream)
+        r = end_capture(r, g, graph);
+    else if (!r)
         r = g ? CUDA_ERROR_STREAM_CAPTURE_UNMATCHED : CUDA_ERROR_INVALID_VALUE;
-    }
     return driver_end(r);
 }
 
@@ -393,7 +335,7 @@ SIM_API CUresult cuStreamIsCapturing(CUstream stream, int *status)
     CUresult r = driver_begin("cuStreamIsCapturing", CUDA_ERROR_INVALID_HANDLE);
     r = stream_use(r, stream);
     if (!r)
-        *status = !stream || !stream->capture ? 0 : stream->capture->is_broken ? 2 : 1;
+        *status = !stream_is_captured(stream) ? 0 : stream->capture->is_broken ? 2 : 1;
     return driver_end(r);
 }
 
@@ -406,11 +348,11 @@ SIM_API CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph,
     (void)flags;
     if (!r) {
         CUgraphExec e = calloc(1, sizeof *e);
-        if (e && graph_copy(&e->work, graph)) {
+        if (e && work_copy(&e->work, &graph->work)) {
             *exec = e;
         } else {
             if (e)
-                graph_clear(&e->work);
+                work_clear(&e->work);
             free(e);
             r = CUDA_ERROR_OUT_OF_MEMORY;
         }
@@ -424,16 +366,21 @@ SIM_API CUresult cuGraphInstantiate(CUgraphExec *exec, CUgraph graph, unsigned l
     return cuGraphInstantiateWithFlags(exec, graph, flags);
 }
 
+SIM_API CUresult cuGraphUpload(CUgraphExec exec, CUstream stream)
+{
+    CUresult r = driver_begin("cuGraphUpload", CUDA_ERROR_OUT_OF_MEMORY);
+    (void)exec;
+    return driver_end(stream_use(r, stream));
+}
+
 SIM_API CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream)
 {
     CUresult r = driver_begin("cuGraphLaunch", CUDA_ERROR_LAUNCH_FAILED);
     r = stream_use(r, stream);
-    if (!r && stream && stream->capture)
+    if (!r && stream_is_captured(stream))
         r = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-    if (!r && sim_env_fails("sticky"))
-        r = driver_lost(CUDA_ERROR_LAUNCH_FAILED);
-    for (size_t i = 0; !r && i < exec->work.n; i++)
-        r = op_run(&exec->work.op[i]);
+    if (!r)
+        r = stream_submit(stream, (SimOp){SIM_GRAPH, .graph = exec});
     return driver_end(r);
 }
 
@@ -443,14 +390,14 @@ SIM_API CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *n)
     if (!r && nodes)
         r = CUDA_ERROR_NOT_SUPPORTED; /* their number only */
     if (!r)
-        *n = graph->n;
+        *n = graph->work.n;
     return driver_end(r);
 }
 
 SIM_API CUresult cuGraphDestroy(CUgraph graph)
 {
     CUresult r = driver_begin("cuGraphDestroy", CUDA_ERROR_INVALID_VALUE);
-    graph_clear(graph);
+    work_clear(&graph->work);
     free(graph);
     return driver_end(r);
 }
@@ -458,7 +405,9 @@ SIM_API CUresult cuGraphDestroy(CUgraph graph)
 SIM_API CUresult cuGraphExecDestroy(CUgraphExec exec)
 {
     CUresult r = driver_begin("cuGraphExecDestroy", CUDA_ERROR_INVALID_VALUE);
-    graph_clear(&exec->work);
+    if (!r)
+        r = stream_finish_all();
+    work_clear(&exec->work);
     free(exec);
     return driver_end(r);
 }
@@ -479,46 +428,62 @@ SIM_API CUresult cuEventRecord(CUevent event, CUstream stream)
     CUresult r = driver_begin("cuEventRecord", CUDA_ERROR_INVALID_HANDLE);
     r = stream_use(r, stream);
     if (!r) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        event->ms = (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
         event->capture = stream ? stream->capture : NULL;
-        event->is_recorded = true;
+        if (!event->capture) {
+            event->stream = stream;
+            event->recorded++;
+        }
+        r = stream_submit(stream, (SimOp){SIM_RECORD, .event = {event, event->recorded}});
     }
-    return driver_end(r);
-}
-
-static CUresult event_wait(const char *call, CUevent event)
-{
-    CUresult r = driver_begin(call, CUDA_ERROR_LAUNCH_FAILED);
-    if (!r && event->capture)
-        r = CUDA_ERROR_CAPTURED_EVENT;
     return driver_end(r);
 }
 
 SIM_API CUresult cuEventQuery(CUevent event)
 {
-    return event_wait("cuEventQuery", event);
+    CUresult r = driver_begin("cuEventQuery", CUDA_ERROR_LAUNCH_FAILED);
+    if (!r && event->capture)
+        r = CUDA_ERROR_CAPTURED_EVENT;
+    if (!r && event->happened < event->recorded) {
+        r = run_one(event->stream);
+        if (!r && event->happened < event->recorded)
+            r = CUDA_ERROR_NOT_READY;
+    }
+    return driver_end(r);
 }
 
 SIM_API CUresult cuEventSynchronize(CUevent event)
 {
-    return event_wait("cuEventSynchronize", event);
+    CUresult r = driver_begin("cuEventSynchronize", CUDA_ERROR_LAUNCH_FAILED);
+    if (!r && event->capture)
+        r = CUDA_ERROR_CAPTURED_EVENT;
+    if (!r && event->happened < event->recorded)
+        r = run_until(event, event->recorded);
+    return driver_end(r);
 }
 
 SIM_API CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end)
 {
     CUresult r = driver_begin("cuEventElapsedTime", CUDA_ERROR_INVALID_HANDLE);
-    if (!r && (!start->is_recorded || !end->is_recorded))
+    if (!r && (!start->recorded || !end->recorded))
         r = CUDA_ERROR_INVALID_HANDLE;
+    if (!r && (start->happened < start->recorded || end->happened < end->recorded))
+        r = CUDA_ERROR_NOT_READY;
     if (!r)
         *ms = (float)(end->ms - start->ms);
     return driver_end(r);
 }
 
+SIM_API CUresult cuEventElapsedTime_v2(float *ms, CUevent start, CUevent end);
+SIM_API CUresult cuEventElapsedTime_v2(float *ms, CUevent start, CUevent end)
+{
+    return cuEventElapsedTime(ms, start, end);
+}
+
 SIM_API CUresult cuEventDestroy_v2(CUevent event)
 {
     CUresult r = driver_begin("cuEventDestroy", CUDA_ERROR_INVALID_HANDLE);
+    if (!r)
+        r = stream_finish_all();
     free(event);
     return driver_end(r);
 }

@@ -379,9 +379,12 @@ static void a_lost_device_stays_lost(void **state)
     assert_int_equal(sim->alloc(&a, 4), CUDA_ERROR_LAUNCH_FAILED);
     assert_int_equal(sim->synchronize(), CUDA_ERROR_LAUNCH_FAILED);
     unsetenv("NPC_SIM_FAIL");
-    /* a context later, all is well */
+    /* a context later all is well; memory was that of the old one */
     assert_int_equal(sim->release(0), CUDA_SUCCESS);
     assert_int_equal(sim->retain(&context, 0), CUDA_SUCCESS);
+    sim->n_allocated = 0;
+    assert_int_equal(sim->to_device((size_t)x, zero, BYTES), CUDA_ERROR_INVALID_VALUE);
+    args[0] = args[1] = sim_upload(sim, zero, BYTES);
     assert_int_equal(sim_try_launch(sim, k, "wrong", 1, 32, args, 2), CUDA_SUCCESS);
     sim_free_all(sim);
     sim_unload(sim, k);
