@@ -69,20 +69,20 @@ void cuda_ahead_load(CudaText *c, const CudaAhead *a, const char *slot)
 void cuda_ahead_take(CudaText *c, const CudaAhead *a, const char *slot)
 {
     for (int i = 0; i < a->n; i++) {
-        const char *from = PRINT("%s%d[%s]", a->name, i, slot);
-        if (!cuda_ahead_bits(c, a, i)) {
-            const char *name = from;
-            if (!follows_vector(c, a, i)) {
-                name = cuda_name(c, "v");
-                cuda_line(c, "const float %s = %s;", name, from);
-            }
-            c->memo[a->inst[i]] = (CudaValue){name, follows_vector(c, a, i)};
+        const char *from = PRINT("%s%d[%s]", a->name, i, slot), *name = cuda_name(c, "v");
+        bool many = follows_vector(c, a, i);
+        c->memo[a->inst[i]] = (CudaValue){name, many};
+        if (!many) {
+            cuda_line(c, "const float %s = %s;", name, from);
             continue;
         }
-        const char *name = cuda_name(c, "v");
         cuda_line(c, "float %s[%d];", name, a->lanes);
+        if (!cuda_ahead_bits(c, a, i)) { /* a copy: the slot may be loaded again before its use */
+            cuda_line(c, "NPC_UNROLL for (int l = 0; l < %d; l++)", a->lanes);
+            cuda_line(c, "    %s[l] = %s[l];", name, from);
+            continue;
+        }
         cuda_line(c, "npc_open%d_%s(%s, %s);", a->lanes, storage_text(type_of(c, a, i)), name,
                   from);
-        c->memo[a->inst[i]] = (CudaValue){name, true};
     }
 }

@@ -137,6 +137,16 @@ const char *cuda_address(CudaText *c, int tensor, const TileIndex *index, const 
     return text_str(&t);
 }
 
+/* Does a table map every vector to neighbours that begin at a multiple of its length? */
+static bool maps_vectors(const TileIndex *x, int lanes)
+{
+    for (int64_t i = 0; i < x->table_len; i++)
+        if (x->table[i] < 0 ||
+            (i % lanes == 0 ? x->table[i] % lanes != 0 : x->table[i] != x->table[i - 1] + 1))
+            return false;
+    return x->table_len % lanes == 0;
+}
+
 bool cuda_is_contiguous(const CudaText *c, int tensor, const TileIndex *index)
 {
     const TileLayout *l = &c->p->tensors.at[tensor].layout;
@@ -153,9 +163,10 @@ bool cuda_is_contiguous(const CudaText *c, int tensor, const TileIndex *index)
             follows |= x->axis[i] == c->vector;
         if (!follows && (x->n_terms == 0 || stride[d] % c->lanes == 0))
             continue; /* every vector starts at a multiple of its length */
-        if (!follows || x->table || stride[d] != 1 || l->shape.size[d] % c->lanes)
+        if (!follows || stride[d] != 1 || l->shape.size[d] % c->lanes ||
+            (x->table && !maps_vectors(x, c->lanes)))
             return false;
-        for (int i = 0; i < x->n_terms; i++)
+        for (int i = 0; i < x->n_terms && !x->table; i++)
             if (x->axis[i] == c->vector ? x->coef[i] != 1 : x->coef[i] % c->lanes != 0)
                 return false;
         n++;

@@ -19,6 +19,8 @@ enum {
     MIN_SLAB_STEPS = 8,
     MAX_WALK = 8,
     MANY_RESULT_INSTS = 6,
+    FREE_REGISTERS = 78,    /* of 128 */
+    FREE_REGISTERS_32 = 62, /* where code and fragments take numbers of 32 bits */
     MAX_TILE = 256,
 };
 
@@ -458,6 +460,28 @@ static bool is_large(int m, int n)
     return m * n > 128 * 64;
 }
 
+/* Registers of a thread that hold sums, loads on their way and sums of results, about: beside these
+ * two blocks of a multiprocessor leave a thread what its code needs. */
+static double registers(const CudaContract *c)
+{
+    const TileProgram *p = c->p;
+    double n = (double)(c->a.tile * c->b.tile) / CONTRACT_THREADS;
+
+    if (c->a.lanes == 1 || c->b.lanes == 1) /* a register for each element, and addresses */
+        return 2 * FREE_REGISTERS;
+    for (int i = 0; i < 2; i++) {
+        const CudaOperand *o = i ? &c->b : &c->a;
+        n += code_bytes(c, o) * o->tile * c->step / (4 * CONTRACT_THREADS);
+    }
+    for (int i = 0; i < c->ahead.n; i++)
+        n +=
+            (double)storage_bytes(p->tensors.at[p->insts.at[c->ahead.inst[i]].tensor].layout.type) /
+            4 * c->lanes;
+    for (uint32_t i = 0; i < p->reductions.len; i++)
+        n += p->reductions.at[i].kind == TILE_VARIANCE ? 2 * c->lanes : c->lanes;
+    return n;
+}
+
 /* Tries tiles and takes those that take the fewest cycles of a multiprocessor: products at 1024 a
  * cycle (128 in float32), code at 128 instructions, 40 bytes from the second-level cache, and some
  * for each step. Nothing overlaps as well where one block is alone. */
@@ -494,7 +518,7 @@ static bool choose_tiles(CudaContract *c, const Needs *needs)
         return false;
     set_tiles(c, best_m, best_n);
     choose_warps(c, best_m, best_n);
-    c->min_blocks = is_large(best_m, best_n) || c->a.lanes == 1 || c->b.lanes == 1 ? 1 : 2;
+    c->min_blocks = registers(c) > (c->per_word == 2 ? FREE_REGISTERS : FREE_REGISTERS_32) ? 1 : 2;
     return true;
 }
 

@@ -45,6 +45,22 @@ static inline const char *volume(Arena *arena, const ProductStyle *style, const 
                                 : letters(arena, b, g, channel, pixels);
 }
 
+/* A load that finds its place on one axis in a table: turned, or of any order, perhaps with holes.
+ */
+static inline int load_by_table(TileBuild *b, Random *r, const char *order, char letter, int lanes)
+{
+    int load = tile_load(b, order, lanes), axis = tile_find_axis(b, letter);
+    int64_t n = b->p->axes.at[axis].size, holes = pick(r, 2), turn = pick(r, 2) * 8;
+    int32_t *table = ARENA_ARRAY(b->arena, int32_t, (size_t)n);
+    for (int64_t i = 0; i < n; i++)
+        table[i] = (int32_t)(turn ? (i + turn) % n : pick(r, n + holes) - holes);
+    for (int d = 0; order[d]; d++)
+        if (order[d] == letter)
+            b->p->insts.at[load].index[d] =
+                (TileIndex){.n_terms = 1, .axis = {axis}, .table = table, .table_len = n};
+    return load;
+}
+
 /* out[b, g, n, p] = sum over k of x[b, g, k, p] w[g, n, k] */
 static inline TileProgram *random_conv(Arena *arena, Random *r, const ProductStyle *style,
                                        int64_t *terms)
@@ -86,6 +102,9 @@ static inline TileProgram *random_conv(Arena *arena, Random *r, const ProductSty
         y = tile_prim(&b, PRIM_ADD, y, tile_load(&b, out, lanes));
     if (pixels[0] && pick(r, 4) == 0)
         y = tile_prim(&b, PRIM_ADD, y, tile_load(&b, pixels, 1));
+    if (style->pairs && pick(r, 2))
+        y = tile_prim(&b, PRIM_ADD, y,
+                      load_by_table(&b, r, out, pixels[0] && pick(r, 2) ? pixels[0] : 'n', lanes));
     tile_store(&b, y, out, lanes);
     if (!grouped && pick(r, 2) && style->reductions) {
         tile_reduce(&b, TILE_SUM, y, "n", tile_mean_factor(&b, "n"));
