@@ -80,13 +80,17 @@ static void fill_inputs(Subject *s)
     fill_random(plan, "clip", engine_input(e, s->program[0], "clip"), 0, 255);
     for (uint32_t k = 0; k < s->model->module->sessions.len; k++)
         fill_session(s, plan, (int)k);
-    for (uint32_t i = 0; i < plan->buffers.len; i++) { /* rate and bias corrections */
-        const PlanBuffer *b = &plan->buffers.at[i];
-        bool is_bias = b->kind == BUFFER_INPUT && !strncmp(b->name, "bias", 4);
-        if (b->kind != BUFFER_INPUT || (!is_bias && strcmp(b->name, "rate")))
-            continue;
-        *engine_input(e, s->program[0], b->name) = is_bias ? 0.1f : 1e-4f;
-    }
+    static const struct {
+        const char *prefix;
+        float value;
+    } scalar[] = {{"rate", 1e-4f}, {"bias", 0.1f}, {"loss_scale", 1}};
+    for (uint32_t i = 0; i < plan->buffers.len; i++)
+        for (size_t k = 0; k < sizeof scalar / sizeof *scalar; k++) {
+            const PlanBuffer *b = &plan->buffers.at[i];
+            if (b->kind == BUFFER_INPUT &&
+                !strncmp(b->name, scalar[k].prefix, strlen(scalar[k].prefix)))
+                *engine_input(e, s->program[0], b->name) = scalar[k].value;
+        }
 }
 
 /* Evaluation: everything for everyone. Training: sample i is recording i mod n's, and the samples

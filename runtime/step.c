@@ -33,6 +33,7 @@ static void find_inputs(const Stepper *s, Arena *arena, int program, StepInputs 
                        .rate = input_of(s, arena, program, "rate", -1),
                        .bias1 = input_of(s, arena, program, "bias1", -1),
                        .bias2 = input_of(s, arena, program, "bias2", -1),
+                       .loss_scale = input_of(s, arena, program, "loss_scale", -1),
                        .bias1_of = ARENA_ARRAY(arena, float *, n + 1),
                        .bias2_of = ARENA_ARRAY(arena, float *, n + 1)};
     for (uint32_t i = 0; i < n; i++) {
@@ -153,12 +154,13 @@ static void put(float *to, double x)
         *to = (float)x;
 }
 
-/* Update k of each readout and of the rest; a readout without a sample is not updated. */
+/* Update k of each readout and of the rest; a readout without a sample is not updated, and nothing
+ * in a step that was skipped. */
 static void put_factors(const Stepper *s, const StepInputs *in, const TrainState *state,
                         double rate)
 {
     const Recipe *r = s->recipe;
-    double k = (double)(state->step + 1);
+    double k = (double)(state->step - state->skipped + 1);
     put(in->rate, rate);
     put(in->bias1, 1 - pow(r->beta1, k));
     put(in->bias2, 1 - pow(r->beta2, k));
@@ -178,15 +180,31 @@ static Status run_chunk(Stepper *s, const Batch *batch, uint32_t chunk, uint64_t
     return engine_read(s->engine, s->program, RESULT_LOSS, "loss", loss, err);
 }
 
+/* Did the step update anything? Chooses the next scale of the loss. */
+static Status finish_update(Stepper *s, TrainState *state, bool *updated, Err *err)
+{
+    float finite = 1;
+    if (s->in.loss_scale) {
+        int program = s->update >= 0 ? s->update : s->program;
+        NPC_TRY(engine_read(s->engine, program, RESULT_OUTPUT, "finite", &finite, err));
+        loss_scale_step(&state->scale, finite > 0);
+    }
+    *updated = finite > 0;
+    return NPC_OK;
+}
+
 Status stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rate, Err *err)
 {
     double loss = 0;
+    bool updated;
     for (uint32_t m = 0; m < s->n_sessions; m++)
         s->whole[m] = s->teacher ? (SampleRange){0, s->recipe->batch}
                                  : (SampleRange){batch->first[m], batch->count[m]};
     for (size_t i = 0; i < s->n_sums; i++)
         NPC_TRY(engine_zero(s->engine, s->sums[i], err));
     put_factors(s, s->update < 0 ? &s->in : &s->in_update, state, rate);
+    put(s->in.loss_scale, (double)state->scale.scale);
+    put(s->in_update.loss_scale, (double)state->scale.scale);
     for (uint32_t chunk = 0; chunk < s->chunks; chunk++) {
         float part = NAN;
         NPC_TRY(run_chunk(s, batch, chunk, state->step, &part, err));
@@ -196,8 +214,10 @@ Status stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rat
         NPC_TRY(engine_run(s->engine, s->update, s->whole, err));
     if (s->average >= 0)
         NPC_TRY(engine_run(s->engine, s->average, NULL, err));
+    NPC_TRY(finish_update(s, state, &updated, err));
     for (uint32_t m = 0; m < s->n_sessions; m++)
-        state->updates[m] += s->whole[m].count > 0;
+        state->updates[m] += updated && s->whole[m].count > 0;
+    state->skipped += !updated;
     state->step++;
     state->loss = loss;
     return NPC_OK;

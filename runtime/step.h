@@ -3,7 +3,8 @@
  * A batch is computed in `chunks` equal parts (recipe.accumulate); chunk j takes the samples j, j +
  * chunks, .. of the batch, so that it holds every recording of it. With a teacher, predictions of
  * its averaged weights are the targets of the recordings a sample does not come from
- * (specs/dwiseneuro.md 3.4-3.7). Nothing is allocated after stepper_ready. */
+ * (specs/dwiseneuro.md 3.4-3.7). In f16 the loss is scaled, and a step with a gradient that is not
+ * finite updates nothing (loss_scale.h). Nothing is allocated after stepper_ready. */
 #ifndef NPC_RUNTIME_STEP_H
 #define NPC_RUNTIME_STEP_H
 
@@ -23,6 +24,7 @@ typedef struct StepInputs {
     float *clip;
     float **target, **share;      /* per session */
     float *rate, *bias1, *bias2;  /* NULL: the program needs none */
+    float *loss_scale;            /* f16, else NULL */
     float **bias1_of, **bias2_of; /* per session */
 } StepInputs;
 

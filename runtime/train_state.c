@@ -44,6 +44,7 @@ void train_state_init(TrainState *s, Arena *arena, const Model *m)
                       .score = NAN,
                       .best = NAN,
                       .loss = NAN,
+                      .scale = loss_scale_first(),
                       .engine = m->engine,
                       .sessions = module->sessions.at,
                       .n_sessions = module->sessions.len,
@@ -81,6 +82,9 @@ static char *counters_text(const TrainState *s)
     for (uint32_t i = 0; i < s->n_sessions; i++)
         json_object_set_new(updates, s->sessions[i].name, json_integer((json_int_t)s->updates[i]));
     json_object_set_new(o, "updates", updates);
+    put_number(o, "loss_scale", (double)s->scale.scale);
+    json_object_set_new(o, "good_steps", json_integer((json_int_t)s->scale.good_steps));
+    json_object_set_new(o, "skipped", json_integer((json_int_t)s->skipped));
     char *text = json_dumps(o, JSON_COMPACT);
     json_decref(o);
     return text;
@@ -102,6 +106,13 @@ static bool read_counters(TrainState *s, const char *text)
     s->score = get_number(o, "score");
     s->best = get_number(o, "best");
     s->loss = get_number(o, "loss");
+    if (json_object_get(o, "loss_scale")) { /* else from before there was one */
+        json_int_t good = json_integer_value(json_object_get(o, "good_steps"));
+        json_int_t skipped = json_integer_value(json_object_get(o, "skipped"));
+        s->scale = (LossScale){(float)get_number(o, "loss_scale"), good};
+        s->skipped = (uint64_t)skipped;
+        ok &= s->scale.scale > 0 && good >= 0 && skipped >= 0 && (uint64_t)skipped <= s->step;
+    }
     json_decref(o);
     return ok;
 }
@@ -130,10 +141,10 @@ Status train_state_restore(TrainState *s, const char *folder, const char *model_
     Checkpoint c;
     NPC_TRY(checkpoint_open_newest(&c, folder, warn, user, err));
     Status status = checkpoint_restore(&c, model_hash, s->target, s->n, err);
+    s->step = c.info.step;
     if (status == NPC_OK && !read_counters(s, c.info.state))
         status = err_set(err, NPC_ERR_INPUT, "%s: its counters do not fit the model's recordings",
                          c.file.path);
-    s->step = c.info.step;
     checkpoint_close(&c);
     engine_tensors_changed(s->engine);
     return status;

@@ -5,6 +5,7 @@
 #define NPC_RUNTIME_TRAIN_STATE_H
 
 #include "runtime/checkpoint.h"
+#include "runtime/loss_scale.h"
 #include "runtime/model.h"
 
 typedef struct AveragePair {
@@ -13,7 +14,9 @@ typedef struct AveragePair {
 } AveragePair;
 
 typedef struct TrainState {
-    uint64_t step;      /* finished steps = updates of the shared parameters */
+    uint64_t step;      /* finished steps */
+    uint64_t skipped;   /* of them without an update: in f16 a gradient was not finite */
+    LossScale scale;    /* f16 */
     uint64_t validated; /* finished steps at the last validation; UINT64_MAX: none yet */
     double score, best; /* validation scores: the last one and the best; NaN: none */
     double loss;        /* of the last step */

@@ -260,13 +260,13 @@ static void compare_chosen(VerifyModel *m, VerifyRow *row, const char *tensor, d
     verify_compare(row, tensor, got, expected, n);
 }
 
-/* Entries whose gradient is not lost in rounding noise. */
-static bool *well_determined(VerifyModel *m, const double *grad, int64_t n)
+/* Entries whose gradient is not lost in rounding noise: a first step of Adam is its sign. */
+static bool *well_determined(VerifyModel *m, const double *grad, int64_t n, double share)
 {
     bool *chosen = ARENA_ARRAY(m->c->arena, bool, (size_t)n);
     double most = largest(grad, n);
     for (int64_t i = 0; i < n; i++)
-        chosen[i] = fabs(grad[i]) >= 1e-3 * most && most > 0;
+        chosen[i] = fabs(grad[i]) >= share * most && most > 0;
     return chosen;
 }
 
@@ -294,10 +294,14 @@ static Status compare_parameters(VerifyModel *m, const char *label, bool is_alon
         verify_row(c, verify_name(c, "%s: parameters", label), is_alone ? 1e-6 : VERIFY_PARAMETERS);
     VerifyRow still = verify_row(c, verify_name(c, "%s: no gradient, no change", label), 0);
     double **grad = ARENA_ARRAY(c->arena, double *, m->given.len + 1), most;
+    double share = row.by_norm && !is_alone ? VERIFY_ROUNDED_SHARE : 1e-3;
     row.absolute = !is_alone && !c->options->reference; /* files round to float32 */
     row.note = is_alone       ? "every entry"
+               : row.by_norm  ? "absolute, where |gradient| >= 0.2 max"
                : row.absolute ? "absolute, where |gradient| >= 1e-3 max"
                               : "where |gradient| >= 1e-3 max";
+    if (share == VERIFY_ROUNDED_SHARE)
+        row.tolerance = VERIFY_ROUNDED_PARAMETERS;
     NPC_TRY(read_gradients(m, "expect/grad", grad, &most, err));
     for (uint32_t i = 0; i < m->given.len; i++) {
         const GivenTensor *g = &m->given.at[i];
@@ -313,7 +317,7 @@ static Status compare_parameters(VerifyModel *m, const char *label, bool is_alon
         else if (is_alone)
             verify_compare(&row, tensor, got, want, g->elems);
         else if (!verify_model_vanishes(m->zero, g->theirs))
-            compare_chosen(m, &row, tensor, got, want, well_determined(m, grad[i], g->elems),
+            compare_chosen(m, &row, tensor, got, want, well_determined(m, grad[i], g->elems, share),
                            g->elems);
     }
     verify_push(c, row);
@@ -351,6 +355,8 @@ static Status compare_optimizer(VerifyModel *m, int program, Err *err)
     double **grad = ARENA_ARRAY(m->c->arena, double *, m->given.len + 1), most;
     NPC_TRY(verify_model_start(m, program, err));
     NPC_TRY(read_gradients(m, "expect/grad", grad, &most, err));
+    const double loss_scale = 1; /* of the gradients in the file */
+    subject_input(&m->subject, program, "loss_scale", &loss_scale);
     for (uint32_t i = 0; i < m->given.len; i++)
         if (grad[i])
             subject_tensor(&m->subject, verify_name(m->c, "grad/%s", m->given.at[i].ours), grad[i]);

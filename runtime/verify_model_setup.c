@@ -346,9 +346,11 @@ static void set_input(VerifyModel *m, int program, const char *name, const doubl
 static void set_scalars(VerifyModel *m, int program)
 {
     const double bias1 = 1 - m->beta1, bias2 = 1 - m->beta2;
+    const double loss_scale = 256; /* f16: no gradient of a case overflows */
     subject_input(&m->subject, program, "rate", &m->rate);
     subject_input(&m->subject, program, "bias1", &bias1);
     subject_input(&m->subject, program, "bias2", &bias2);
+    subject_input(&m->subject, program, "loss_scale", &loss_scale);
     for (int s = 0; s < m->n_sessions; s++) {
         subject_input(&m->subject, program, verify_name(m->c, "bias1/%s", m->sessions[s].name),
                       &bias1);

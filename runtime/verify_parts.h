@@ -41,6 +41,9 @@ typedef struct VerifyCase {
  * kernels with the 11 bits of f16 keep the gradients within 1e-2. */
 #define VERIFY_ROUNDED 1e-2
 #define VERIFY_ROUNDED_GRADIENTS 1e-1
+/* A step is compared where the gradient's sign is safe, as a share of the tensor's largest. */
+#define VERIFY_ROUNDED_SHARE 0.2
+#define VERIFY_ROUNDED_PARAMETERS 1e-4
 
 /* The device's text; one for the CPU's code alone is the CPU. */
 const char *verify_device(const VerifyOptions *o);

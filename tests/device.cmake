@@ -16,11 +16,22 @@ npc_test(models nvrtc npc_runtime)
 set_tests_properties(models.nvrtc PROPERTIES TIMEOUT 1200)
 
 # The published model's numbers through the whole runtime, on the simulated device.
-foreach(fuse full none)
-    add_test(NAME sim.verify_${fuse}
-             COMMAND npc verify models/dwiseneuro.nm tests/goldens/dwiseneuro/tiny.safetensors
-                     --device cuda --fuse ${fuse}
+function(npc_sim_verify case precision fuse)
+    set(name sim.verify_${case}_${precision}_${fuse})
+    add_test(NAME ${name}
+             COMMAND npc verify models/dwiseneuro.nm tests/goldens/dwiseneuro/${case}.safetensors
+                     --device cuda --precision ${precision} --fuse ${fuse}
              WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(sim.verify_${fuse} PROPERTIES LABELS sim TIMEOUT 1200
+    set_tests_properties(${name} PROPERTIES LABELS sim TIMEOUT 1200
         ENVIRONMENT "NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
+endfunction()
+foreach(fuse none elementwise full)
+    npc_sim_verify(tiny f32 ${fuse})
 endforeach()
+foreach(precision tf32 bf16 f16)
+    npc_sim_verify(tiny ${precision} full)
+endforeach()
+npc_sim_verify(odd_sizes f32 full)
+npc_sim_verify(odd_sizes bf16 full)
+npc_sim_verify(distilled f32 full)
+npc_sim_verify(ops f32 full)

@@ -59,4 +59,15 @@ ok "the run had not ended" test ! -e broken/checkpoints/step-00000010.safetensor
 ok "it can be resumed" test $? = 0
 ok "and ends with the same bits" cmp whole/checkpoints/step-00000010.safetensors \
     broken/checkpoints/step-00000010.safetensors
+
+# f16: the first scales of the loss are too large; what was learned of that is in the checkpoint
+train half --device cuda --precision f16
+ok "f16 trains" test $? = 0
+ok "and skips steps that overflow" grep -aq '"skipped\\":[1-9]' \
+    half/checkpoints/step-00000010.safetensors
+rm -rf part
+NPC_SIM_FAIL=sticky:$launch train part --device cuda --precision f16
+"$npc" run part --train --resume --steps 10 --progress quiet --device cuda --precision f16 2>part.log
+ok "f16 ends with the same bits when resumed" cmp half/checkpoints/step-00000010.safetensors \
+    part/checkpoints/step-00000010.safetensors
 exit $failed

@@ -28,7 +28,12 @@
 
 #define SIM_API __attribute__((visibility("default")))
 
-enum { SIM_MAX_PARAMS = 128, SIM_MAX_THREADS = 1024, SIM_MAX_SHARED = 48 * 1024, SIM_WARP = 32 };
+enum {
+    SIM_MAX_PARAMS = 512 /* 4 KB */,
+    SIM_MAX_THREADS = 1024,
+    SIM_MAX_SHARED = 48 * 1024,
+    SIM_WARP = 32
+};
 
 /* ---- device.c ---- */
 CUresult driver_begin(const char *call, CUresult failure);

@@ -255,7 +255,7 @@ static const char *launch_problem(CUfunction f, const SimLaunch *l, unsigned sha
     if (shared && shared + shared_bytes(f) > SIM_MAX_SHARED) /* otherwise the compiler knew */
         return "more than 48 KiB of shared memory";
     if (f->kernel->n_params > SIM_MAX_PARAMS)
-        return "more than 128 parameters";
+        return "more than 512 parameters";
     for (int i = 0; i < f->kernel->n_params; i++)
         if (!params || !params[i])
             return "fewer arguments than parameters";
