@@ -32,6 +32,8 @@ typedef struct CudaSchedule {
     int n_phases;
     CudaPhase phase[CUDA_MAX_PHASES];
     size_t workspace_bytes;
+    double again_bytes; /* moved beyond what tile_bytes and the workspace say: tensors that are read
+                           a second time */
 } CudaSchedule;
 
 CudaSchedule cuda_schedule(const TileProgram *p);

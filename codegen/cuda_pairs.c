@@ -7,10 +7,9 @@
  * parallel; it is computed first, because the rest may store over what it reads. Each part takes
  * the schedule that is best for it, and its phases stand one behind the other.
  *
- * TODO: dy and x are read twice, which a plan's bytes do not say: 8 GB of a step of the published
- * model. One kernel that walks over m with dw in registers would read them once; it needs all k of
- * dy, x and w of a tile in shared memory at once, which for k = 256 is more than the 48 KB that
- * every device gives. */
+ * TODO: dy and x are read twice, which the schedule's again_bytes say. One kernel that walks over m
+ * with dw in registers would read them once; it needs all k of dy, x and w of a tile in shared
+ * memory at once, which for k = 256 is more than the 48 KB that every device gives. */
 #include "codegen/cuda_schedules.h"
 
 enum { MAX_PARTS = 4 };
@@ -80,6 +79,52 @@ static TileProgram *without_pairs(Arena *arena, const TileProgram *p)
     return c;
 }
 
+/* Bytes that the program's instructions read, of those that `uses` (all: NULL) says. */
+static double read_bytes(Arena *arena, const TileProgram *p, const bool *uses)
+{
+    TileProgram *c = copy(arena, p);
+    double written = 0;
+
+    for (uint32_t i = 0; uses && i < c->insts.len; i++)
+        if (!uses[i])
+            c->insts.at[i] = (TileInst){.kind = INST_CONST};
+    for (uint32_t t = 0; t < c->tensors.len; t++)
+        if (c->tensors.at[t].is_output)
+            written += (double)tile_layout_bytes(&c->tensors.at[t].layout);
+    return tile_bytes(c) - written;
+}
+
+/* What a part computes. */
+static bool *used_insts(Arena *arena, const TileProgram *p)
+{
+    bool *used = ARENA_ARRAY(arena, bool, p->insts.len + 1);
+
+    used[p->lhs] = used[p->rhs] = true;
+    for (uint32_t i = 0; i < p->stores.len; i++)
+        used[p->stores.at[i].inst] = true;
+    for (uint32_t i = 0; i < p->reductions.len; i++)
+        used[p->reductions.at[i].inst] = true;
+    for (int i = (int)p->insts.len - 1; i >= 0; i--)
+        for (int k = 0;
+             used[i] && p->insts.at[i].kind == INST_PRIM && k < prim_arity(p->insts.at[i].prim);
+             k++)
+            used[p->insts.at[i].arg[k]] = true;
+    return used;
+}
+
+/* Tensors that several parts read, and workspace that one uses behind the other. */
+static double again_bytes(Parts *parts, const TileProgram *p, size_t workspace)
+{
+    double again = -read_bytes(&parts->arena, p, NULL) - 2 * (double)workspace;
+
+    for (int i = 0; i < parts->n; i++) {
+        const TileProgram *part = parts->part[i];
+        again += read_bytes(&parts->arena, part, used_insts(&parts->arena, part));
+        again += 2 * (double)parts->schedule[i].workspace_bytes + parts->schedule[i].again_bytes;
+    }
+    return again;
+}
+
 static bool split(Parts *parts, const TileProgram *p)
 {
     int phases = 0;
@@ -127,6 +172,7 @@ static CudaSchedule schedule(const TileProgram *p)
         if (s.workspace_bytes < part->workspace_bytes)
             s.workspace_bytes = part->workspace_bytes;
     }
+    s.again_bytes = again_bytes(&parts, p, s.workspace_bytes);
     arena_free(&parts.arena);
     return s;
 }

@@ -101,6 +101,7 @@ typedef struct Launch {
     clear; /* buffers to zero first: others read what samples of other recordings leave
               unwritten */
     size_t workspace_bytes, workspace_offset;
+    double bytes;    /* that it moves: tensors, workspace, what is read again */
     VEC(Val) values; /* what it computes */
 } Launch;
 
@@ -113,16 +114,21 @@ typedef struct Plan {
     int n_prepare;
     int *buffer_of; /* per value, -1 */
     size_t arena_bytes, prepared_bytes, input_bytes;
-    int n_ops; /* ops of the function that do arithmetic: kernels before fusion */
-    double flops,
-        bytes; /* of one full run, prepare launches left out; workspace is written and read */
+    int n_ops;           /* ops of the function that do arithmetic: kernels before fusion */
+    double flops, bytes; /* of one full run, prepare launches left out */
 } Plan;
 
-typedef size_t (*WorkspaceOf)(void *context, const TileProgram *tile);
+/* What the way a program is computed adds to its tensors. */
+typedef struct KernelCost {
+    size_t workspace_bytes; /* memory while it runs, written and read once */
+    double again_bytes;     /* of tensors that are read more than once, each further time */
+} KernelCost;
 
-/* Builds the plan of a function. `workspace` tells how much memory a kernel wants while it runs. */
+typedef KernelCost (*CostOf)(void *context, const TileProgram *tile);
+
+/* Builds the plan of a function. `cost` may be NULL: nothing is added. */
 Plan *plan_build(Arena *arena, const Func *f, ProgramKind kind, const PassOptions *options,
-                 WorkspaceOf workspace, void *context);
+                 CostOf cost, void *context);
 void plan_print(Text *t, const Plan *plan);
 /* All tile programs of a plan, one after the other. */
 void plan_print_tiles(Text *t, const Plan *plan);

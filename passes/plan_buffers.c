@@ -20,7 +20,7 @@ typedef struct Planner {
     VEC(int) order;      /* groups in launch order */
     const char **writes; /* per value: the parameter or state it is written to, or NULL */
     bool *is_output;     /* per value: a result reads it after the last launch */
-    WorkspaceOf workspace;
+    CostOf cost;
     void *context;
 } Planner;
 
@@ -279,11 +279,13 @@ static void make_launches(Planner *z, const bool *prepared)
                 pb->first = (int)i;
             pb->last = (int)i;
         }
-        l.workspace_bytes = z->workspace ? z->workspace(z->context, t) : 0;
+        KernelCost cost = z->cost ? z->cost(z->context, t) : (KernelCost){0};
+        l.workspace_bytes = cost.workspace_bytes;
+        l.bytes = tile_bytes(t) + 2 * (double)cost.workspace_bytes + cost.again_bytes;
         vec_push(z->arena, &plan->launches, l);
         if (!prepared[g]) {
             plan->flops += t->flops;
-            plan->bytes += tile_bytes(t) + 2 * (double)l.workspace_bytes;
+            plan->bytes += l.bytes;
         }
     }
 }
@@ -493,9 +495,9 @@ static const char *sample_axis(const Func *f)
 }
 
 Plan *plan_build(Arena *arena, const Func *f, ProgramKind kind, const PassOptions *options,
-                 WorkspaceOf workspace, void *context)
+                 CostOf cost, void *context)
 {
-    Planner z = {.arena = arena, .f = f, .workspace = workspace, .context = context};
+    Planner z = {.arena = arena, .f = f, .cost = cost, .context = context};
     if (!f->module->batch_axis)
         f->module->batch_axis = sample_axis(f);
     z.plan = ARENA_NEW(arena, Plan);

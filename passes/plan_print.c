@@ -43,7 +43,7 @@ static void print_launch(Text *t, const Plan *plan, int i)
             text_printf(t, " b%d", l->tile->tensors.at[k].buffer);
     for (uint32_t k = 0; k < l->clear.len; k++)
         text_printf(t, "%s b%d", k ? "" : " clears", l->clear.at[k]);
-    text_printf(t, " flops=%.6g bytes=%.6g", l->tile->flops, tile_bytes(l->tile));
+    text_printf(t, " flops=%.6g bytes=%.6g", l->tile->flops, l->bytes);
     if (l->workspace_bytes)
         text_printf(t, " workspace=%zu", l->workspace_bytes);
     text_char(t, '\n');

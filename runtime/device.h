@@ -80,8 +80,9 @@ typedef struct Device {
 
 struct DeviceKind {
     const char *name;
-    /* Memory that a kernel wants while it runs, a function of program and options alone. */
-    size_t (*workspace)(const DeviceOptions *options, const TileProgram *tile);
+    /* Memory that a kernel wants while it runs, and what it reads again: a function of program and
+     * options alone. */
+    KernelCost (*cost)(const DeviceOptions *options, const TileProgram *tile);
 
     Status (*open)(Device **out, const DeviceOptions *options, Err *err);
     void (*close)(Device *d, DeviceImage *image); /* frees the regions as well */

@@ -18,9 +18,9 @@ typedef struct CpuProgram {
     float **storage;       /* per buffer */
 } CpuProgram;
 
-static size_t workspace(const DeviceOptions *options, const TileProgram *tile)
+static KernelCost cost(const DeviceOptions *options, const TileProgram *tile)
 {
-    return kernel_schedule(tile, &options->target).workspace_bytes;
+    return (KernelCost){kernel_schedule(tile, &options->target).workspace_bytes, 0};
 }
 
 /* ---- memory ---- */
@@ -246,7 +246,7 @@ static Status look(Device *d, const Region *r, size_t offset, size_t bytes, cons
 }
 
 const DeviceKind device_cpu = {.name = "cpu",
-                               .workspace = workspace,
+                               .cost = cost,
                                .open = open_cpu,
                                .close = close_cpu,
                                .compile = compile,

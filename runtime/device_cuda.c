@@ -6,10 +6,11 @@
 
 enum { ALIGNMENT = 256 };
 
-static size_t workspace(const DeviceOptions *options, const TileProgram *tile)
+static KernelCost cost(const DeviceOptions *options, const TileProgram *tile)
 {
     (void)options;
-    return cuda_schedule(tile).workspace_bytes;
+    CudaSchedule s = cuda_schedule(tile);
+    return (KernelCost){s.workspace_bytes, s.again_bytes};
 }
 
 /* ---- opening ---- */
@@ -329,7 +330,7 @@ static Status look(Device *device, const Region *r, size_t offset, size_t bytes,
 }
 
 const DeviceKind device_cuda = {.name = "cuda",
-                                .workspace = workspace,
+                                .cost = cost,
                                 .open = open_cuda,
                                 .close = close_cuda,
                                 .compile = compile,

@@ -60,10 +60,10 @@ void engine_free(Engine *e)
     free(e);
 }
 
-size_t engine_workspace(void *engine, const TileProgram *tile)
+KernelCost engine_cost(void *engine, const TileProgram *tile)
 {
     const Engine *e = engine;
-    return e->options.kind->workspace(&e->options, tile);
+    return e->options.kind->cost(&e->options, tile);
 }
 
 Status engine_add(Engine *e, const Plan *plan, int *program, Err *err)

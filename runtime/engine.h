@@ -35,8 +35,8 @@ typedef struct EngineMemory {
 Status engine_create(Engine **out, const Module *module, const EngineOptions *options, Err *err);
 void engine_free(Engine *e);
 
-/* Workspace of a kernel for plan_build: the context is the engine. */
-size_t engine_workspace(void *engine, const TileProgram *tile);
+/* The cost of a kernel for plan_build: the context is the engine. */
+KernelCost engine_cost(void *engine, const TileProgram *tile);
 
 /* Gives the program a number. The plan outlives the engine. */
 Status engine_add(Engine *e, const Plan *plan, int *program, Err *err);

@@ -186,7 +186,7 @@ static Status add(Model *m, ProgramKind kind, int *program, Err *err)
     Func *f = passes_run(m->module, kind, &o);
     if (!f || m->diags.n_errors)
         return report(m, err);
-    Plan *plan = plan_build(&m->arena, f, kind, &o, engine_workspace, m->engine);
+    Plan *plan = plan_build(&m->arena, f, kind, &o, engine_cost, m->engine);
     return engine_add(m->engine, plan, program, err);
 }
 

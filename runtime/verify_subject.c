@@ -102,7 +102,7 @@ static Status add_func(Subject *s, ProgramKind kind, int *program, Err *err)
     if (!f || s->module->diags->n_errors)
         return refuse(s, err);
     if (s->engine) {
-        Plan *plan = plan_build(s->module->arena, f, kind, &s->passes, engine_workspace, s->engine);
+        Plan *plan = plan_build(s->module->arena, f, kind, &s->passes, engine_cost, s->engine);
         NPC_TRY(engine_add(s->engine, plan, program, err));
     } else {
         *program = (int)s->programs.len;

@@ -63,11 +63,11 @@ static const TileProgram **programs;
 static int n_programs;
 static Target target;
 
-static size_t no_workspace(void *context, const TileProgram *tile)
+static KernelCost no_cost(void *context, const TileProgram *tile)
 {
     (void)context;
     (void)tile;
-    return 0;
+    return (KernelCost){0};
 }
 
 static void make_programs(TestFunc *t)
@@ -76,7 +76,7 @@ static void make_programs(TestFunc *t)
     Module *m = module_new(&t->arena, &t->names, &t->diags);
     random_graph(m, 5, NULL)->name = "train";
     Func *f = passes_run(m, PROGRAM_GRAD, &o);
-    Plan *plan = plan_build(&t->arena, f, PROGRAM_GRAD, &o, no_workspace, NULL);
+    Plan *plan = plan_build(&t->arena, f, PROGRAM_GRAD, &o, no_cost, NULL);
     n_programs = plan->launches.len < 5 ? (int)plan->launches.len : 5;
     programs = ARENA_ARRAY(&t->arena, const TileProgram *, n_programs);
     for (int i = 0; i < n_programs; i++)

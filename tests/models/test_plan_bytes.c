@@ -25,10 +25,11 @@ typedef struct Compiled {
     Plan *plan;
 } Compiled;
 
-static size_t workspace_of(void *context, const TileProgram *tile)
+static KernelCost cost_of(void *context, const TileProgram *tile)
 {
     (void)context;
-    return cuda_schedule(tile).workspace_bytes;
+    CudaSchedule s = cuda_schedule(tile);
+    return (KernelCost){s.workspace_bytes, s.again_bytes};
 }
 
 static void compile(Compiled *c, const char *path, const char *expansion, PassOptions o)
@@ -49,7 +50,7 @@ static void compile(Compiled *c, const char *path, const char *expansion, PassOp
     o.gradient_factor = 1;
     c->f = passes_run(m, PROGRAM_STEP, &o);
     assert_non_null(c->f);
-    c->plan = plan_build(&c->arena, c->f, PROGRAM_STEP, &o, workspace_of, NULL);
+    c->plan = plan_build(&c->arena, c->f, PROGRAM_STEP, &o, cost_of, NULL);
 }
 
 static void check(const char *expansion, double most_gb, double most_memory_gb)
@@ -69,8 +70,9 @@ static void check(const char *expansion, double most_gb, double most_memory_gb)
 static void a_step_of_the_published_model_moves_few_bytes(void **state)
 {
     (void)state;
-    check("7", 85, 14); /* 83.4 and 12.5 */
-    check("6", 75, 14); /* 74.1 and 10.9 */
+    /* 8.2 and 7.3 GB of it are read a second time, by products with pair sums (cuda_pairs.c) */
+    check("7", 92, 14); /* 91.6 and 12.5 */
+    check("6", 82, 14); /* 81.4 and 10.9 */
 }
 
 /* One line a launch: how it is computed, blocks x threads of its kernels, workspace, name. */

@@ -227,7 +227,7 @@ const char *plan_check(Module *m, const PlanCheck *c)
     Func *f = passes_run(m, c->kind, &o);
     if (!f || m->diags->n_errors)
         return m->diags->messages.len ? m->diags->messages.at[0].text : "passes failed";
-    Plan *plan = plan_build(m->arena, f, c->kind, &o, c->workspace_of, c->context);
+    Plan *plan = plan_build(m->arena, f, c->kind, &o, c->cost_of, c->context);
     for (uint32_t i = 0; i < plan->launches.len; i++) {
         const char *bad = tile_verify(plan->launches.at[i].tile, m->arena);
         if (bad)

@@ -16,7 +16,7 @@ typedef struct PlanCheck {
     /* Runs one launch; NULL: the tile interpreter. */
     void (*run)(void *context, const Plan *plan, int launch, float *const *tensor, void *workspace);
     Status (*prepare)(void *context, const Plan *plan, Err *err);
-    size_t (*workspace_of)(void *context, const TileProgram *tile);
+    CostOf cost_of;
     void *context;
     double tolerance;
 } PlanCheck;

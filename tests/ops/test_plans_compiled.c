@@ -17,9 +17,9 @@ typedef struct Compiled {
     char *scratch;
 } Compiled;
 
-static size_t workspace_of(void *context, const TileProgram *tile)
+static KernelCost cost_of(void *context, const TileProgram *tile)
 {
-    return kernel_schedule(tile, &((Compiled *)context)->target).workspace_bytes;
+    return (KernelCost){kernel_schedule(tile, &((Compiled *)context)->target).workspace_bytes, 0};
 }
 
 static Status prepare(void *context, const Plan *plan, Err *err)
@@ -81,7 +81,7 @@ static void check(const char *cpu, ProgramKind kind, FuseLevel fuse, Seeds seeds
                        .seed = seed,
                        .run = run,
                        .prepare = prepare,
-                       .workspace_of = workspace_of,
+                       .cost_of = cost_of,
                        .context = &c,
                        .tolerance = 1e-4};
         const char *bad = plan_check(m, &p);

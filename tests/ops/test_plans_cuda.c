@@ -17,10 +17,11 @@ typedef struct Simulated {
     const char **symbol; /* per launch */
 } Simulated;
 
-static size_t workspace_of(void *context, const TileProgram *tile)
+static KernelCost cost_of(void *context, const TileProgram *tile)
 {
     (void)context;
-    return cuda_schedule(tile).workspace_bytes;
+    CudaSchedule s = cuda_schedule(tile);
+    return (KernelCost){s.workspace_bytes, s.again_bytes};
 }
 
 static Status prepare(void *context, const Plan *plan, Err *err)
@@ -81,7 +82,7 @@ static void check(ProgramKind kind, FuseLevel fuse, PrecisionMode precision, dou
                        .seed = seed,
                        .run = run,
                        .prepare = prepare,
-                       .workspace_of = workspace_of,
+                       .cost_of = cost_of,
                        .context = &c,
                        .tolerance = tolerance};
         const char *bad = plan_check(m, &p);

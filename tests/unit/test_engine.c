@@ -502,7 +502,7 @@ static Small open_text(const char *text, FuseLevel fuse)
     Func *f = passes_run(s.m, PROGRAM_EVAL, &p);
     assert_non_null(f);
     assert_int_equal(engine_create(&s.e, s.m, &o, &err), NPC_OK);
-    Plan *plan = plan_build(&s.t->arena, f, PROGRAM_EVAL, &p, engine_workspace, s.e);
+    Plan *plan = plan_build(&s.t->arena, f, PROGRAM_EVAL, &p, engine_cost, s.e);
     if (engine_add(s.e, plan, &s.program, &err) != NPC_OK || engine_ready(s.e, &err) != NPC_OK)
         fail_msg("%s", err.text);
     return s;

@@ -232,10 +232,10 @@ static int check_plan(const Plan *plan, const char *what)
     return check_clears(plan, what);
 }
 
-static size_t some_workspace(void *context, const TileProgram *tile)
+static KernelCost some_cost(void *context, const TileProgram *tile)
 {
     (void)context;
-    return tile->reductions.len ? 100 + 64 * tile->insts.len : 0;
+    return (KernelCost){tile->reductions.len ? 100 + 64 * tile->insts.len : 0, 0};
 }
 
 static Plan *build(Module *m, ProgramKind kind, FuseLevel level)
@@ -248,7 +248,7 @@ static Plan *build(Module *m, ProgramKind kind, FuseLevel level)
                      .verify = true};
     Func *f = passes_run(m, kind, &o);
     assert_non_null(f);
-    return plan_build(m->arena, f, kind, &o, some_workspace, NULL);
+    return plan_build(m->arena, f, kind, &o, some_cost, NULL);
 }
 
 static const ProgramKind kinds[] = {PROGRAM_EVAL, PROGRAM_GRAD, PROGRAM_STEP, PROGRAM_ACCUMULATE};
@@ -319,7 +319,7 @@ static Planned plan_text(const char *body, ProgramKind kind)
     Planned z = {.t = test_func()};
     PassOptions o = {.fuse = FUSE_NONE, .target = traits_cpu(LANES)};
     Module *m = parse(z.t, arena_printf(&z.t->arena, "%sfunc eval() {\n%s}\n", TABLES, body));
-    z.plan = plan_build(m->arena, m->funcs.at[0], kind, &o, some_workspace, NULL);
+    z.plan = plan_build(m->arena, m->funcs.at[0], kind, &o, some_cost, NULL);
     check_plan(z.plan, "text");
     return z;
 }
