@@ -131,9 +131,10 @@ typedef struct TileStencil {
 typedef enum TileAnchor { TILE_MAP, TILE_CONTRACT, TILE_STENCIL, TILE_STENCIL_DW } TileAnchor;
 
 typedef struct TileProgram {
-    const char *name; /* "core.block0.expand", for people */
-    int session;      /* -1, or the recording whose samples it runs on */
-    int batch_axis;   /* the axis that a session's sample range cuts to [b0, b1); -1 none */
+    const char *name;  /* "core.block0.expand", for people */
+    const char *place; /* "model.nm:40, 42": lines of the source it came from; NULL: unknown */
+    int session;       /* -1, or the recording whose samples it runs on */
+    int batch_axis;    /* the axis that a session's sample range cuts to [b0, b1); -1 none */
     TileAnchor anchor;
     int lhs, rhs;  /* anchor operands; -1 for MAP */
     MathMode math; /* CONTRACT: what the operands are rounded to */

@@ -496,6 +496,34 @@ static const char *name_of(Builder *b)
     return text_str(&t);
 }
 
+/* The lines of everything that is computed, those of one file. */
+static const char *place_of(Builder *b)
+{
+    enum { MOST_LINES = 8 };
+    const Group *g = b->group;
+    Diags *diags = b->f->module->diags;
+    uint32_t line, column, seen[MOST_LINES], n = 0;
+    Text t = {.arena = b->arena};
+    for (uint32_t i = 0; i <= g->members.len && n < MOST_LINES; i++) {
+        Val v = i ? g->members.at[i - 1] : g->anchor;
+        Span span = v.id ? func_node(b->f, v)->span : SPAN_NONE;
+        bool known = !span.file || span.file != b->p->span.file || !diags;
+        if (known)
+            continue;
+        diag_place(diags, span, &line, &column);
+        for (uint32_t k = 0; k < n; k++)
+            known |= seen[k] == line;
+        if (known)
+            continue;
+        if (n)
+            text_printf(&t, ", %u", line);
+        else
+            text_printf(&t, "%s:%u", diags->sources.at[span.file].path, line);
+        seen[n++] = line;
+    }
+    return n ? text_str(&t) : NULL;
+}
+
 static double flops_of(const Builder *b)
 {
     const Group *g = b->group;
@@ -541,6 +569,7 @@ TileProgram *tile_from_group(Arena *arena, const Func *f, const TargetTraits *ta
     if (g->session >= 0 && f->module->batch_axis)
         p->batch_axis = find_axis(&b, f->module->batch_axis);
     p->name = name_of(&b);
+    p->place = place_of(&b);
     p->flops = flops_of(&b);
     return p;
 }

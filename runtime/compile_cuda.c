@@ -28,12 +28,21 @@ Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, Er
     return s;
 }
 
+/* Lines of the source are not part of the kernels' own text, which names them in the cache. */
+static void emit_kernel(const CudaKernel *k, Text *out)
+{
+    text_char(out, '\n');
+    if (k->program->place)
+        text_printf(out, "/* from %s */\n", k->program->place);
+    text_add(out, k->text);
+}
+
 static Status emit(const CudaCompileOptions *o, CudaSet *set, const char *what, Text *out, Err *err)
 {
     if (!strcmp(what, "cuda")) {
         text_add(out, cuda_prelude);
         for (int i = 0; i < cuda_set_n_distinct(set); i++)
-            text_printf(out, "\n%s", cuda_set_distinct(set, i)->text);
+            emit_kernel(cuda_set_distinct(set, i), out);
         return NPC_OK;
     }
     if (!strcmp(what, "ptx"))

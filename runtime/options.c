@@ -39,13 +39,20 @@ static Status unknown(const Command *c, const char *arg, const char *name, size_
                    arg, c->name);
 }
 
+/* Is `value` the choice of n bytes? Of "cuda:N", any number will do. */
+static bool fits_choice(const char *choice, size_t n, const char *value)
+{
+    if (n > 2 && !memcmp(choice + n - 2, ":N", 2) && !strncmp(choice, value, n - 1))
+        return value[n - 1] && !value[n - 1 + strspn(value + n - 1, "0123456789")];
+    return n == strlen(value) && !memcmp(choice, value, n);
+}
+
 /* Whether `value` is one of "a|b|c"; offers each to `near`. */
 static bool is_choice(const char *choices, const char *value, Suggest *near, char (*words)[64])
 {
-    size_t length = strlen(value);
     for (const char *p = choices; *p; words++) {
         size_t n = strcspn(p, "|");
-        if (n == length && !memcmp(p, value, n))
+        if (fits_choice(p, n, value))
             return true;
         snprintf(*words, sizeof *words, "%.*s", (int)n, p);
         suggest_offer(near, *words);

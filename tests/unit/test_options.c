@@ -11,7 +11,7 @@
 
 typedef struct Values {
     bool json, help;
-    const char *fuse, *output;
+    const char *fuse, *output, *device;
     int64_t batch;
     double scale;
     OptionList sets;
@@ -27,6 +27,7 @@ static Status parse_n(Values *v, int n, const char *const *arguments)
         {"batch", "N", "clips of a step", .integer = &v->batch, .low = 1, .high = 4096},
         {"fuse", "full|elementwise|none", "how far kernels are joined", .text = &v->fuse},
         {"scale", "X", "a factor", .number = &v->scale},
+        {"device", "cpu|cuda|cuda:N", "where", .text = &v->device},
         {"set", "NAME=VALUE", "override", .list = &v->sets},
         {"output", "FILE", "where to write", .text = &v->output, .letter = 'o'},
         {"json", NULL, "machine-readable output", .flag = &v->json},
@@ -128,6 +129,11 @@ static void impossible_values_are_named_with_what_was_expected(void **state)
     assert_int_equal(PARSE(&v, "a.nm", "--fuse=fulll"), NPC_ERR_USAGE);
     ASSERT_TEXT(&v, "expected one of full|elementwise|none, found 'fulll'; did you mean 'full'?");
     assert_int_equal(PARSE(&v, "a.nm", "--fuse=ful|ele"), NPC_ERR_USAGE);
+    assert_int_equal(PARSE(&v, "a.nm", "--device=cuda:12"), NPC_OK);
+    assert_string_equal(v.device, "cuda:12");
+    assert_int_equal(PARSE(&v, "a.nm", "--device=cuda:"), NPC_ERR_USAGE);
+    assert_int_equal(PARSE(&v, "a.nm", "--device=cuda:1x"), NPC_ERR_USAGE);
+    assert_int_equal(PARSE(&v, "a.nm", "--device=cuda1"), NPC_ERR_USAGE);
     assert_int_equal(PARSE(&v, "a.nm", "--json=1"), NPC_ERR_USAGE);
     ASSERT_TEXT(&v, "--json takes no value");
     assert_int_equal(PARSE(&v, "a.nm", "--fuse"), NPC_ERR_USAGE);
