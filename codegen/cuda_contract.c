@@ -22,6 +22,9 @@ enum {
     FREE_REGISTERS = 78,    /* of 128 */
     FREE_REGISTERS_32 = 62, /* where code and fragments take numbers of 32 bits */
     MAX_TILE = 256,
+    JOINT_STEPS = 16,     /* 8 registers each */
+    JOINT_MANY_STEPS = 8, /* few registers are left beside them */
+    JOINT_COLUMNS = 64,
 };
 
 #define ACC_BIT (1u << 31)
@@ -393,6 +396,10 @@ static void lay_out(CudaContract *c)
         o->at_k = at + (int64_t)o->n_of_row * o->tile;
         at += table_words(c, o);
     }
+    if (c->joint.is_there) {
+        c->joint.at = at;
+        at += c->a.tile / 2 * (int64_t)c->b.tile;
+    }
     c->shared_words = at;
 }
 
@@ -573,17 +580,16 @@ static void plan_sums(CudaContract *c)
     c->sums = cuda_sums_plan(c->p, channel, slices, c->tiles_n, 0);
 }
 
-bool contract_plan(CudaContract *c, const TileProgram *p)
+/* All but the sizes. */
+static bool begin(CudaContract *c, const TileProgram *p, Needs *needs)
 {
-    Needs needs;
-
     *c = (CudaContract){.p = p};
     if (p->anchor != TILE_CONTRACT || has_lanes(p) || !stores_cover(p) || has_pair_sum(p) ||
-        !find_needs(p, &needs))
+        !find_needs(p, needs))
         return false;
     c->per_word = p->math == MATH_BF16 || p->math == MATH_F16 ? 2 : 1;
     c->step = STEP_WORDS * c->per_word;
-    split_axes(c, p, &needs);
+    split_axes(c, p, needs);
     if (c->m.elems > INT32_MAX / 2 || c->n.elems > INT32_MAX / 2 || c->k.elems > INT32_MAX / 2 ||
         (double)c->m.elems * (double)c->n.elems * (double)c->k.elems * (double)c->g.elems <
             MIN_PRODUCTS)
@@ -591,16 +597,18 @@ bool contract_plan(CudaContract *c, const TileProgram *p)
     c->steps = contract_div_up(c->k.elems, c->step);
     for (int i = 0; i < 2; i++) {
         CudaOperand *o = i ? &c->b : &c->a;
-        choose_vectors(c, o, &needs);
-        split_code(c, o, &needs, o->inst);
+        choose_vectors(c, o, needs);
+        split_code(c, o, needs, o->inst);
     }
-    choose_results(c, &needs);
-    if (!sums_fit(c) || !choose_tiles(c, &needs))
-        return false;
-    choose_slabs(c);
-    if (c->slabs > 1)
-        c->n_of_column = c->ahead.n = 0; /* the combining kernel has neither */
-    choose_walk(c);
+    choose_results(c, needs);
+    return sums_fit(c);
+}
+
+/* What follows from the sizes. */
+static void finish(CudaContract *c)
+{
+    const TileProgram *p = c->p;
+
     lay_out(c);
     c->k_tail = c->k.cut || c->k.elems % c->step;
     for (int i = 0; i < 2; i++) {
@@ -612,42 +620,58 @@ bool contract_plan(CudaContract *c, const TileProgram *p)
                   p->tensors.at[in->tensor].layout.type == same;
     }
     plan_sums(c);
+}
+
+bool contract_plan(CudaContract *c, const TileProgram *p)
+{
+    Needs needs;
+
+    if (!begin(c, p, &needs) || !choose_tiles(c, &needs))
+        return false;
+    choose_slabs(c);
+    if (c->slabs > 1)
+        c->n_of_column = c->ahead.n = 0; /* the combining kernel has neither */
+    choose_walk(c);
+    finish(c);
     return true;
 }
 
-/* ---- the schedule ---- */
-
-static bool accepts(const TileProgram *p)
+bool contract_plan_joint(CudaContract *c, const TileProgram *p, int x)
 {
-    CudaContract c;
-    return contract_plan(&c, p);
+    Needs needs;
+
+    if (!begin(c, p, &needs) || c->per_word != 2 || c->a.inst != p->lhs || !c->a.along_k ||
+        c->m.cut || c->g.cut || !c->n.n || c->steps > JOINT_STEPS)
+        return false;
+    int last = c->n.axis[c->n.n - 1];
+    c->joint = (CudaJoint){.is_there = true, .x = x, .lanes = cuda_lanes(p, last)};
+    if (c->joint.lanes == 1 || (needs.at[x] & (ACC_BIT | flat_bits(&c->k))))
+        return false;
+    CudaAhead results = c->ahead; /* x has loads ahead of its own, and the same columns */
+    c->ahead.n = 0;
+    split_results(c, &needs, x);
+    c->joint.ahead = c->ahead;
+    c->ahead = results;
+    c->a.n_of_row = 0; /* of one tile only */
+    bool many = c->steps >= JOINT_MANY_STEPS;
+    int m = many ? 64 : 128;
+    if (many)
+        c->joint.ahead.n = 0;
+    set_tiles(c, m, JOINT_COLUMNS);
+    c->joint.at = 0;
+    while (c->n_of_column && !fits(c))
+        c->n_of_column--;
+    if (!choose_warps(c, m, JOINT_COLUMNS) || !fits(c))
+        return false;
+    int64_t others = c->tiles_n * c->g.elems;
+    if (c->tiles_m * others < FEW_BLOCKS)
+        return false;
+    c->min_blocks = 1;
+    c->walk = contract_div_up(c->tiles_m * others, FEW_BLOCKS + 4);
+    if (c->walk > c->tiles_m)
+        c->walk = c->tiles_m;
+    c->walks = contract_div_up(c->tiles_m, c->walk);
+    finish(c);
+    c->joint.offset = c->sums.bytes;
+    return true;
 }
-
-static CudaSchedule schedule(const TileProgram *p)
-{
-    CudaSchedule s = {.name = cuda_kind_tiles.name, .n_phases = 1};
-    CudaContract c;
-
-    contract_plan(&c, p);
-    s.phase[0] = (CudaPhase){c.tiles_n * c.walks * c.g.elems * c.slabs, CONTRACT_THREADS};
-    s.workspace_bytes = contract_workspace(&c);
-    if (c.slabs > 1)
-        s.phase[s.n_phases++] = contract_combine_phase(&c);
-    if (p->reductions.len)
-        s.phase[s.n_phases++] = cuda_sums_phase(&c.sums);
-    return s;
-}
-
-static void write(CudaText *t, const CudaSchedule *s)
-{
-    CudaContract c;
-
-    contract_plan(&c, t->p);
-    contract_write_products(t, &c, &s->phase[0]);
-    if (c.slabs > 1)
-        contract_write_combine(t, &c, 1);
-    if (c.sums.n)
-        cuda_sums_combine(t, &c.sums, 1);
-}
-
-const CudaKind cuda_kind_tiles = {"tiles", accepts, schedule, write};

@@ -52,6 +52,16 @@ typedef struct CudaOperand {
     int64_t at_rows, at_k; /* tables: words from the beginning of shared memory */
 } CudaOperand;
 
+/* A second product of the same rows (cuda_joint.c): sums over m of code[rows](m, k) x(m, n). */
+typedef struct CudaJoint {
+    bool is_there;
+    int x;           /* instruction */
+    int lanes;       /* along the last axis of n */
+    CudaAhead ahead; /* its large loads, issued while the tile before is multiplied */
+    int64_t at;      /* words from the beginning of shared memory: x of a tile */
+    size_t offset;   /* in the workspace: [g][walk][k][n], float32 */
+} CudaJoint;
+
 typedef struct CudaContract {
     const TileProgram *p;
     CudaFlat m, n, g, k;
@@ -75,6 +85,7 @@ typedef struct CudaContract {
     int n_of_column, of_column[MAX_COLUMN_TABLES]; /* values that vary with n only: a table */
     int64_t at_columns;                            /* words from the beginning of shared memory */
     CudaSums sums;
+    CudaJoint joint;
 } CudaContract;
 
 static inline int64_t contract_div_up(int64_t a, int64_t b)
@@ -84,6 +95,9 @@ static inline int64_t contract_div_up(int64_t a, int64_t b)
 
 /* False when the program is none, or is too small or too odd to be worth tiles. */
 bool contract_plan(CudaContract *c, const TileProgram *p);
+/* The same of a program without its pair sum, whose x is instruction `x`: blocks walk over m with
+ * the second product's sums in registers. */
+bool contract_plan_joint(CudaContract *c, const TileProgram *p, int x);
 
 /* Writes phase 0: the products of a block, up to contract_out. */
 void contract_write_products(CudaText *t, CudaContract *c, const CudaPhase *shape);
@@ -95,6 +109,13 @@ void contract_write_results_ahead(CudaText *t, const CudaContract *c);
 /* Before the first tile's results, and behind the last one's. */
 void contract_begin_results(CudaText *t, CudaContract *c);
 void contract_end_results(CudaText *t, CudaContract *c);
+/* The second product: its variables; loads and code of x for the tile that begins at `row`; what a
+ * step adds; a block's sums. Nothing where there is none. */
+void contract_joint_begin(CudaText *t, CudaContract *c);
+void contract_joint_ahead(CudaText *t, const CudaContract *c, const char *row);
+void contract_joint_put(CudaText *t, const CudaContract *c, const char *row);
+void contract_joint_products(CudaText *t, const CudaContract *c);
+void contract_joint_end(CudaText *t, const CudaContract *c);
 /* The phase that adds slabs. */
 CudaPhase contract_combine_phase(const CudaContract *c);
 void contract_write_combine(CudaText *t, const CudaContract *c, int phase);

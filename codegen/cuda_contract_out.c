@@ -393,3 +393,40 @@ void contract_write_combine(CudaText *t, const CudaContract *c, int phase)
     cuda_scope_end(t, outer);
     cuda_kernel_end(t);
 }
+
+/* ---- the schedule ---- */
+
+static bool accepts(const TileProgram *p)
+{
+    CudaContract c;
+    return contract_plan(&c, p);
+}
+
+static CudaSchedule schedule(const TileProgram *p)
+{
+    CudaSchedule s = {.name = cuda_kind_tiles.name, .n_phases = 1};
+    CudaContract c;
+
+    contract_plan(&c, p);
+    s.phase[0] = (CudaPhase){c.tiles_n * c.walks * c.g.elems * c.slabs, CONTRACT_THREADS};
+    s.workspace_bytes = contract_workspace(&c);
+    if (c.slabs > 1)
+        s.phase[s.n_phases++] = contract_combine_phase(&c);
+    if (p->reductions.len)
+        s.phase[s.n_phases++] = cuda_sums_phase(&c.sums);
+    return s;
+}
+
+static void write(CudaText *t, const CudaSchedule *s)
+{
+    CudaContract c;
+
+    contract_plan(&c, t->p);
+    contract_write_products(t, &c, &s->phase[0]);
+    if (c.slabs > 1)
+        contract_write_combine(t, &c, 1);
+    if (c.sums.n)
+        cuda_sums_combine(t, &c.sums, 1);
+}
+
+const CudaKind cuda_kind_tiles = {"tiles", accepts, schedule, write};

@@ -403,6 +403,7 @@ static void write_products(CudaText *t, const CudaContract *c)
         write_fma(t, c);
     else
         write_mma(t, c);
+    contract_joint_products(t, c);
 }
 
 /* ---- the kernel ---- */
@@ -509,6 +510,7 @@ static void write_step(CudaText *t, CudaContract *c)
     write_ahead(t, c, &c->a, row, "k_next");
     if (!c->b.resident)
         write_ahead(t, c, &c->b, "n", "k_next");
+    contract_joint_ahead(t, c, row);
     cuda_close(t);
     cuda_open(t, "if (it >= 0)");
     const char *last =
@@ -533,6 +535,7 @@ static void write_step(CudaText *t, CudaContract *c)
     write_k_table(t, c, &c->a, 0);
     write_k_table(t, c, &c->b, CONTRACT_WARPS - 1);
     cuda_open(t, "if (%s)", guard);
+    contract_joint_put(t, c, row);
     cuda_line(t, "uint32_t *to = shared + (next & 1) * %d;", stage);
     write_operand(t, c, &c->a, row, "k_next", "to");
     if (!c->b.resident)
@@ -562,13 +565,15 @@ void contract_write_products(CudaText *t, CudaContract *c, const CudaPhase *shap
     write_row_table(t, c, &c->a, "m_first");
     write_row_table(t, c, &c->b, "n");
     contract_begin_results(t, c);
-    if (c->a.n_of_row || c->b.n_of_row)
+    contract_joint_begin(t, c);
+    if (c->a.n_of_row || c->b.n_of_row || c->joint.is_there)
         cuda_line(t, "NPC_SYNC();");
     if (c->b.resident)
         write_resident(t, c);
     write_step(t, c);
     if (c->walk == 1)
         contract_write_results(t, c);
+    contract_joint_end(t, c);
     contract_end_results(t, c);
     cuda_scope_end(t, outer);
     cuda_kernel_end(t);

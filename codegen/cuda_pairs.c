@@ -7,9 +7,7 @@
  * parallel; it is computed first, because the rest may store over what it reads. Each part takes
  * the schedule that is best for it, and its phases stand one behind the other.
  *
- * TODO: dy and x are read twice, which the schedule's again_bytes say. One kernel that walks over m
- * with dw in registers would read them once; it needs all k of dy, x and w of a tile in shared
- * memory at once, which for k = 256 is more than the 48 KB that every device gives. */
+ * dy and x are read twice, which again_bytes says; cuda_joint.c reads them once where it can. */
 #include "codegen/cuda_schedules.h"
 
 enum { MAX_PARTS = 4 };
@@ -68,7 +66,7 @@ static TileProgram *product_of(Arena *arena, const TileProgram *p, const TileRed
     return c;
 }
 
-static TileProgram *without_pairs(Arena *arena, const TileProgram *p)
+TileProgram *cuda_without_pairs(Arena *arena, const TileProgram *p)
 {
     TileProgram *c = copy(arena, p);
 
@@ -140,7 +138,7 @@ static bool split(Parts *parts, const TileProgram *p)
         }
     if (!parts->n)
         return false;
-    TileProgram *rest = without_pairs(&parts->arena, p);
+    TileProgram *rest = cuda_without_pairs(&parts->arena, p);
     if (rest->stores.len || rest->reductions.len)
         parts->part[parts->n++] = rest;
     for (int i = 0; i < parts->n; i++) {

@@ -21,8 +21,12 @@ const CudaKind *cuda_kind_of(const TileProgram *p);
 /* Every legal program: a thread per point (or vector of points), plain loops over what is summed.
  */
 extern const CudaKind cuda_kind_points;
+/* Products with one pair sum, both gradients by one kernel. */
+extern const CudaKind cuda_kind_joint;
 /* Products with pair sums, as several programs. */
 extern const CudaKind cuda_kind_pairs;
+/* The program without its pair sums; instructions and tensors keep their numbers. */
+TileProgram *cuda_without_pairs(Arena *arena, const TileProgram *p);
 /* Products with few results and long sums: a warp for each. */
 extern const CudaKind cuda_kind_dots;
 /* Products in tiles, on matrix units where the program's math allows (cuda_contract.h). */

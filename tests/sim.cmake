@@ -51,6 +51,7 @@ npc_sim_test(sim sim_streams npc_codegen)
 npc_sim_test(ops plans_cuda npc_passes npc_codegen npc_plan_check npc_random_graph)
 npc_sim_test(sim sim_products npc_codegen)
 npc_sim_test(sim sim_products_walk npc_codegen)
+npc_sim_test(sim sim_joint npc_codegen)
 # these run longer than their kernels are translated
-set_tests_properties(sim.sim_products sim.sim_products_walk PROPERTIES ENVIRONMENT NPC_SIM_OPTIMIZE=-O1)
+set_tests_properties(sim.sim_products sim.sim_products_walk sim.sim_joint PROPERTIES ENVIRONMENT NPC_SIM_OPTIMIZE=-O1)
 npc_sim_test(ops cuda_schedules npc_codegen)

@@ -39,7 +39,7 @@ static void make_precise(TileProgram *p, Random *r)
 
 /* How often programs were computed in a way. */
 typedef struct Counts {
-    int tiles, dots, pairs, points;
+    int tiles, dots, pairs, joint, points;
 } Counts;
 
 static void count(Counts *n, const char *kind)
@@ -47,6 +47,7 @@ static void count(Counts *n, const char *kind)
     int *of = !strcmp(kind, "tiles")   ? &n->tiles
               : !strcmp(kind, "dots")  ? &n->dots
               : !strcmp(kind, "pairs") ? &n->pairs
+              : !strcmp(kind, "joint") ? &n->joint
                                        : &n->points;
     ++*of;
 }
@@ -73,8 +74,8 @@ static Counts check(Make make, int n, uint64_t seed)
             sim_tile_check(p, &mine, terms);
         arena_free(&arena);
     }
-    print_message("%d as tiles, %d as dots, %d as pairs, %d as points\n", counts.tiles, counts.dots,
-                  counts.pairs, counts.points);
+    print_message("%d as tiles, %d as dots, %d as pairs, %d jointly, %d as points\n", counts.tiles,
+                  counts.dots, counts.pairs, counts.joint, counts.points);
     return counts;
 }
 
