@@ -56,6 +56,7 @@ static struct {
     unsigned char wait[SIM_MAX_THREADS];
     bool is_done[SIM_MAX_THREADS];
     Gift gift[SIM_MAX_THREADS];
+    uint32_t launch_number, epoch; /* epoch: barriers passed */
     CUresult result;
 } g = {.current = NOBODY};
 
@@ -330,6 +331,7 @@ static void release(int w)
 {
     if (g.at_barrier == g.live && g.live) {
         g.at_barrier = 0;
+        g.epoch++;
         make_all_runnable();
     }
     if (g.warp[w].waiting == g.warp[w].live && g.warp[w].live)
@@ -430,7 +432,20 @@ static void hook_outside(unsigned line, unsigned long index)
     block_give_up(CUDA_ERROR_ILLEGAL_ADDRESS);
 }
 
-static const SimHooks HOOKS = {hook_sync, hook_shuffle, hook_mma, hook_misaligned, hook_outside};
+static void hook_access(unsigned long at, unsigned bytes, int writes, void *instruction)
+{
+    const SimKernel *k = g.launch->function->kernel;
+    const SimDim *b = &g.unit->block, *n = &g.launch->grid;
+    CheckThread me = {g.launch_number, b->x + n->x * (b->y + n->y * b->z), g.epoch, g.current};
+    CheckShared shared[2] = {{k->shared, k->shared_end}, {g.unit->shared, g.unit->shared_end}};
+    CUresult r =
+        check_access(&me, shared, g.launch->function->module, at, bytes, writes, instruction);
+    if (r)
+        block_give_up(r);
+}
+
+static const SimHooks HOOKS = {hook_sync,       hook_shuffle, hook_mma,
+                               hook_misaligned, hook_outside, hook_access};
 
 /* ---- blocks ---- */
 
@@ -454,6 +469,7 @@ bool block_prepare(const SimLaunch *l, SimUnit *unit)
     g.n_threads = (int)(b.x * b.y * b.z);
     g.result = CUDA_SUCCESS;
     g.current = NOBODY;
+    g.launch_number++;
     for (int i = 0; i < l->function->kernel->n_params; i++)
         g.params[i] = (void *)(l->args + 8 * i);
     for (int i = 0; i < g.n_threads; i++) {
@@ -495,6 +511,7 @@ CUresult block_run(SimDim block)
     fill_shared(g.unit->shared, g.unit->shared_end);
     g.live = g.n_threads;
     g.at_barrier = 0;
+    g.epoch = 0;
     memset(g.fiber, 0, (size_t)g.n_threads * sizeof g.fiber[0]);
     memset(g.is_done, 0, (size_t)g.n_threads);
     for (int w = 0; w * SIM_WARP < g.n_threads; w++)

@@ -130,3 +130,8 @@ bool npc_sim_check(CUdeviceptr at, size_t bytes, const char *what)
 {
     return memory_check(at, bytes, what);
 }
+
+void npc_sim_written(CUdeviceptr at, size_t bytes)
+{
+    check_written(at, bytes);
+}

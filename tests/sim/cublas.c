@@ -86,11 +86,15 @@ static void multiply(const Product *p, int batch, float *a, float *b, float *col
     }
 }
 
-static bool matrix_is_there(const Matrix *x, int batch, const char *what)
+static size_t matrix_bytes(const Matrix *x, int batch)
 {
     long long elems = (long long)(x->columns - 1) * x->ld + x->rows + (batch - 1) * x->stride;
-    return npc_sim_check((CUdeviceptr)(uintptr_t)x->at, (size_t)elems * storage_bytes(x->type),
-                         what);
+    return (size_t)elems * storage_bytes(x->type);
+}
+
+static bool matrix_is_there(const Matrix *x, int batch, const char *what)
+{
+    return npc_sim_check((CUdeviceptr)(uintptr_t)x->at, matrix_bytes(x, batch), what);
 }
 
 static CUresult run(void *data)
@@ -109,6 +113,7 @@ static CUresult run(void *data)
     for (int i = 0; i < p->batch; i++)
         multiply(p, i, room, room + m * k, room + m * k + k * n);
     free(room);
+    npc_sim_written((CUdeviceptr)(uintptr_t)p->c.at, matrix_bytes(&p->c, p->batch));
     return CUDA_SUCCESS;
 }
 

@@ -45,6 +45,13 @@ int driver_capability(void); /* 90 */
 /* ---- memory.c ---- */
 /* Is [at, at + bytes) inside of one allocation? Says what is wrong with it otherwise. */
 bool memory_check(CUdeviceptr at, size_t bytes, const char *what);
+/* The allocation around an address, guards included; `marks` belong to check.c. */
+typedef struct MemoryView {
+    uintptr_t at;
+    size_t bytes, readable; /* readable: behind it */
+    void **marks;
+} MemoryView;
+bool memory_view(uintptr_t at, MemoryView *view);
 /* Has something been written behind or before an allocation? Says so of kernel `name`. */
 bool memory_guards_intact(const char *name);
 /* Where an address lies in relation to allocations, a phrase. */
@@ -145,12 +152,28 @@ const SimWork *graph_work(CUgraphExec exec);
 SIM_API CUresult npc_sim_submit(CUstream stream, CUresult (*run)(void *data), const void *data,
                                 size_t bytes);
 SIM_API bool npc_sim_check(CUdeviceptr at, size_t bytes, const char *what);
+SIM_API void npc_sim_written(CUdeviceptr at, size_t bytes);
 
 /* ---- launch.c ---- */
 /* Runs all blocks of a launch; says what went wrong. */
 CUresult launch_run(const SimLaunch *l);
 /* The order of blocks and threads starts again. */
 void launch_seed(void);
+
+/* ---- check.c: every access of kernels translated under NPC_SIM_CHECK ---- */
+typedef struct CheckThread {
+    uint32_t launch, block, epoch; /* epoch: barriers that the block has passed */
+    int thread;
+} CheckThread;
+typedef struct CheckShared {
+    const unsigned char *at, *end;
+} CheckShared;
+/* What is wrong with an access is said, and returned. shared[2]: of the kernel
+ * and of the functions of its unit. */
+CUresult check_access(const CheckThread *me, const CheckShared *shared, CUmodule module,
+                      uintptr_t at, unsigned bytes, bool writes, const void *instruction);
+/* The host has written. */
+void check_written(CUdeviceptr at, size_t bytes);
 
 /* ---- warp.c ---- */
 /* d, a, b of the 32 lanes. */

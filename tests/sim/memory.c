@@ -26,7 +26,7 @@
 
 enum { PAGE = 4096, ALIGN = 256, READABLE = 64, GUARD = 256, MAX_FREED = 1024 };
 /* No access between allocations; address space taken at once. */
-static const size_t GAP = 4 << 20, REGION = (size_t)1 << 40;
+static const size_t GAP = (size_t)1 << 22, REGION = (size_t)1 << 40;
 
 typedef struct Allocation {
     unsigned char *at;
@@ -35,11 +35,16 @@ typedef struct Allocation {
     size_t pages_bytes;
     long long number; /* of the call that made it */
     bool is_freed;
+    void *marks; /* of check.c, from malloc */
 } Allocation;
 
-static Allocation *table;
+static Allocation **table;
 static size_t n_table, room_table, n_freed, bytes_used;
 static long long n_allocated;
+
+/* The region that new allocations come from; none shares a piece of GAP bytes with another. */
+static unsigned char *region, *region_next;
+static Allocation *region_owner[(size_t)1 << 18];
 
 static size_t device_bytes(void)
 {
@@ -87,10 +92,15 @@ first_written(const Allocation *a, const unsigned char *at, const unsigned char 
 /* The allocation in whose pages an address lies, freed or not. */
 static Allocation *find(uintptr_t at)
 {
-    for (size_t i = 0; i < n_table; i++)
-        if (at - (uintptr_t)table[i].pages < table[i].pages_bytes)
-            return &table[i];
-    return NULL;
+    Allocation *a = NULL;
+    if (region && at - (uintptr_t)region < REGION) {
+        a = region_owner[(at - (uintptr_t)region) / GAP];
+        return a && at - (uintptr_t)a->pages < a->pages_bytes ? a : NULL;
+    }
+    for (size_t i = 0; i < n_table && !a; i++)
+        if (at - (uintptr_t)table[i]->pages < table[i]->pages_bytes)
+            a = table[i];
+    return a;
 }
 
 /* How far an address lies outside of an allocation. */
@@ -100,13 +110,23 @@ static size_t distance(const Allocation *a, uintptr_t at)
     return at < first ? first - at : at >= end ? at - end + 1 : 0;
 }
 
+static void set_owner(const Allocation *a, Allocation *owner)
+{
+    uintptr_t first = (uintptr_t)a->pages - (uintptr_t)region;
+    if (region && first < REGION)
+        for (size_t i = first / GAP; i <= (first + a->pages_bytes - 1) / GAP; i++)
+            region_owner[i] = owner;
+}
+
 /* The oldest freed allocation is forgotten. */
 static void forget_one(void)
 {
     size_t oldest = n_table;
     for (size_t i = 0; i < n_table; i++)
-        if (table[i].is_freed && (oldest == n_table || table[i].number < table[oldest].number))
+        if (table[i]->is_freed && (oldest == n_table || table[i]->number < table[oldest]->number))
             oldest = i;
+    set_owner(table[oldest], NULL);
+    free(table[oldest]);
     table[oldest] = table[--n_table];
     n_freed--;
 }
@@ -114,21 +134,34 @@ static void forget_one(void)
 /* Pages that were never used; NULL: there are none. */
 static unsigned char *take_pages(size_t bytes)
 {
-    static unsigned char *next, *end;
-    if (!next || bytes + 2 * GAP > (size_t)(end - next)) {
-        int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-        next = mmap(NULL, REGION, PROT_NONE, flags, -1, 0);
-        if (next == MAP_FAILED) {
-            next = NULL;
-            return NULL;
-        }
-        end = next + REGION;
-    }
-    unsigned char *at = next + GAP;
-    if (bytes + 2 * GAP > (size_t)(end - next) || mprotect(at, bytes, PROT_READ | PROT_WRITE))
+    if (bytes > REGION / 2)
         return NULL;
-    next = at + bytes;
+    if (!region || (size_t)(region_next - region) + bytes + 2 * GAP > REGION) {
+        int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+        void *at = mmap(NULL, REGION, PROT_NONE, flags, -1, 0);
+        if (at == MAP_FAILED)
+            return NULL;
+        region = region_next = at;
+        memset(region_owner, 0, sizeof region_owner);
+    }
+    unsigned char *at = region_next + GAP;
+    if (mprotect(at, bytes, PROT_READ | PROT_WRITE))
+        return NULL;
+    region_next = at + bytes;
     return at;
+}
+
+static bool table_has_room(void)
+{
+    if (n_table < room_table)
+        return true;
+    size_t room = room_table ? room_table * 2 : 64;
+    Allocation **larger = realloc(table, room * sizeof *table);
+    if (!larger)
+        return false;
+    table = larger;
+    room_table = room;
+    return true;
 }
 
 CUresult memory_alloc(CUdeviceptr *at, size_t bytes)
@@ -137,39 +170,41 @@ CUresult memory_alloc(CUdeviceptr *at, size_t bytes)
         return CUDA_ERROR_INVALID_VALUE;
     if (bytes > device_bytes() || bytes_used > device_bytes() - bytes)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    if (n_table == room_table) {
-        size_t room = room_table ? room_table * 2 : 64;
-        Allocation *larger = realloc(table, room * sizeof *table);
-        if (!larger)
-            return CUDA_ERROR_OUT_OF_MEMORY;
-        table = larger;
-        room_table = room;
-    }
     size_t used = round_up(bytes + READABLE + GUARD, ALIGN), inner = round_up(used, PAGE);
-    Allocation a = {.bytes = bytes, .pages_bytes = inner, .number = ++n_allocated};
-    a.pages = take_pages(inner);
-    if (!a.pages)
+    Allocation *a = calloc(1, sizeof *a);
+    if (!a || !table_has_room() || !(a->pages = take_pages(inner))) {
+        free(a);
         return CUDA_ERROR_OUT_OF_MEMORY;
-    a.at = a.pages + inner - used;
-    memset(a.at, 0xFF, bytes);
-    write_pattern(&a, a.at + bytes, guard_end(&a));
-    write_pattern(&a, a.pages, a.at);
-    ASAN_POISON_MEMORY_REGION(a.pages, (size_t)(a.at - a.pages));
-    ASAN_POISON_MEMORY_REGION(a.at + bytes + READABLE, used - bytes - READABLE);
+    }
+    a->bytes = bytes;
+    a->pages_bytes = inner;
+    a->number = ++n_allocated;
+    a->at = a->pages + inner - used;
+    memset(a->at, 0xFF, bytes);
+    write_pattern(a, a->at + bytes, guard_end(a));
+    write_pattern(a, a->pages, a->at);
+    ASAN_POISON_MEMORY_REGION(a->pages, (size_t)(a->at - a->pages));
+    ASAN_POISON_MEMORY_REGION(a->at + bytes + READABLE, used - bytes - READABLE);
     table[n_table++] = a;
+    set_owner(a, a);
     bytes_used += bytes;
-    *at = (CUdeviceptr)(uintptr_t)a.at;
+    *at = (CUdeviceptr)(uintptr_t)a->at;
     return CUDA_SUCCESS;
 }
 
+/* Pages without access; the kernel's tables of them are given back. */
 static void take_access(Allocation *a)
 {
+    uintptr_t unit = GAP / 2, first = (uintptr_t)a->pages / unit * unit,
+              end = round_up((uintptr_t)guard_end(a), unit);
     a->is_freed = true;
     bytes_used -= a->bytes;
-    madvise(a->pages, a->pages_bytes, MADV_DONTNEED);
-    ASAN_UNPOISON_MEMORY_REGION(a->pages, a->pages_bytes);
-    mprotect(a->pages, a->pages_bytes, PROT_NONE);
     n_freed++;
+    free(a->marks);
+    a->marks = NULL;
+    ASAN_UNPOISON_MEMORY_REGION(a->pages, a->pages_bytes);
+    mmap((void *)first, end - first, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 CUresult memory_free(CUdeviceptr at)
@@ -192,8 +227,8 @@ CUresult memory_free(CUdeviceptr at)
 void memory_free_all(void)
 {
     for (size_t i = 0; i < n_table; i++)
-        if (!table[i].is_freed)
-            take_access(&table[i]);
+        if (!table[i]->is_freed)
+            take_access(table[i]);
     while (n_freed > MAX_FREED)
         forget_one();
 }
@@ -208,8 +243,8 @@ const char *memory_describe(uintptr_t at, char *text, size_t len)
 {
     const Allocation *a = NULL;
     for (size_t i = 0; i < n_table; i++)
-        if (!a || distance(&table[i], at) < distance(a, at))
-            a = &table[i];
+        if (!a || distance(table[i], at) < distance(a, at))
+            a = table[i];
     if (!a || distance(a, at) > GAP)
         snprintf(text, len, "that is not memory of the device");
     else if (a->is_freed)
@@ -226,6 +261,15 @@ const char *memory_describe(uintptr_t at, char *text, size_t len)
         snprintf(text, len, "that is byte %zu of allocation number %lld of %zu bytes",
                  (size_t)(at - (uintptr_t)a->at), a->number, a->bytes);
     return text;
+}
+
+bool memory_view(uintptr_t at, MemoryView *view)
+{
+    Allocation *a = find(at);
+    if (!a || a->is_freed)
+        return false;
+    *view = (MemoryView){(uintptr_t)a->at, a->bytes, READABLE, &a->marks};
+    return true;
 }
 
 bool memory_check(CUdeviceptr at, size_t bytes, const char *what)
@@ -252,7 +296,7 @@ bool memory_guards_intact(const char *name)
 {
     bool intact = true;
     for (size_t i = 0; i < n_table; i++) {
-        const Allocation *a = &table[i];
+        const Allocation *a = table[i];
         if (a->is_freed)
             continue;
         const unsigned char *behind = first_written(a, a->at + a->bytes, guard_end(a)),

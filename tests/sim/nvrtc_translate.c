@@ -3,6 +3,7 @@
  *   NPC_SIM_CC=COMMAND    the compiler and its options, "cc"; the one the simulator was built with
  *   NPC_SIM_OPTIMIZE=-O1  how much it optimizes, -O0: for most tests translating takes longer than
  *                         running, and more than twice as long with -O1
+ *   NPC_SIM_CHECK=1       so that every access is checked (check.c); not with the address sanitizer
  *   NPC_SIM_CACHE=FOLDER  where libraries are kept from one process to the next; without it they
  *                         are kept in memory */
 #include "tests/sim/nvrtc.h"
@@ -188,12 +189,14 @@ static void keep_in_folder(const char *path, const Bytes *library)
 bool nvrtc_translate(const Bytes *c, const char *options, Bytes *library, Bytes *log)
 {
     const char *cc = getenv("NPC_SIM_CC"), *folder = getenv("NPC_SIM_CACHE");
-    const char *optimize = getenv("NPC_SIM_OPTIMIZE");
+    const char *optimize = getenv("NPC_SIM_OPTIMIZE"), *check = getenv("NPC_SIM_CHECK");
+    bool checks = check && atoi(check) > 0 && !strstr(SIM_KERNEL_FLAGS, "address");
     Bytes command = {0};
     char path[300] = "";
     uint64_t key[2] = {14695981039346656037u, 1};
-    bytes_print(&command, "%s %s %s %s %s", cc && *cc ? cc : SIM_DEFAULT_CC, FLAGS,
-                SIM_KERNEL_FLAGS, optimize && *optimize ? optimize : "-O0", options);
+    bytes_print(&command, "%s %s %s %s %s %s", cc && *cc ? cc : SIM_DEFAULT_CC, FLAGS,
+                SIM_KERNEL_FLAGS, optimize && *optimize ? optimize : "-O0",
+                checks ? "-fsanitize=thread -nostdlib -DNPC_SIM_CHECK" : "", options);
     hash(key, command.at, command.len + 1);
     hash(key, c->at, c->len);
     if (folder && *folder)

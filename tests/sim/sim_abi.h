@@ -21,6 +21,8 @@ typedef struct SimHooks {
     /* Mistakes that the compiler's checks have found; do not return. */
     void (*misaligned)(unsigned line, unsigned long address);
     void (*outside)(unsigned line, unsigned long index); /* of an array */
+    /* Every access, if the unit was translated so. */
+    void (*access)(unsigned long at, unsigned bytes, int writes, void *instruction);
 } SimHooks;
 
 typedef struct SimKernel {

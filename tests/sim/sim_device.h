@@ -179,6 +179,57 @@ __attribute__((visibility("hidden"))) void __ubsan_handle_out_of_bounds(void *at
     npc_sim.hooks->outside(((const NpcSimPlace *)at)->line, (unsigned long)index);
 }
 
+/* ---- what -fsanitize=thread calls: every access to memory, for NPC_SIM_CHECK ---- */
+
+#ifdef NPC_SIM_CHECK
+#define NPC_SIM_TSAN __attribute__((visibility("hidden"), no_sanitize_thread))
+
+/* there are no hooks before the first launch */
+NPC_SIM_TSAN void npc_sim_access(void *at, unsigned long bytes, int writes, void *instruction)
+{
+    if (npc_sim.hooks)
+        npc_sim.hooks->access((unsigned long)at, (unsigned)bytes, writes, instruction);
+}
+
+#define NPC_SIM_ACCESS(name, bytes, writes)                                                        \
+    NPC_SIM_TSAN void __tsan_##name(void *at)                                                      \
+    {                                                                                              \
+        npc_sim_access(at, bytes, writes, __builtin_return_address(0));                            \
+    }
+#define NPC_SIM_ACCESSES(bytes)                                                                    \
+    NPC_SIM_ACCESS(read##bytes, bytes, 0)                                                          \
+    NPC_SIM_ACCESS(write##bytes, bytes, 1)
+NPC_SIM_ACCESSES(1)
+NPC_SIM_ACCESSES(2)
+NPC_SIM_ACCESSES(4)
+NPC_SIM_ACCESSES(8)
+NPC_SIM_ACCESSES(16)
+
+NPC_SIM_TSAN void __tsan_read_range(void *at, unsigned long bytes)
+{
+    npc_sim_access(at, bytes, 0, __builtin_return_address(0));
+}
+
+NPC_SIM_TSAN void __tsan_write_range(void *at, unsigned long bytes)
+{
+    npc_sim_access(at, bytes, 1, __builtin_return_address(0));
+}
+
+NPC_SIM_TSAN void __tsan_init(void)
+{
+}
+
+NPC_SIM_TSAN void __tsan_func_entry(void *caller)
+{
+    (void)caller;
+}
+
+NPC_SIM_TSAN void __tsan_func_exit(void *unused)
+{
+    (void)unused;
+}
+#endif
+
 /* ---- for the table of kernels (nvrtc_text.c) ---- */
 
 /* where the variables of a section lie; NULL when it has none */

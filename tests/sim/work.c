@@ -52,9 +52,12 @@ CUresult op_run(const SimOp *op)
         break;
     case SIM_COPY:
         memmove(op->copy.to, op->copy.from, op->copy.bytes);
+        if (op->copy.to_device)
+            check_written(address(op->copy.to), op->copy.bytes);
         break;
     case SIM_FILL:
         fill(op->fill.at, op->fill.value, op->fill.n, op->fill.width);
+        check_written(op->fill.at, op->fill.n * (size_t)op->fill.width);
         break;
     case SIM_HOST:
         r = op->host.run(op->host.data);
