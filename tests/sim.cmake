@@ -56,3 +56,15 @@ npc_sim_test(sim sim_joint npc_codegen)
 # these run longer than their kernels are translated
 set_tests_properties(sim.sim_products sim.sim_products_walk sim.sim_joint PROPERTIES ENVIRONMENT NPC_SIM_OPTIMIZE=-O1)
 npc_sim_test(ops cuda_schedules npc_codegen)
+
+# every access checked for races; work as late as it may
+add_test(NAME sim.checked_schedules COMMAND test_cuda_schedules WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+add_test(NAME sim.checked_step
+         COMMAND npc verify models/dwiseneuro.nm tests/goldens/dwiseneuro/tiny.safetensors
+                 --device cuda --precision bf16 --fuse full
+         WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+add_test(NAME sim.late_engine COMMAND test_engine cuda WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(sim.checked_schedules sim.checked_step PROPERTIES LABELS sim TIMEOUT 1200
+    ENVIRONMENT "NPC_SIM_CHECK=1;NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
+set_tests_properties(sim.late_engine PROPERTIES LABELS sim
+    ENVIRONMENT "NPC_SIM_LATE=1;NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")

@@ -1,4 +1,8 @@
-/* The simulated device: one of capability NPC_SIM_SM (90), one context. */
+/* The simulated device: one context, and what is known of it.
+ *
+ *   NPC_SIM_SM=86                 compute capability, 90
+ *   NPC_SIM_DEVICES=0             number of devices, 1
+ *   NPC_SIM_DRIVER_VERSION=12020  CUDA version of the driver, 13000 */
 #include "tests/sim/driver.h"
 
 #include <pthread.h>

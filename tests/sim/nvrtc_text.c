@@ -158,6 +158,8 @@ static int write_run(Bytes *out, int number, Piece name, Piece params)
         Piece one = until_comma(at, end), type = type_of(one);
         bytes_print(&call, "%s*(%.*s *)p[%d]", n ? ", " : "", (int)type.len, type.at, n);
         bytes_print(&sizes, "sizeof(%.*s), ", (int)type.len, type.at);
+        bytes_print(out, "_Static_assert(sizeof(%.*s) <= 8, \"a parameter of at most 8 bytes\");\n",
+                    (int)type.len, type.at);
         at += one.len + 1;
     }
     bytes_print(out, "static const unsigned char npc_sim_bytes_%d[] = {%s0};\n", number,

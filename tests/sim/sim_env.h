@@ -7,7 +7,14 @@
  *   NPC_SIM_FAIL=sticky:N   the N-th launch of a kernel and everything after it fails: the device
  *                           is lost. A launched graph counts as one launch.
  *   NPC_SIM_LOG=1           every call is printed to stderr
- */
+ *
+ * What else can be set stands with what it sets:
+ *   NPC_SIM_SM, NPC_SIM_DEVICES, NPC_SIM_DRIVER_VERSION   device.c
+ *   NPC_SIM_MEMORY                                        memory.c
+ *   NPC_SIM_SEED                                          launch.c
+ *   NPC_SIM_LATE                                          stream.c
+ *   NPC_SIM_CHECK                                         check.c
+ *   NPC_SIM_CC, NPC_SIM_OPTIMIZE, NPC_SIM_CACHE           nvrtc_translate.c */
 #ifndef NPC_SIM_ENV_H
 #define NPC_SIM_ENV_H
 

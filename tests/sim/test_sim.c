@@ -158,6 +158,45 @@ static void fragments_multiply_as_a_plain_loop_does(void **state)
     sim_unload(sim, k);
 }
 
+/* Is `name` a word of the text? */
+static bool has_word(const char *text, const char *name, size_t len)
+{
+    for (const char *at = text; (at = strstr(at, name)); at++)
+        if (!strchr("_", at[-1]) && !strchr("_abcdefghijklmnopqrstuvwxyz0123456789", at[len]))
+            return true;
+    return false;
+}
+
+static void the_host_has_what_the_preludes_first_section_defines(void **state)
+{
+    (void)state;
+    static char host[1 << 16], name[64];
+    FILE *f = fopen("tests/sim/sim_device.h", "r");
+    assert_non_null(f);
+    host[fread(host, 1, sizeof host - 1, f)] = 0;
+    fclose(f);
+    const char *end = strstr(cuda_prelude, "the rest is the same on host and device");
+    int n = 0;
+    assert_non_null(end);
+    for (const char *line = cuda_prelude; line < end; line += strcspn(line, "\n") + 1) {
+        const char *at = NULL;
+        if (!strncmp(line, "#define ", 8))
+            at = line + 8;
+        else if (!strncmp(line, "NPC_DEVICE ", 11))
+            at = strstr(line, "npc_");
+        if (!at)
+            continue;
+        size_t len = strspn(at, "_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
+        snprintf(name, sizeof name, "%.*s", (int)len, at);
+        /* have defaults; stand behind the macros of that name */
+        bool is_optional = strstr(name, "UNROLL") || strstr(name, "_fast");
+        if (!is_optional && !has_word(host, name, len))
+            fail_msg("tests/sim/sim_device.h does not define %s", name);
+        n++;
+    }
+    assert_true(n > 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +204,7 @@ int main(void)
         cmocka_unit_test(blocks_sum_through_shuffles_and_shared_memory),
         cmocka_unit_test(a_missing_barrier_gives_wrong_sums),
         cmocka_unit_test(fragments_multiply_as_a_plain_loop_does),
+        cmocka_unit_test(the_host_has_what_the_preludes_first_section_defines),
     };
     return cmocka_run_group_tests(tests, open_simulator, NULL);
 }

@@ -50,6 +50,9 @@ static void far_addresses_are_found(void **state)
 static void misaligned_vectors_are_found(void **state)
 {
     (void)state;
+#ifdef __clang__ /* does not look at copies of structs */
+    skip();
+#endif
     expect(WRONG("float v[4];\nnpc_load4_f32(v, x + 1);\ny[0] = v[0];\n"), 1,
            CUDA_ERROR_MISALIGNED_ADDRESS, "misaligned access", false);
 }
@@ -187,11 +190,13 @@ static void compilers_mistakes_have_lines(void **state)
         sim_try_compile(sim, "\n\nNPC_KERNEL(32) wrong(float *y)\n{\n    y = 1 +;\n}\n", &log));
     assert_non_null(strstr(log, "kernels.cu:5:"));
     free(log);
+#ifndef __clang__
     /* C allows what C++ does not */
     assert_null(sim_try_compile(
         sim, "NPC_KERNEL(32) wrong(float *y, void *z)\n{\n    y = z;\n    *y = 0;\n}\n", &log));
     assert_non_null(strstr(log, "kernels.cu:3:"));
     free(log);
+#endif
     assert_null(
         sim_try_compile(sim, "NPC_KERNEL(32) wrong(float *y)\n{\n    *y = printf;\n}\n", &log));
     free(log);
@@ -202,6 +207,26 @@ static void compilers_mistakes_have_lines(void **state)
                                 &log));
     assert_non_null(strstr(log, "wrong: 49168 bytes of shared memory, 49152 are there"));
     free(log);
+}
+
+static void equal_texts_are_translated_once(void **state)
+{
+    (void)state;
+    char *log;
+    SimKernels k = compile(WRONG("y[0] = x[0];\n"));
+    sim_unload(sim, k);
+    setenv("TMPDIR", "/nonexistent", 1); /* nothing can be translated */
+    k = compile(WRONG("y[0] = x[0];\n"));
+    sim_unload(sim, k);
+    assert_null(sim_try_compile(sim, WRONG("y[0] = x[1];\n"), &log));
+    assert_non_null(strstr(log, "can not make a folder /nonexistent"));
+    free(log);
+    unsetenv("TMPDIR");
+    setenv("NPC_SIM_CC", "/nonexistent/cc", 1);
+    assert_null(sim_try_compile(sim, "", &log));
+    assert_non_null(strstr(log, "can not run the compiler '/nonexistent/cc'"));
+    free(log);
+    unsetenv("NPC_SIM_CC");
 }
 
 static void options_are_checked(void **state)
@@ -335,6 +360,7 @@ int main(void)
         cmocka_unit_test(copies_outside_of_an_allocation_fail),
         cmocka_unit_test(launches_are_checked),
         cmocka_unit_test(compilers_mistakes_have_lines),
+        cmocka_unit_test(equal_texts_are_translated_once),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(images_are_of_an_architecture),
         cmocka_unit_test(memory_ends),
