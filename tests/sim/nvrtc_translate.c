@@ -1,4 +1,6 @@
-/* Runs the host's C compiler, and remembers what it made.
+/* Runs the host's C compiler, and remembers what it made. gcc 12 takes 30 ms to begin and then 6 ms
+ * for a kernel of random tile programs, 15 ms with -O1, which runs them up to 1.8 times faster;
+ * clang 14 takes twice as long.
  *
  *   NPC_SIM_CC=COMMAND    the compiler and its options, "cc"; the one the simulator was built with
  *   NPC_SIM_OPTIMIZE=-O1  how much it optimizes, -O0: for most tests translating takes longer than
