@@ -1,11 +1,12 @@
-/* Sets of kernels: equal programs are found, texts put together in units, and units compiled in
- * threads or loaded. The cache's file holds the cubins and, behind them, the table of resources. */
+/* Sets of kernels: equal programs are found, texts put together in units, and units compiled
+ * (cuda_processes.h) or loaded. The cache's file holds the cubins and, behind them, the table of
+ * resources. */
 #include "codegen/cuda_compile.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "codegen/cuda_nvrtc.h"
+#include "codegen/cuda_processes.h"
 #include "ir/base/map.h"
 
 /* A unit ends when it has so many programs or characters: small enough to share among threads, and
@@ -164,16 +165,12 @@ bool cuda_set_from_cache(const CudaSet *set)
     return set->from_cache;
 }
 
-/* ---- compiling in threads ---- */
+/* ---- compiling ---- */
 
 typedef struct Job {
     CudaSet *set;
     const CudaNvrtc *nvrtc;
     const CudaCompileOptions *options;
-    int next; /* under the lock, as what follows */
-    Status status;
-    Err err;
-    pthread_mutex_t lock;
 } Job;
 
 /* The kernel in whose text a line of the unit lies; NULL: in the prelude. */
@@ -207,67 +204,56 @@ static Status explain(const CudaSet *set, const CudaNvrtc *nvrtc, const Unit *u,
     return status;
 }
 
-static Status compile_unit(const Job *job, int i, Err *err)
+/* `note`: the resources of the unit's kernels. */
+static Status compile_unit(void *context, int i, CodeObject *out, CodeObject *note, Err *err)
 {
+    const Job *job = context;
     CudaSet *set = job->set;
-    Unit *u = &set->unit[i];
+    const Unit *u = &set->unit[i];
     NvrtcJob run = {.text = text_str(&u->text),
                     .name = u->name,
                     .arch = job->options->arch,
                     .line_info = job->options->line_info};
+    CudaResources *table = calloc((size_t)u->n * CUDA_MAX_PHASES, sizeof *table);
+    if (!table)
+        return err_set(err, NPC_ERR_MEMORY, "no memory to compile %s", u->name);
     Status s = nvrtc_run(job->nvrtc, &run, err);
     if (s != NPC_OK)
         s = explain(set, job->nvrtc, u, &run, s, err);
-    for (int k = u->first; k < u->first + u->n && s == NPC_OK; k++)
-        for (int phase = 0; phase < set->kernel[k].schedule.n_phases; phase++) {
+    for (int k = 0; k < u->n && s == NPC_OK; k++)
+        for (int phase = 0; phase < set->kernel[u->first + k].schedule.n_phases; phase++) {
             char name[128];
-            snprintf(name, sizeof name, "%s_%d", set->kernel[k].symbol, phase);
-            set->kernel[k].resources[phase] = nvrtc_resources(run.log, name);
+            snprintf(name, sizeof name, "%s_%d", set->kernel[u->first + k].symbol, phase);
+            table[k * CUDA_MAX_PHASES + phase] = nvrtc_resources(run.log, name);
         }
     if (s == NPC_OK) {
-        set->cubin[i] = run.out;
+        *out = run.out;
         run.out = (CodeObject){0};
+        *note = (CodeObject){table, (size_t)u->n * CUDA_MAX_PHASES * sizeof *table};
+    } else {
+        free(table);
     }
     nvrtc_job_free(&run);
     return s;
 }
 
-static void *compile_units(void *context)
+static void take_unit(void *context, int i, CodeObject out, CodeObject note)
 {
-    Job *job = context;
-    for (;;) {
-        pthread_mutex_lock(&job->lock);
-        int i = job->status == NPC_OK ? job->next++ : job->set->n_units;
-        pthread_mutex_unlock(&job->lock);
-        if (i >= job->set->n_units)
-            return NULL;
-        Err err = {0};
-        Status status = compile_unit(job, i, &err);
-        pthread_mutex_lock(&job->lock);
-        if (status != NPC_OK && job->status == NPC_OK) {
-            job->status = status;
-            job->err = err;
-        }
-        pthread_mutex_unlock(&job->lock);
-    }
+    CudaSet *set = ((const Job *)context)->set;
+    const Unit *u = &set->unit[i];
+    const CudaResources *table = note.data;
+    set->cubin[i] = out;
+    for (int k = 0; k < u->n; k++)
+        memcpy(set->kernel[u->first + k].resources, table + (size_t)k * CUDA_MAX_PHASES,
+               sizeof set->kernel->resources);
 }
 
 static Status compile_all(CudaSet *set, const CudaNvrtc *nvrtc, const CudaCompileOptions *options,
                           Err *err)
 {
-    Job job = {.set = set, .nvrtc = nvrtc, .options = options};
-    pthread_t thread[64];
-    int n = 0, wanted = options->n_threads - 1;
-
-    pthread_mutex_init(&job.lock, NULL);
-    wanted = wanted < set->n_units - 1 ? wanted : set->n_units - 1;
-    while (n < wanted && n < 64 && !pthread_create(&thread[n], NULL, compile_units, &job))
-        n++;
-    compile_units(&job);
-    while (n > 0)
-        pthread_join(thread[--n], NULL);
-    pthread_mutex_destroy(&job.lock);
-    return job.status == NPC_OK ? NPC_OK : err_set(err, job.status, "%s", job.err.text);
+    Job job = {set, nvrtc, options};
+    CudaWork work = {set->n_units, compile_unit, take_unit, &job};
+    return cuda_processes_run(&work, options->n_threads, err);
 }
 
 /* ---- the cache ---- */

@@ -1,7 +1,7 @@
 /* Kernels for CUDA devices: texts of a plan's programs, and their machine code (cubins).
  *
  *     cuda_set_make      equal programs share a kernel; texts are written. Needs no CUDA
- *     cuda_set_compile   NVRTC makes a cubin of each unit, in threads, or the cache has them
+ *     cuda_set_compile   NVRTC makes a cubin of each unit, in processes, or the cache has them
  *
  * A unit is the text of a few programs behind the prelude. Its code depends on the text, the
  * architecture and the compiler (version and file), and so does the name in the cache. */
@@ -41,7 +41,7 @@ const char *cuda_set_text(const CudaSet *set, int unit);
 typedef struct CudaCompileOptions {
     const CudaArch *arch;
     const char *cache_folder; /* NULL: no cache */
-    int n_threads;
+    int n_threads; /* processes, in fact: see cuda_processes.h */
     bool line_info; /* lines of the text in the code, for profilers */
 } CudaCompileOptions;
 

@@ -1,5 +1,6 @@
 # CUDA code and the CUDA device, on the simulator.
 npc_sim_test(unit cuda_compile npc_codegen)
+npc_test(unit cuda_processes npc_codegen)
 npc_sim_test(faults device npc_runtime)
 add_test(NAME faults.run_device COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/faults/run_device.sh
                                         $<TARGET_FILE:npc> ${CMAKE_BINARY_DIR}/sim)
