@@ -41,8 +41,8 @@ const char *cuda_set_text(const CudaSet *set, int unit);
 typedef struct CudaCompileOptions {
     const CudaArch *arch;
     const char *cache_folder; /* NULL: no cache */
-    int n_threads; /* processes, in fact: see cuda_processes.h */
-    bool line_info; /* lines of the text in the code, for profilers */
+    int n_threads;            /* processes, in fact: see cuda_processes.h */
+    bool line_info;           /* lines of the text in the code, for profilers */
 } CudaCompileOptions;
 
 /* NPC_ERR_DEVICE: no compiler, one that does not know the architecture, an architecture without
