@@ -296,8 +296,11 @@ static void settle_recipe(Elaborator *el, const ProgramFile *main, Plan *p)
 
 /* ---- sessions ---- */
 
-static bool add_session(Elaborator *el, const char *name, int64_t neurons, Span span)
+/* Name and neurons as given; what the data say of the neurons comes with them. */
+static bool add_session(Elaborator *el, const Session *s, Span span)
 {
+    const char *name = s->name;
+    int64_t neurons = s->neurons;
     Module *m = el->module;
     for (uint32_t i = 0; i < m->sessions.len; i++)
         if (!strcmp(m->sessions.at[i].name, name)) {
@@ -310,7 +313,8 @@ static bool add_session(Elaborator *el, const char *name, int64_t neurons, Span 
                  name, (long long)neurons, MAX_AXIS, SESSION_LIMIT);
         return false;
     }
-    vec_push(el->arena, &m->sessions, (Session){name_intern(el->names, name), neurons});
+    vec_push(el->arena, &m->sessions, *s);
+    m->sessions.at[m->sessions.len - 1].name = name_intern(el->names, name);
     return true;
 }
 
@@ -328,7 +332,7 @@ static bool settle_sessions(Elaborator *el, const ProgramFile *main, const Plan 
     bool ok = true;
     if (o->sessions) {
         for (int i = 0; i < o->n_sessions; i++)
-            ok &= add_session(el, o->sessions[i].name, o->sessions[i].neurons, SPAN_NONE);
+            ok &= add_session(el, &o->sessions[i], SPAN_NONE);
         if (o->n_sessions > 0)
             return ok;
     }
@@ -347,7 +351,7 @@ static bool settle_sessions(Elaborator *el, const ProgramFile *main, const Plan 
             ok = false;
             break;
         }
-        if (!add_session(el, v->text, v->item->num, v->span))
+        if (!add_session(el, &(Session){.name = v->text, .neurons = v->item->num}, v->span))
             return false;
     }
     if (ok && list.kind == VALUE_LIST && list.n)

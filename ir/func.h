@@ -12,6 +12,7 @@
 
 #include "ir/base/diag.h"
 #include "ir/op.h"
+#include "ir/session.h"
 #include "ir/shape.h"
 
 typedef struct Val {
@@ -105,11 +106,6 @@ typedef struct Param {
     Span span;
 } Param;
 
-typedef struct Session {
-    const char *name; /* recording */
-    int64_t neurons;
-} Session;
-
 struct Module {
     Arena *arena;
     Names *names;
@@ -120,6 +116,8 @@ struct Module {
     VEC(Param) params; /* in order of creation */
     Map param_index;   /* name -> (void *)(index + 1) */
     VEC(Session) sessions;
+    bool uses_means;         /* some parameter begins at its session's means: whoever trains makes
+                                them and builds the module again. Set while elaborating */
     VEC(const char *) parts; /* names for reports: "core.block0", "cortex.0", "readout" */
 };
 

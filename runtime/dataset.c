@@ -34,7 +34,10 @@ static bool are_known(const Recordings *all, const Session *known, uint32_t n_kn
 static void add(Dataset *d, const Recording *r)
 {
     d->recording[d->n] = r;
-    d->sessions[d->n++] = (Session){r->name, r->n_neurons};
+    d->sessions[d->n++] = (Session){.name = r->name,
+                                    .neurons = r->n_neurons,
+                                    .coordinates = r->coordinates,
+                                    .n_coordinates = (int)r->n_coordinates};
 }
 
 Status dataset_open(Dataset *out, Arena *arena, const char *dir, const Session *known,
@@ -73,6 +76,10 @@ Status dataset_match(Dataset *out, Arena *arena, const char *dir, const Session 
         out->sessions[i] = sessions[i];
         out->recording[i] = r;
         n_found += r != NULL;
+        if (r) {
+            out->sessions[i].coordinates = r->coordinates;
+            out->sessions[i].n_coordinates = (int)r->n_coordinates;
+        }
         if (r && r->n_neurons != sessions[i].neurons)
             return err_set(err, NPC_ERR_INPUT,
                            "%s: has %u neurons; the model was made for %lld of this recording",

@@ -24,7 +24,7 @@ static Status read_sessions(ModelFlags *f, ModelOptions *o, Err *err)
             return err_set(err, NPC_ERR_USAGE, "--neurons: more than %d recordings",
                            MODEL_FLAG_SESSIONS);
         snprintf(f->session_name[n], MODEL_FLAG_NAME, "recording%d", n);
-        f->session[n] = (Session){f->session_name[n], neurons};
+        f->session[n] = (Session){.name = f->session_name[n], .neurons = neurons};
         n++;
         p = *end ? end + 1 : NULL;
     }

@@ -149,18 +149,20 @@ static void inspect_coordinates(Recording *r, Arena *arena, Findings *f)
     Err err = {0};
     if (!file_exists(path))
         return;
-    snprintf(expected, sizeof expected, "x, y, z per neuron, (%u, 3)", r->n_neurons);
+    snprintf(expected, sizeof expected, "x, y, z per neuron, (%u, 3), or x, y", r->n_neurons);
     if (npy_open(&a, path, &err) != NPC_OK) {
         finding_from_err(f, path, expected, &err);
         return;
     }
     const NpyHeader *h = &a.head;
-    if (h->rank != 2 || !npy_is_number(h) || h->shape[0] != r->n_neurons || h->shape[1] != 3) {
+    if (h->rank != 2 || !npy_is_number(h) || h->shape[0] != r->n_neurons ||
+        (h->shape[1] != 2 && h->shape[1] != 3)) {
         finding_add(f, path, expected, "%s %s", npy_type_text(h, type), npy_shape_text(h, shape));
     } else {
         float *xyz = ARENA_ARRAY(arena, float, h->elems);
         npy_all_floats(&a, xyz);
         r->coordinates = xyz;
+        r->n_coordinates = (uint32_t)h->shape[1];
     }
     npy_close(&a);
 }

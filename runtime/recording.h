@@ -64,7 +64,8 @@ typedef struct Recording {
     uint32_t n_trials, n_neurons, height, width;
     Trial *trials;
     const int64_t *unit_ids;  /* [n]; NULL when the file is missing */
-    const float *coordinates; /* [n, 3] micrometres; NULL when the file is missing */
+    const float *coordinates; /* [n, n_coordinates] micrometres; NULL when the file is missing */
+    uint32_t n_coordinates;   /* 2 or 3; 0 without coordinates */
 } Recording;
 
 typedef struct Recordings {

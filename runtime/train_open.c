@@ -77,8 +77,8 @@ static const Session *listed_sessions(Trainer *t, const char *path, uint32_t *n)
         *n = model->module->sessions.len;
         out = ARENA_ARRAY(&t->arena, Session, *n + 1);
         for (uint32_t i = 0; i < *n; i++)
-            out[i] = (Session){arena_strdup(&t->arena, model->module->sessions.at[i].name),
-                               model->module->sessions.at[i].neurons};
+            out[i] = (Session){.name = arena_strdup(&t->arena, model->module->sessions.at[i].name),
+                               .neurons = model->module->sessions.at[i].neurons};
     }
     model_close(model);
     fclose(m.messages);

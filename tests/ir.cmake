@@ -1,6 +1,7 @@
 npc_test(unit shape npc_ir)
 npc_test(unit formula npc_ir)
 npc_test(unit func npc_ir)
+npc_test(unit session npc_ir)
 npc_test(unit eval npc_ir)
 npc_test(unit verify npc_ir)
 npc_test(unit ir_text npc_ir)

@@ -70,7 +70,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 
 static const char *const small[] = {"widths=[8, 8, 12, 16]", "strides=[2, 1, 2, 1]", "expansion=3",
                                     "se_ratio=4", "cortex_widths=[32, 48]"};
-static const Session recordings[] = {{"a", 3}, {"b", 4}};
+static const Session recordings[] = {{.name = "a", .neurons = 3}, {.name = "b", .neurons = 4}};
 static const AxisSize sizes[] = {{"t", 4}, {"h", 8}, {"w", 8}};
 static FILE *nowhere;
 

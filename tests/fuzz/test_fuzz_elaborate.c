@@ -78,7 +78,8 @@ static void build(const char *path, const char *text, size_t len)
     Names names = {.arena = &arena};
     Diags diags;
     Elaborated info;
-    ElaborateOptions options = {.sessions = &(Session){"m", 7}, .n_sessions = 1, .probes = true};
+    ElaborateOptions options = {
+        .sessions = &(Session){.name = "m", .neurons = 7}, .n_sessions = 1, .probes = true};
     diags_init(&diags, &arena);
     Module *m = elaborate_text(&arena, &names, &diags, path, text, len, &options, &info);
     assert_int_equal(!m, diags.n_errors > 0);

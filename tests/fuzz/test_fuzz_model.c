@@ -31,7 +31,7 @@ static const char *const SETS[] = {"widths=[8, 8, 12, 16]", "strides=[2, 1, 2, 1
 static Module *elaborate_small(Arena *arena, Names *names, Diags *diags, const char *text, size_t n,
                                bool is_published)
 {
-    static const Session recordings[] = {{"a", 3}, {"b", 5}};
+    static const Session recordings[] = {{.name = "a", .neurons = 3}, {.name = "b", .neurons = 5}};
     static const AxisSize sizes[] = {{"t", 4}, {"h", 9}, {"w", 8}};
     SetOption set[5];
     Elaborated out;

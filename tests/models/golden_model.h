@@ -86,8 +86,8 @@ static inline void golden_open(GoldenModel *g, const char *path, bool no_droppin
             golden_set(g, key, value, &sets[n_sets++]);
     }
     for (int i = 0; i < n_sessions; i++)
-        sessions[i] = (Session){arena_printf(&g->arena, "mouse%d", i),
-                                json_integer_value(json_array_get(neurons, (size_t)i))};
+        sessions[i] = (Session){.name = arena_printf(&g->arena, "mouse%d", i),
+                                .neurons = json_integer_value(json_array_get(neurons, (size_t)i))};
     for (int i = 0; i < 4; i++) {
         json_t *size =
             i < 3 ? json_array_get(extent, (size_t)i) : json_object_get(config, "in_channels");

@@ -66,7 +66,7 @@ static void compile_plans(const Plan *const *plans, int n, const CudaArch *arch,
 static void compile_model(const char *path, const CudaArch *arch, const char *precision, bool whole)
 {
     static const ProgramKind kind[] = {PROGRAM_EVAL, PROGRAM_STEP, PROGRAM_AVERAGE};
-    static const Session two[] = {{"a", 60}, {"b", 71}};
+    static const Session two[] = {{.name = "a", .neurons = 60}, {.name = "b", .neurons = 71}};
     const Plan *plan[3];
     char device[32];
     Err err = {0};

@@ -278,7 +278,7 @@ static void sessions_follow_the_files_list(void **state)
     must(dataset_open(&sorted, &arena, data, NULL, 0, &err), &err);
     assert_int_equal(sorted.n, 2);
     assert_true(strcmp(sorted.sessions[0].name, sorted.sessions[1].name) < 0);
-    Session known[3] = {{"another", 5}, sorted.sessions[1], sorted.sessions[0]};
+    Session known[3] = {{.name = "another", .neurons = 5}, sorted.sessions[1], sorted.sessions[0]};
     must(dataset_open(&listed, &arena, data, known, 3, &err), &err);
     assert_string_equal(listed.sessions[0].name, sorted.sessions[1].name);
     must(dataset_open(&listed, &arena, data, known, 2, &err), &err); /* it lacks one: sorted */

@@ -380,7 +380,7 @@ static void gradients_carry_the_tags_of_their_node(void **state)
 {
     (void)state;
     TestFunc *t = test_func();
-    vec_push(&t->arena, &t->m->sessions, (Session){"mouse0", 5});
+    vec_push(&t->arena, &t->m->sessions, (Session){.name = "mouse0", .neurons = 5});
     Val x = test_param(t, "x", "b=2 c=3");
     t->f->session = 0;
     t->f->part = module_part(t->m, "core");

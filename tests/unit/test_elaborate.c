@@ -124,7 +124,7 @@ static void initial_values_follow_the_fan_out(void **state)
     (void)state;
     Build *b = begin(NULL);
     b->options.model = "dwiseneuro";
-    b->options.sessions = &(Session){"m", 7863};
+    b->options.sessions = &(Session){.name = "m", .neurons = 7863};
     b->options.n_sessions = 1;
     build(b, "models/dwiseneuro.nm");
     assert_deviation(b, "core.stem.weight", 2.0 / 64);

@@ -5,7 +5,7 @@
 static TestFunc *legal(void)
 {
     TestFunc *t = test_func();
-    vec_push(&t->arena, &t->m->sessions, (Session){"mouse0", 5});
+    vec_push(&t->arena, &t->m->sessions, (Session){.name = "mouse0", .neurons = 5});
     AxisList over = test_axes(t, "b c");
     Val x = test_input(t, "x", "b=2 c=3"), w = test_param(t, "w", "c=3");
     Val y = func_emit2(t->f, OP_MUL, x, w);
