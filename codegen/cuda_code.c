@@ -5,12 +5,15 @@
 
 /* ---- dependence ---- */
 
-static bool index_depends(const TileIndex *index, int rank, int axis)
+static bool index_depends(const TileProgram *p, const TileIndex *index, int rank, int axis)
 {
-    for (int d = 0; d < rank; d++)
+    for (int d = 0; d < rank; d++) {
         for (int i = 0; i < index[d].n_terms; i++)
             if (index[d].axis[i] == axis)
                 return true;
+        if (index[d].computed && cuda_depends(p, index[d].computed - 1, axis))
+            return true;
+    }
     return false;
 }
 
@@ -20,7 +23,7 @@ bool cuda_depends(const TileProgram *p, int inst, int axis)
 
     switch (in->kind) {
     case INST_LOAD:
-        return index_depends(in->index, p->tensors.at[in->tensor].layout.shape.rank, axis);
+        return index_depends(p, in->index, p->tensors.at[in->tensor].layout.shape.rank, axis);
     case INST_ACC:
         return p->axes.at[axis].kind == TILE_PARALLEL;
     case INST_PRIM:
@@ -74,8 +77,11 @@ static const char *table_name(CudaText *c, const TileIndex *x)
     return name;
 }
 
+/* Are there places without an element? */
 static bool has_hole(const TileIndex *x)
 {
+    if (x->computed)
+        return true;
     for (int64_t i = 0; x->table && i < x->table_len; i++)
         if (x->table[i] < 0)
             return true;
@@ -83,9 +89,14 @@ static bool has_hole(const TileIndex *x)
 }
 
 /* The index on one axis of a tensor as an int expression; lane NULL: of the first lane. */
-static const char *position(CudaText *c, const TileIndex *x, const char *lane)
+static const char *position(CudaText *c, const TileIndex *x, int64_t size, const char *lane)
 {
     Text t = {.arena = c->arena};
+
+    if (x->computed)
+        return arena_printf(c->arena, "npc_position(%s, %lld)",
+                            cuda_at(c, cuda_value(c, x->computed - 1), lane ? lane : "0"),
+                            (long long)size);
 
     if (x->n_terms == 0)
         return "0";
@@ -119,9 +130,9 @@ const char *cuda_address(CudaText *c, int tensor, const TileIndex *index, const 
     for (int i = 0; i < l->shape.rank; i++) {
         int d = l->order[i];
         const TileIndex *x = &index[d];
-        if (x->n_terms == 0)
+        if (x->n_terms == 0 && !x->computed)
             continue;
-        const char *at = position(c, x, lane);
+        const char *at = position(c, x, l->shape.size[d], lane);
         if (has_hole(x))
             text_printf(&holes, "%s%s < 0", holes.len ? " || " : "", at);
         if (d == l->lane && l->lanes > 1)
@@ -158,12 +169,12 @@ bool cuda_is_contiguous(const CudaText *c, int tensor, const TileIndex *index)
     strides_of(l, stride);
     for (int d = 0; d < l->shape.rank; d++) {
         const TileIndex *x = &index[d];
-        bool follows = false;
+        bool follows = x->computed && cuda_depends(c->p, x->computed - 1, c->vector);
         for (int i = 0; i < x->n_terms; i++)
             follows |= x->axis[i] == c->vector;
-        if (!follows && (x->n_terms == 0 || stride[d] % c->lanes == 0))
+        if (!follows && ((x->n_terms == 0 && !x->computed) || stride[d] % c->lanes == 0))
             continue; /* every vector starts at a multiple of its length */
-        if (!follows || stride[d] != 1 || l->shape.size[d] % c->lanes ||
+        if (!follows || stride[d] != 1 || l->shape.size[d] % c->lanes || x->computed ||
             (x->table && !maps_vectors(x, c->lanes)))
             return false;
         for (int i = 0; i < x->n_terms && !x->table; i++)
@@ -284,7 +295,7 @@ static CudaValue write_load(CudaText *c, int inst)
     const TileLayout *l = &c->p->tensors.at[in->tensor].layout;
     const char *type = storage_text(l->type), *zero, *at;
     const char *name = cuda_name(c, "v");
-    bool is_vector = c->lanes > 1 && index_depends(in->index, l->shape.rank, c->vector);
+    bool is_vector = c->lanes > 1 && index_depends(c->p, in->index, l->shape.rank, c->vector);
 
     if (is_vector && cuda_is_contiguous(c, in->tensor, in->index)) {
         at = cuda_address(c, in->tensor, in->index, NULL, &zero);
@@ -346,7 +357,7 @@ void cuda_store(CudaText *c, int tensor, const TileIndex *index, CudaValue v)
             cuda_line(c, "npc_store%d_%s(%s, %s);", c->lanes, type, to, v.name);
         return;
     }
-    bool many = c->lanes > 1 && index_depends(index, l->shape.rank, c->vector);
+    bool many = c->lanes > 1 && index_depends(c->p, index, l->shape.rank, c->vector);
     if (many)
         cuda_line(c, "NPC_UNROLL for (int l = 0; l < %d; l++)", c->lanes);
     cuda_line(c, "%snpc_store1_%s(%s, %s);", many ? "    " : "", type,

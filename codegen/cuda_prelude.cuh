@@ -365,6 +365,13 @@ NPC_DEVICE void npc_store1_f16(uint16_t *p, float x)
     *p = npc_float_f16(x);
 }
 
+/* A computed position on an axis of that size; -1 outside of it. */
+NPC_DEVICE int npc_position(float at, int size)
+{
+    const float up = at + 0.5f;
+    return up >= 0.0f && up < (float)size ? (int)up : -1;
+}
+
 NPC_DEVICE float npc_sigmoid(float x)
 {
     return 1.0f / (1.0f + expf(-x));

@@ -7,7 +7,7 @@ static const CudaKind *const KINDS[] = {&cuda_kind_joint, &cuda_kind_pairs,   &c
 
 const CudaKind *cuda_kind_of(const TileProgram *p)
 {
-    for (size_t i = 0; i + 1 < sizeof KINDS / sizeof *KINDS; i++)
+    for (size_t i = 0; !tile_computes_positions(p) && i + 1 < sizeof KINDS / sizeof *KINDS; i++)
         if (KINDS[i]->accepts(p))
             return KINDS[i];
     return KINDS[sizeof KINDS / sizeof *KINDS - 1];

@@ -4,22 +4,25 @@
  * An element of a tensor with lane blocks lies at
  *     sum over the other axes of index * stride + (i / lanes) * block stride + i % lanes
  * where i is the index on the tensor's lane axis. Terms are added from the outermost loop to the
- * innermost, so that all but the last are invariant in the inner loop. */
+ * innermost, so that all but the last are invariant in the inner loop.
+ *
+ * A computed index is the value of an instruction; where it varies along the lanes it is taken
+ * apart lane by lane. */
 #include "codegen/llvm_emit.h"
 #include <assert.h>
 
 /* ---- dependence ---- */
 
-static unsigned index_needs(const TileIndex *x)
+static unsigned index_needs(const unsigned *needs, const TileIndex *x)
 {
-    unsigned bits = 0;
+    unsigned bits = x->computed ? needs[x->computed - 1] : 0;
 
     for (int i = 0; i < x->n_terms; i++)
         bits |= 1u << x->axis[i];
     return bits;
 }
 
-static unsigned inst_needs(const Code *c, const TileInst *inst)
+static unsigned inst_needs(const TileProgram *p, const unsigned *needs, const TileInst *inst)
 {
     unsigned bits = 0;
 
@@ -28,19 +31,25 @@ static unsigned inst_needs(const Code *c, const TileInst *inst)
         break;
     case INST_ACC:
         bits = 1u << CODE_NEEDS_ACC;
-        for (uint32_t a = 0; a < c->p->axes.len; a++)
-            bits |= c->p->axes.at[a].kind == TILE_PARALLEL ? 1u << a : 0;
+        for (uint32_t a = 0; a < p->axes.len; a++)
+            bits |= p->axes.at[a].kind == TILE_PARALLEL ? 1u << a : 0;
         break;
     case INST_LOAD:
-        for (int d = 0; d < c->p->tensors.at[inst->tensor].layout.shape.rank; d++)
-            bits |= index_needs(&inst->index[d]);
+        for (int d = 0; d < p->tensors.at[inst->tensor].layout.shape.rank; d++)
+            bits |= index_needs(needs, &inst->index[d]);
         break;
     case INST_PRIM:
         for (int i = 0; i < prim_arity(inst->prim); i++)
-            bits |= c->needs[inst->arg[i]];
+            bits |= needs[inst->arg[i]];
         break;
     }
     return bits;
+}
+
+void code_find_needs(const TileProgram *p, unsigned *needs)
+{
+    for (uint32_t i = 0; i < p->insts.len; i++)
+        needs[i] = inst_needs(p, needs, &p->insts.at[i]);
 }
 
 Code *code_new(Emitter *e, int lane_axis, int lanes)
@@ -55,8 +64,7 @@ Code *code_new(Emitter *e, int lane_axis, int lanes)
     c->needs = ARENA_ARRAY(e->arena, unsigned, n);
     c->memo = ARENA_ARRAY(e->arena, Value, n);
     c->memo_depth = ARENA_ARRAY(e->arena, int, n);
-    for (uint32_t i = 0; i < n; i++)
-        c->needs[i] = inst_needs(c, &c->p->insts.at[i]);
+    code_find_needs(c->p, c->needs);
     return c;
 }
 
@@ -156,6 +164,8 @@ static bool is_vector_access(const Code *c, const TileLayout *l, int d, const Ti
     int64_t stride[MAX_RANK];
 
     layout_strides(l, stride);
+    if (x->computed)
+        return false;
     if (d != l->lane) {
         if (x->table)
             return stride[d] == 1 && table_is_blockwise(c, x, 1);
@@ -179,7 +189,7 @@ static int lane_dimension(const Code *c, const TileTensor *t, const TileIndex *i
     int found = -1;
 
     for (int d = 0; c->lane_axis >= 0 && d < t->layout.shape.rank; d++)
-        if (index_needs(&index[d]) >> c->lane_axis & 1)
+        if (index_needs(c->needs, &index[d]) >> c->lane_axis & 1)
             found = found == -1 ? d : -2;
     return found;
 }
@@ -240,10 +250,33 @@ static Value table_entry(Code *c, const TileIndex *x, Value *valid)
     return emit_select(e, hole, emit_i64(e, 0), i);
 }
 
+/* What an instruction says, of the lane at hand; outside of the axis there is nothing. */
+static Value computed_index(Code *c, const TileIndex *x, int64_t size, Value *valid)
+{
+    Emitter *e = c->e;
+    Value v = code_value(c, x->computed - 1);
+
+    if (emit_is_vector(v))
+        v = emit_extract(e, v, c->lane);
+    v = emit_fadd(e, v, emit_f32(e, 0.5));
+    Value low = LLVMBuildFCmp(e->builder, LLVMRealOGE, v, emit_f32(e, 0), "");
+    Value high = LLVMBuildFCmp(e->builder, LLVMRealOLT, v, emit_f32(e, (double)size), "");
+    Value inside = LLVMBuildAnd(e->builder, low, high, "");
+    if (valid)
+        *valid = *valid ? LLVMBuildAnd(e->builder, *valid, inside, "") : inside;
+    v = emit_select(e, inside, v, emit_f32(e, 0));
+    return LLVMBuildFPToSI(e->builder, v, e->i64, "");
+}
+
 /* The index itself, for the tensor's lane axis, and its innermost loop. */
-static Value plain_index(Code *c, const TileIndex *x, Value *valid, int *depth)
+static Value plain_index(Code *c, const TileIndex *x, int64_t size, Value *valid, int *depth)
 {
     Value sum = emit_i64(c->e, 0);
+
+    if (x->computed) {
+        *depth = c->depth;
+        return computed_index(c, x, size, valid);
+    }
 
     *depth = 0;
     for (int i = 0; i < x->n_terms; i++)
@@ -271,11 +304,11 @@ Value code_offset(Code *c, const TileTensor *t, const TileIndex *index, Value *v
     for (int d = 0; d < l->shape.rank; d++) {
         const TileIndex *x = &index[d];
         if (d == l->lane) {
-            Value i = plain_index(c, x, valid, &depth);
+            Value i = plain_index(c, x, l->shape.size[d], valid, &depth);
             add_term(&terms, emit_mul_n(e, emit_div_n(e, i, l->lanes), stride[d]), depth);
             add_term(&terms, emit_mod_n(e, i, l->lanes), depth);
-        } else if (x->table) {
-            Value i = plain_index(c, x, valid, &depth);
+        } else if (x->table || x->computed) {
+            Value i = plain_index(c, x, l->shape.size[d], valid, &depth);
             add_term(&terms, emit_mul_n(e, i, stride[d]), depth);
         } else {
             for (int i = 0; i < x->n_terms; i++)
@@ -305,7 +338,11 @@ static Value load_scattered(Code *c, const TileTensor *t, const TileIndex *index
     Value first = c->axis[c->lane_axis];
     Value v = emit_undef(e, emit_vector_type(e, e->f32, c->lanes)), valid;
 
+    for (int d = 0; d < t->layout.shape.rank; d++) /* of all lanes, before these are taken apart */
+        if (index[d].computed)
+            code_value(c, index[d].computed - 1);
     for (int i = 0; i < c->lanes; i++) {
+        c->lane = i;
         c->axis[c->lane_axis] = lane_position(c, first, i);
         Value x = emit_load(e, emit_at(e, base, code_offset(c, t, index, &valid)), 1, 4);
         if (valid)

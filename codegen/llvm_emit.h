@@ -165,6 +165,7 @@ struct Code {
     CodeLoad load;
     void *context;
     /* private */
+    int lane;        /* of those taken apart, the one at hand */
     unsigned *needs; /* per inst: bit a: its value varies with axis a; bit 31: with the anchor */
     Value *memo;
     int *memo_depth;
@@ -192,7 +193,9 @@ void code_hoist(Code *c, int inst);
 Value code_value(Code *c, int inst);
 /* Forgets the memoised values that depend on the anchor, for a new `acc` at the same place. */
 void code_new_acc(Code *c, Value acc);
-/* Bits of the axes that an instruction varies with. */
+/* Bits of the axes that each instruction of a program varies with, INST_ACC's among them. */
+void code_find_needs(const TileProgram *p, unsigned *needs);
+/* Those of one instruction. */
 unsigned code_needs(const Code *c, int inst);
 
 /* How a tensor is read or written along the lane axis. */

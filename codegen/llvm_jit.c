@@ -56,6 +56,8 @@ typedef struct Schedule {
 
 static Schedule choose_schedule(const TileProgram *p, const Target *target)
 {
+    if (tile_computes_positions(p))
+        return (Schedule){map_schedule, map_emit};
     if (contract_accepts(p, target))
         return (Schedule){contract_schedule, contract_emit};
     if (stencil_accepts(p, target))
@@ -67,6 +69,8 @@ static Schedule choose_schedule(const TileProgram *p, const Target *target)
 
 static KernelSchedule schedule(const TileProgram *p, const Target *target)
 {
+    if (tile_is_whole(p))
+        return (KernelSchedule){.n_phases = 1, .tasks = {1}};
     return choose_schedule(p, target).schedule(p, target);
 }
 
@@ -100,7 +104,8 @@ static void emit_programs(Emitter *e, LlvmUnit *unit)
             snprintf(name[k], sizeof name[k], "kernel%d_%d_phase%d", unit->number, i, k);
             symbol[k] = name[k];
         }
-        choose_schedule(unit->programs[i], &e->target).emit(e, unit->programs[i], symbol);
+        if (!tile_is_whole(unit->programs[i]))
+            choose_schedule(unit->programs[i], &e->target).emit(e, unit->programs[i], symbol);
         for (int k = 0; k < KERNEL_MAX_PHASES; k++) {
             Value f = LLVMGetNamedFunction(e->module, symbol[k]);
             entry[i * KERNEL_MAX_PHASES + k] = f ? f : LLVMConstNull(e->ptr);

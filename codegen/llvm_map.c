@@ -286,7 +286,7 @@ KernelSchedule map_schedule(const TileProgram *p, const Target *target)
     int64_t scratch, workspace;
     KernelSchedule s = {.n_phases = 1};
 
-    nest_plan(&nest, nest_merge_axes(&arena, p), target);
+    nest_plan(&arena, &nest, nest_merge_axes(&arena, p), target);
     const Sum *sum = sums_plan(&arena, &nest, &scratch, &workspace);
     s.tasks[0] = nest.rows;
     if (nest.by_sample)
@@ -304,7 +304,7 @@ void map_emit(Emitter *e, const TileProgram *p, const char *const *symbol)
     Nest nest;
     int64_t scratch, workspace;
 
-    nest_plan(&nest, nest_merge_axes(e->arena, p), &e->target);
+    nest_plan(e->arena, &nest, nest_merge_axes(e->arena, p), &e->target);
     const Sum *sum = sums_plan(e->arena, &nest, &scratch, &workspace);
     emit_function_begin(e, nest.p, symbol[0]);
     emit_rows(e, &nest, sum);

@@ -39,9 +39,9 @@ static double access_work(const Code *c, int tensor, const TileIndex *index)
 }
 
 /* Operations of one round of the body with vectors along an axis. */
-static double body_work(const TileProgram *p, int lane_axis, int lanes)
+static double body_work(const TileProgram *p, const unsigned *needs, int lane_axis, int lanes)
 {
-    Code c = {.p = p, .lane_axis = lane_axis, .lanes = lanes};
+    Code c = {.p = p, .lane_axis = lane_axis, .lanes = lanes, .needs = (unsigned *)needs};
     double work = 2.0 * p->reductions.len;
 
     for (uint32_t i = 0; i < p->insts.len; i++) {
@@ -76,10 +76,10 @@ static bool can_hold_lanes(const TileProgram *p, int axis)
     return true;
 }
 
-static void choose_lanes(Nest *nest, const Target *target)
+static void choose_lanes(Nest *nest, const unsigned *needs, const Target *target)
 {
     const TileProgram *p = nest->p;
-    double best = body_work(p, -1, 1);
+    double best = body_work(p, needs, -1, 1);
 
     nest->lane_axis = -1;
     nest->lanes = 1;
@@ -87,7 +87,7 @@ static void choose_lanes(Nest *nest, const Target *target)
         if (!can_hold_lanes(p, a))
             continue;
         int64_t size = p->axes.at[a].size, n = (size + target->lanes - 1) / target->lanes;
-        double work = body_work(p, a, target->lanes) * (double)n / (double)size;
+        double work = body_work(p, needs, a, target->lanes) * (double)n / (double)size;
         if (work < best * 0.999) {
             best = work;
             nest->lane_axis = a;
@@ -154,9 +154,9 @@ static void order_loops(Nest *nest)
 
 /* ---- rows ---- */
 
-static void choose_rows(Nest *nest)
+static void choose_rows(Nest *nest, const unsigned *needs)
 {
-    double row = body_work(nest->p, nest->lane_axis, nest->lanes), wanted;
+    double row = body_work(nest->p, needs, nest->lane_axis, nest->lanes), wanted;
     int k = 0;
 
     for (int i = 0; i < nest->n_loops; i++)
@@ -242,14 +242,17 @@ static void put_kept_first(Nest *nest)
     memcpy(nest->loop + first, loop, (size_t)n * sizeof *loop);
 }
 
-void nest_plan(Nest *nest, const TileProgram *merged, const Target *target)
+void nest_plan(Arena *arena, Nest *nest, const TileProgram *merged, const Target *target)
 {
+    unsigned *needs = ARENA_ARRAY(arena, unsigned, merged->insts.len + 1);
+
+    code_find_needs(merged, needs);
     *nest = (Nest){.p = merged};
-    choose_lanes(nest, target);
+    choose_lanes(nest, needs, target);
     order_loops(nest);
-    choose_rows(nest);
+    choose_rows(nest, needs);
     if (partial_bytes(nest) > PARTIAL_BYTES_MAX) {
         put_kept_first(nest);
-        choose_rows(nest);
+        choose_rows(nest, needs);
     }
 }

@@ -33,6 +33,6 @@ typedef struct Nest {
 const TileProgram *nest_merge_axes(Arena *arena, const TileProgram *p);
 /* Loops (bits) whose axes a reduction's result has. */
 unsigned nest_kept_loops(const Nest *nest, const TileReduction *r);
-void nest_plan(Nest *nest, const TileProgram *merged, const Target *target);
+void nest_plan(Arena *arena, Nest *nest, const TileProgram *merged, const Target *target);
 
 #endif

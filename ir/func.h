@@ -86,6 +86,7 @@ typedef struct Func {
     Span span;
     int16_t session, part;
     bool backward;
+    Val of; /* while a gradient rule runs: the value it is the gradient of */
 } Func;
 
 typedef enum InitKind { INIT_CONSTANT, INIT_NORMAL, INIT_UNIFORM, INIT_DATA } InitKind;
@@ -145,6 +146,7 @@ Val func_input(Func *f, const char *name, const Shape *shape);
 Val func_param(Func *f, const char *name); /* of module_param, also states: picks PARAM or STATE */
 Val func_fill(Func *f, double value, const Shape *shape); /* rank 0 for a scalar */
 Val func_random(Func *f, const char *stream, double rate, const Shape *shape);
+Val func_noise(Func *f, const char *stream, const Shape *shape);
 Val func_scale(Func *f, Val a, double k);
 Val func_offset(Func *f, Val a, double k);
 Val func_rename(Func *f, Val a, const char *from, const char *to);

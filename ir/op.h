@@ -21,10 +21,13 @@ typedef enum Lowering {
     LOWER_VIEW,       /* other names for the same elements: never a kernel of its own */
     LOWER_POINTWISE,  /* scalar formula over broadcast operands */
     LOWER_INDEX,      /* one axis read through a constant table: pointwise with another address */
+    LOWER_GATHER,     /* one axis read at computed positions: pointwise with another address */
     LOWER_REDUCE,     /* sum or variance over axes */
     LOWER_CONTRACT,   /* sum over axes of a product of two tensors */
     LOWER_STENCIL,    /* convolution, its input gradient */
     LOWER_STENCIL_DW, /* its weight gradient */
+    LOWER_SCATTER,    /* a sum into computed positions */
+    LOWER_ATTEND,     /* attention and its gradients: kernels of their own */
 } Lowering;
 
 /* Which members of Attrs an op uses, hence prints and parses. */
@@ -43,6 +46,9 @@ typedef enum AttrKind {
     ATTR_INDEX,    /* axis -> axis2 (may be equal), table[table_len] */
     ATTR_REDUCE,   /* over, k[0] = factor on the result */
     ATTR_CONTRACT, /* over, out */
+    ATTR_GATHER,   /* axis */
+    ATTR_SCATTER,  /* axis, size0 its size, over */
+    ATTR_ATTEND,   /* axis of queries, axis2 of keys, over (scores), k[0] scale, k[1] causal */
     ATTR_CONV,     /* over, out, stencil[] */
 } AttrKind;
 

@@ -388,6 +388,26 @@ static Attrs read_attrs(Parser *p, Op op)
         expect(p, ',');
         a.out = read_axes(p, "out");
         break;
+    case ATTR_GATHER:
+        a.axis = read_named_axis(p, "axis");
+        break;
+    case ATTR_SCATTER:
+        a.axis = read_named_axis(p, "axis");
+        expect(p, ',');
+        expect_key(p, "size");
+        a.size0 = read_int(p, 1, MAX_SIZE);
+        expect(p, ',');
+        a.over = read_axes(p, "over");
+        break;
+    case ATTR_ATTEND:
+        a.axis = read_named_axis(p, "axis");
+        expect(p, ',');
+        a.axis2 = read_named_axis(p, "keys");
+        expect(p, ',');
+        a.over = read_axes(p, "over");
+        expect(p, ',');
+        read_consts(p, a.k, 2);
+        break;
     case ATTR_CONV:
         read_stencils(p, &a);
         break;

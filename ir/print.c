@@ -186,6 +186,21 @@ static void print_attrs(Text *t, const Node *n)
         print_axes(t, "over", &a->over);
         print_axes(t, ", out", &a->out);
         break;
+    case ATTR_GATHER:
+        print_named_axis(t, "axis", a->axis);
+        break;
+    case ATTR_SCATTER:
+        print_named_axis(t, "axis", a->axis);
+        text_printf(t, ", size=%lld, ", (long long)a->size0);
+        print_axes(t, "over", &a->over);
+        break;
+    case ATTR_ATTEND:
+        print_named_axis(t, "axis", a->axis);
+        print_named_axis(t, ", keys", a->axis2);
+        print_axes(t, ", over", &a->over);
+        text_add(t, ", ");
+        print_consts(t, a->k, 2);
+        break;
     case ATTR_CONV:
         print_stencils(t, a);
         break;

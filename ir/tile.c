@@ -90,6 +90,8 @@ static int64_t covered(const TileProgram *p, const TileIndex *x, int64_t n)
 {
     int64_t count = 1;
 
+    if (x->computed)
+        return n;
     if (!x->table) {
         for (int i = 0; i < x->n_terms; i++)
             count *= p->axes.at[x->axis[i]].size;
@@ -133,4 +135,13 @@ double tile_bytes(const TileProgram *p)
         bytes += some < all ? some : all;
     }
     return bytes;
+}
+
+bool tile_computes_positions(const TileProgram *p)
+{
+    for (uint32_t i = 0; i < p->insts.len; i++)
+        for (int d = 0; p->insts.at[i].kind == INST_LOAD && d < MAX_RANK; d++)
+            if (p->insts.at[i].index[d].computed)
+                return true;
+    return false;
 }

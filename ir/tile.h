@@ -15,6 +15,11 @@
  *               and lhs counts as 0 outside of [0, in size) (the value, not its prologue's input)
  *   STENCIL_DW  acc[.., tap] = sum over the REDUCE axes (among them the OUT axes of the
  *               convolution) of code[lhs] (on IN axes) * code[rhs] (on OUT axes)
+ *   SCATTER     code[lhs](parallel, reduce) added up at position code[rhs](parallel, reduce) of the
+ *               OWN axis of its result; dropped outside of it
+ *   ATTEND, ATTEND_BACK  attention and its gradients (ops/attention.c), one sequence per parallel
+ *               point; queries, keys and their widths are OWN axes, operands are plain loads
+ * The last three write whole slices of their results and have neither stores nor reductions.
  * After the anchor the epilogue code may use INST_ACC, and parallel axes only. Reductions take
  * values at all parallel points, epilogue included, and sum them over the axes their result lacks.
  * Pair sums (behind CONTRACT and STENCIL) are the other gradient of the same operation, computed
@@ -59,6 +64,7 @@ bool tile_layout_is_plain(const TileLayout *l);
 typedef enum TileAxisKind {
     TILE_PARALLEL,
     TILE_REDUCE, /* summed by the anchor */
+    TILE_OWN,    /* walked by the anchor itself */
     TILE_IN,     /* input position of a convolution, derived from an OUT and a tap axis */
 } TileAxisKind;
 
@@ -69,13 +75,16 @@ typedef struct TileAxis {
 } TileAxis;
 
 /* How a tensor's axis follows the iteration: index = sum of coef * axis, or table[axis] (one term;
- * -1 in the table reads as 0), or 0 with no term. */
+ * -1 in the table reads as 0), or what an instruction computes (no term; rounded to the nearest
+ * whole number; positions outside of the axis read as 0), or 0 with no term. Only loads have
+ * computed ones. */
 typedef struct TileIndex {
     int n_terms;
     int axis[TILE_MAX_TERMS];
     int64_t coef[TILE_MAX_TERMS];
     const int32_t *table;
     int64_t table_len;
+    int computed; /* 1 + the instruction; 0: none */
 } TileIndex;
 
 typedef struct TileTensor {
@@ -128,7 +137,35 @@ typedef struct TileStencil {
     bool transposed;
 } TileStencil;
 
-typedef enum TileAnchor { TILE_MAP, TILE_CONTRACT, TILE_STENCIL, TILE_STENCIL_DW } TileAnchor;
+typedef enum TileAnchor {
+    TILE_MAP,
+    TILE_CONTRACT,
+    TILE_STENCIL,
+    TILE_STENCIL_DW,
+    TILE_SCATTER,
+    TILE_ATTEND,
+    TILE_ATTEND_BACK,
+    TILE_ANCHOR_COUNT
+} TileAnchor;
+
+/* A slice that an anchor writes: per logical axis of the tensor the program's axis. */
+typedef struct TileResult {
+    int tensor; /* -1: not wanted */
+    int axis[MAX_RANK];
+} TileResult;
+
+enum { ATTEND_QUERY, ATTEND_KEY, ATTEND_VALUE, ATTEND_DY, ATTEND_LOG_SUM, ATTEND_CENTRE };
+enum { TILE_MAX_OPERANDS = 6, TILE_MAX_RESULTS = 3 };
+enum { ATTEND_Y, ATTEND_L };              /* results of ATTEND */
+enum { ATTEND_DQ, ATTEND_DK, ATTEND_DV }; /* results of ATTEND_BACK */
+
+/* Operands: q[n d], k[m d], v[m e], and going back dy[n e], log_sum[n], centre[n]. */
+typedef struct TileAttend {
+    int n, m, d, e;                 /* axes: queries, keys, width of both, width of values */
+    int operand[TILE_MAX_OPERANDS]; /* instructions */
+    double scale;
+    bool causal; /* query i sees keys 0 .. i */
+} TileAttend;
 
 typedef struct TileProgram {
     const char *name;  /* "core.block0.expand", for people */
@@ -136,8 +173,10 @@ typedef struct TileProgram {
     int session;       /* -1, or the recording whose samples it runs on */
     int batch_axis;    /* the axis that a session's sample range cuts to [b0, b1); -1 none */
     TileAnchor anchor;
-    int lhs, rhs;  /* anchor operands; -1 for MAP */
-    MathMode math; /* CONTRACT: what the operands are rounded to */
+    int lhs, rhs; /* operands of CONTRACT, STENCIL, STENCIL_DW and SCATTER; else -1 */
+    TileAttend attend;
+    TileResult result[TILE_MAX_RESULTS]; /* of SCATTER (the first), ATTEND and ATTEND_BACK */
+    MathMode math;                       /* CONTRACT: what the operands are rounded to */
     VEC(TileAxis) axes;
     VEC(TileTensor) tensors;
     VEC(TileInst) insts;
@@ -147,6 +186,25 @@ typedef struct TileProgram {
     double flops; /* of one run */
     Span span;
 } TileProgram;
+
+/* Does the anchor write its results itself? Then there is no code behind it. */
+static inline bool tile_is_whole(const TileProgram *p)
+{
+    return p->anchor >= TILE_SCATTER;
+}
+static inline int tile_n_operands(const TileProgram *p)
+{
+    return p->anchor == TILE_ATTEND ? 3 : p->anchor == TILE_ATTEND_BACK ? 6 : 0;
+}
+static inline int tile_n_results(const TileProgram *p)
+{
+    return p->anchor == TILE_ATTEND        ? 2
+           : p->anchor == TILE_ATTEND_BACK ? 3
+                                           : p->anchor == TILE_SCATTER;
+}
+
+/* Does any load read at positions that are computed? */
+bool tile_computes_positions(const TileProgram *p);
 
 /* Bytes that one run reads and writes at least: every tensor once, padding included; of a tensor
  * read through a table, what the table reaches. */

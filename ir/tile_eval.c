@@ -1,6 +1,7 @@
 /* The obviously right way to run a tile program: every point of the iteration space in turn,
  * float64 arithmetic on what is stored. Code generators are compared with it. */
 #include "ir/tile.h"
+#include <math.h>
 #include <stdlib.h>
 
 typedef struct Run {
@@ -18,12 +19,15 @@ static void need(const TileProgram *p, bool *flag, int inst)
     if (inst < 0 || flag[inst])
         return;
     flag[inst] = true;
+    if (p->insts.at[inst].kind == INST_LOAD)
+        for (int d = 0; d < MAX_RANK; d++)
+            need(p, flag, p->insts.at[inst].index[d].computed - 1);
     if (p->insts.at[inst].kind == INST_PRIM)
         for (int i = 0; i < prim_arity(p->insts.at[inst].prim); i++)
             need(p, flag, p->insts.at[inst].arg[i]);
 }
 
-/* False where a table says that there is no element. */
+/* False where a table or a computed position says that there is no element. */
 static bool locate(const Run *r, const TileLayout *l, const TileIndex *index, int64_t *offset)
 {
     int64_t at[MAX_RANK];
@@ -33,6 +37,10 @@ static bool locate(const Run *r, const TileLayout *l, const TileIndex *index, in
         at[d] = 0;
         for (int i = 0; i < x->n_terms; i++)
             at[d] += x->table ? x->table[r->at[x->axis[i]]] : x->coef[i] * r->at[x->axis[i]];
+        if (x->computed) {
+            double v = r->value[x->computed - 1] + 0.5;
+            at[d] = v >= 0 && v < (double)l->shape.size[d] ? (int64_t)v : -1;
+        }
         if (at[d] < 0)
             return false;
     }
@@ -272,6 +280,161 @@ static void write_reduction(Run *r, const TileReduction *red, const Sums *sums)
     }
 }
 
+/* ---- anchors that write their results themselves ---- */
+
+static void write_result(const Run *r, const TileResult *result, double value)
+{
+    const TileLayout *l = &r->p->tensors.at[result->tensor].layout;
+    int64_t at[MAX_RANK];
+
+    for (int d = 0; d < l->shape.rank; d++)
+        at[d] = r->at[result->axis[d]];
+    storage_write(r->tensor[result->tensor], l->type, tile_layout_offset(l, at), (float)value);
+}
+
+static void scatter_point(Run *r, double *sum)
+{
+    const TileProgram *p = r->p;
+    int own = 0;
+
+    while (p->axes.at[own].kind != TILE_OWN)
+        own++;
+    int64_t size = p->axes.at[own].size;
+    memset(sum, 0, (size_t)size * sizeof *sum);
+    if (first_point(r, TILE_REDUCE))
+        do {
+            compute(r, r->in_anchor, 0);
+            double at = r->value[p->rhs] + 0.5;
+            if (at >= 0 && at < (double)size)
+                sum[(int64_t)at] += r->value[p->lhs];
+        } while (next_point(r, TILE_REDUCE));
+    for (int64_t i = 0; i < size; i++) {
+        r->at[own] = i;
+        write_result(r, &p->result[0], sum[i]);
+    }
+}
+
+/* Operand k with its row and column axes at i and j. */
+static double operand(Run *r, int k, int row, int64_t i, int column, int64_t j)
+{
+    int inst = r->p->attend.operand[k];
+
+    r->at[row] = i;
+    r->at[column] = j;
+    return load(r, &r->p->insts.at[inst]);
+}
+
+static double dot(Run *r, int a, int row_a, int64_t i, int b, int row_b, int64_t j, int column)
+{
+    double sum = 0;
+
+    for (int64_t k = 0; k < r->p->axes.at[column].size; k++)
+        sum += operand(r, a, row_a, i, column, k) * operand(r, b, row_b, j, column, k);
+    return sum;
+}
+
+/* out[i] (over `row` and `column`) from a table of sums. */
+static void write_table(Run *r, int which, int row, int column, const double *sum)
+{
+    int64_t n = r->p->axes.at[row].size, width = r->p->axes.at[column].size;
+
+    if (r->p->result[which].tensor < 0)
+        return;
+    for (int64_t i = 0; i < n * width; i++) {
+        r->at[row] = i / width;
+        r->at[column] = i % width;
+        write_result(r, &r->p->result[which], sum[i]);
+    }
+}
+
+/* Adds `factor` times row j of operand k to row i of a table. */
+static void add_row(Run *r, double *table, int64_t i, double factor, int k, int row, int64_t j,
+                    int column)
+{
+    int64_t width = r->p->axes.at[column].size;
+
+    for (int64_t w = 0; w < width; w++)
+        table[i * width + w] += factor * operand(r, k, row, j, column, w);
+}
+
+/* `table`: sums of every result; `weight`: a row of scores. */
+static void attend_point(Run *r, double *const *table, double *weight)
+{
+    const TileAttend *t = &r->p->attend;
+    int64_t n = r->p->axes.at[t->n].size, m = r->p->axes.at[t->m].size;
+    int64_t d = r->p->axes.at[t->d].size, e = r->p->axes.at[t->e].size;
+    bool back = r->p->anchor == TILE_ATTEND_BACK;
+
+    memset(table[0], 0, (size_t)(n * (back ? d : e)) * sizeof **table);
+    if (back) {
+        memset(table[ATTEND_DK], 0, (size_t)(m * d) * sizeof **table);
+        memset(table[ATTEND_DV], 0, (size_t)(m * e) * sizeof **table);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t keys = t->causal ? i + 1 : m;
+        double top = -INFINITY, sum = 0;
+        for (int64_t j = 0; j < keys; j++) {
+            weight[j] = t->scale * dot(r, ATTEND_QUERY, t->n, i, ATTEND_KEY, t->m, j, t->d);
+            top = weight[j] > top ? weight[j] : top;
+        }
+        if (!back) {
+            for (int64_t j = 0; j < keys; j++)
+                sum += weight[j] = exp(weight[j] - top);
+            for (int64_t j = 0; j < keys; j++)
+                add_row(r, table[ATTEND_Y], i, weight[j] / sum, ATTEND_VALUE, t->m, j, t->e);
+            table[ATTEND_L][i] = top + log(sum);
+            continue;
+        }
+        double log_sum = operand(r, ATTEND_LOG_SUM, t->n, i, t->d, 0);
+        double centre = operand(r, ATTEND_CENTRE, t->n, i, t->d, 0);
+        for (int64_t j = 0; j < keys; j++) {
+            double w = exp(weight[j] - log_sum);
+            double ds = dot(r, ATTEND_DY, t->n, i, ATTEND_VALUE, t->m, j, t->e) - centre;
+            ds *= t->scale * w;
+            add_row(r, table[ATTEND_DQ], i, ds, ATTEND_KEY, t->m, j, t->d);
+            add_row(r, table[ATTEND_DK], j, ds, ATTEND_QUERY, t->n, i, t->d);
+            add_row(r, table[ATTEND_DV], j, w, ATTEND_DY, t->n, i, t->e);
+        }
+    }
+    if (back) {
+        write_table(r, ATTEND_DQ, t->n, t->d, table[ATTEND_DQ]);
+        write_table(r, ATTEND_DK, t->m, t->d, table[ATTEND_DK]);
+        write_table(r, ATTEND_DV, t->m, t->e, table[ATTEND_DV]);
+        return;
+    }
+    write_table(r, ATTEND_Y, t->n, t->e, table[ATTEND_Y]);
+    for (int64_t i = 0; r->p->result[ATTEND_L].tensor >= 0 && i < n; i++) {
+        r->at[t->n] = i;
+        write_result(r, &r->p->result[ATTEND_L], table[ATTEND_L][i]);
+    }
+}
+
+static void run_whole(Run *r, Arena *arena)
+{
+    const TileProgram *p = r->p;
+    size_t longest = 1, widest = 1;
+    double *table[TILE_MAX_RESULTS];
+
+    for (uint32_t a = 0; a < p->axes.len; a++) {
+        size_t size = p->axes.at[a].kind == TILE_OWN ? (size_t)p->axes.at[a].size : 0;
+        bool is_width =
+            p->anchor != TILE_SCATTER && ((int)a == p->attend.d || (int)a == p->attend.e);
+        size_t *most = is_width ? &widest : &longest;
+        *most = size > *most ? size : *most;
+    }
+    for (int i = 0; i < TILE_MAX_RESULTS; i++)
+        table[i] = ARENA_ARRAY(arena, double, longest *widest);
+    double *weight = ARENA_ARRAY(arena, double, longest);
+    if (!first_point(r, TILE_PARALLEL))
+        return;
+    do {
+        if (p->anchor == TILE_SCATTER)
+            scatter_point(r, table[0]);
+        else
+            attend_point(r, table, weight);
+    } while (next_point(r, TILE_PARALLEL));
+}
+
 void tile_eval(const TileProgram *p, void *const *tensor, TileRange range)
 {
     Arena arena = {0};
@@ -298,6 +461,11 @@ void tile_eval(const TileProgram *p, void *const *tensor, TileRange range)
         sums[i].squares = ARENA_ARRAY(&arena, double, elems);
         sums[i].count = ARENA_ARRAY(&arena, int64_t, elems);
         any_variance |= red->kind == TILE_VARIANCE;
+    }
+    if (tile_is_whole(p)) {
+        run_whole(&run, &arena);
+        arena_free(&arena);
+        return;
     }
     /* sums before stores: an output may take the place of an input */
     if (n_red > 0)

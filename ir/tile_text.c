@@ -16,14 +16,25 @@
  *       sum %4 t1 [a0] factor 0.5            (variance, pair_sum: the same)
  *     }
  *
+ * Anchors that write their results themselves:
+ *
+ *       anchor scatter %3 %1
+ *       result 0 t1 [a0, a2]
+ *
+ *       anchor attend n 1 m 2 d 3 e 4 scale 0.5 causal %0 %1 %2
+ *       result 0 t3 [a0, a1, a4]
+ *
+ * A computed index is [a0, %1].
+ *
  * One statement per line. Axes are a0, a1, .. in the order of their lines, tensors t0, t1, ..
  * The place in the user's source is not part of the text. */
 #include "ir/tile.h"
 #include <ctype.h>
 #include <stdlib.h>
 
-static const char *const anchor_text[] = {"map", "contract", "stencil", "stencil_dw"};
-static const char *const kind_text[] = {"parallel", "reduce", "in"};
+static const char *const anchor_text[TILE_ANCHOR_COUNT] = {
+    "map", "contract", "stencil", "stencil_dw", "scatter", "attend", "attend_back"};
+static const char *const kind_text[] = {"parallel", "reduce", "own", "in"};
 static const char *const reduction_text[] = {"sum", "variance", "pair_sum"};
 
 /* ---- printing ---- */
@@ -34,7 +45,9 @@ static void print_index(Text *t, const TileIndex *index, int rank)
     for (int d = 0; d < rank; d++) {
         const TileIndex *x = &index[d];
         text_add(t, d ? ", " : "");
-        if (x->n_terms == 0)
+        if (x->computed)
+            text_printf(t, "%%%d", x->computed - 1);
+        else if (x->n_terms == 0)
             text_char(t, '0');
         for (int i = 0; i < x->n_terms; i++) {
             text_add(t, i ? " + " : "");
@@ -117,6 +130,36 @@ static void print_results(Text *t, const TileProgram *p)
     }
 }
 
+static void print_anchor(Text *t, const TileProgram *p)
+{
+    const TileAttend *x = &p->attend;
+
+    if (p->anchor == TILE_MAP)
+        return;
+    text_printf(t, "  anchor %s", anchor_text[p->anchor]);
+    if (p->lhs >= 0)
+        text_printf(t, " %%%d %%%d", p->lhs, p->rhs);
+    if (p->math != MATH_F32)
+        text_printf(t, " %s", math_text(p->math));
+    if (tile_n_operands(p)) {
+        text_printf(t, " n %d m %d d %d e %d scale ", x->n, x->m, x->d, x->e);
+        text_double(t, x->scale);
+        text_add(t, x->causal ? " causal" : "");
+    }
+    for (int i = 0; i < tile_n_operands(p); i++)
+        text_printf(t, " %%%d", x->operand[i]);
+    text_char(t, '\n');
+    for (int i = 0; i < tile_n_results(p); i++) {
+        const TileResult *r = &p->result[i];
+        if (r->tensor < 0)
+            continue;
+        text_printf(t, "  result %d t%d [", i, r->tensor);
+        for (int d = 0; d < p->tensors.at[r->tensor].layout.shape.rank; d++)
+            text_printf(t, "%sa%d", d ? ", " : "", r->axis[d]);
+        text_add(t, "]\n");
+    }
+}
+
 void tile_print(Text *t, const TileProgram *p, bool anonymous)
 {
     if (anonymous) {
@@ -140,9 +183,7 @@ void tile_print(Text *t, const TileProgram *p, bool anonymous)
     }
     for (uint32_t i = 0; i < p->insts.len; i++)
         print_inst(t, p, i);
-    if (p->anchor != TILE_MAP)
-        text_printf(t, "  anchor %s %%%d %%%d%s%s\n", anchor_text[p->anchor], p->lhs, p->rhs,
-                    p->math == MATH_F32 ? "" : " ", p->math == MATH_F32 ? "" : math_text(p->math));
+    print_anchor(t, p);
     print_results(t, p);
     text_add(t, "}\n");
 }
@@ -268,7 +309,10 @@ static void read_axis(Parser *s)
 {
     TileAxis a = {.name = name(s), .size = number(s)};
 
-    a.kind = accept(s, "parallel") ? TILE_PARALLEL : accept(s, "reduce") ? TILE_REDUCE : TILE_IN;
+    a.kind = accept(s, "parallel") ? TILE_PARALLEL
+             : accept(s, "reduce") ? TILE_REDUCE
+             : accept(s, "own")    ? TILE_OWN
+                                   : TILE_IN;
     if (a.kind == TILE_IN)
         expect(s, "in");
     if (s->p->axes.len == TILE_MAX_AXES)
@@ -348,6 +392,11 @@ static void read_table(Parser *s, TileIndex *x)
 
 static void read_one_index(Parser *s, TileIndex *x)
 {
+    if (accept(s, "%")) {
+        int inst = small_number(s);
+        x->computed = inst < 0 || inst == INT32_MAX ? -1 : inst + 1;
+        return;
+    }
     if (accept(s, "0"))
         return;
     do {
@@ -424,20 +473,56 @@ static void read_inst(Parser *s)
 
 static void read_anchor(Parser *s)
 {
-    int i = TILE_CONTRACT;
+    TileAttend *x = &s->p->attend;
+    int i = TILE_ANCHOR_COUNT - 1; /* longer names first */
 
-    while (i <= TILE_STENCIL_DW && !accept(s, anchor_text[i]))
-        i++;
-    if (i > TILE_STENCIL_DW) {
+    while (i > TILE_MAP && !accept(s, anchor_text[i]))
+        i--;
+    if (i == TILE_MAP) {
         fail(s, "the name of an anchor");
         return;
     }
     s->p->anchor = (TileAnchor)i;
-    s->p->lhs = reference(s);
-    s->p->rhs = reference(s);
+    for (int k = 0; k < TILE_MAX_RESULTS; k++)
+        s->p->result[k].tensor = -1;
+    if (!tile_n_operands(s->p)) {
+        s->p->lhs = reference(s);
+        s->p->rhs = reference(s);
+    }
     for (int m = MATH_F32 + 1; m < MATH_COUNT; m++)
         if (accept(s, math_text((MathMode)m)))
             s->p->math = (MathMode)m;
+    if (!tile_n_operands(s->p))
+        return;
+    int *const axis[] = {&x->n, &x->m, &x->d, &x->e};
+    static const char *const axis_text[] = {"n", "m", "d", "e"};
+    for (int k = 0; k < 4; k++) {
+        expect(s, axis_text[k]);
+        *axis[k] = small_number(s);
+    }
+    expect(s, "scale");
+    x->scale = real(s);
+    x->causal = accept(s, "causal");
+    for (int k = 0; k < tile_n_operands(s->p); k++)
+        x->operand[k] = reference(s);
+}
+
+static void read_result(Parser *s)
+{
+    int i = small_number(s);
+    TileIndex index[MAX_RANK] = {0};
+
+    if (i < 0 || i >= tile_n_results(s->p)) {
+        fail(s, "a result of the anchor above");
+        return;
+    }
+    TileResult *r = &s->p->result[i];
+    r->tensor = read_access(s, index);
+    for (int d = 0; !s->failed && d < s->p->tensors.at[r->tensor].layout.shape.rank; d++) {
+        if (index[d].n_terms != 1 || index[d].coef[0] != 1 || index[d].table)
+            fail(s, "an axis");
+        r->axis[d] = index[d].axis[0];
+    }
 }
 
 static void read_store(Parser *s)
@@ -476,6 +561,8 @@ static void read_statement(Parser *s)
         read_inst(s);
     else if (accept(s, "anchor"))
         read_anchor(s);
+    else if (accept(s, "result"))
+        read_result(s);
     else if (accept(s, "store"))
         read_store(s);
     else if (accept(s, reduction_text[TILE_SUM]))

@@ -92,6 +92,10 @@ static const char *check_index(Cx *cx, const TileIndex *x, int64_t size, bool ho
     for (int i = 0; i < x->n_terms; i++)
         CHECK(in_range(x->axis[i], cx->p->axes.len), "an index follows a%d, which is not there",
               x->axis[i]);
+    if (x->computed) {
+        CHECK(holes && x->n_terms == 0 && !x->table, "a computed index where none can be");
+        return NULL; /* check_inst has seen to the instruction */
+    }
     if (x->table)
         return check_table(cx, x, size, holes);
     for (int i = 0; i < x->n_terms; i++) {
@@ -105,13 +109,15 @@ static const char *check_index(Cx *cx, const TileIndex *x, int64_t size, bool ho
     return NULL;
 }
 
-static unsigned index_bits(const TileIndex *index, int rank)
+static unsigned index_bits(const Cx *cx, const TileIndex *index, int rank)
 {
     unsigned bits = 0;
 
-    for (int d = 0; d < rank; d++)
+    for (int d = 0; d < rank; d++) {
         for (int i = 0; i < index[d].n_terms; i++)
             bits |= 1u << index[d].axis[i];
+        bits |= index[d].computed ? cx->bits[index[d].computed - 1] : 0;
+    }
     return bits;
 }
 
@@ -125,7 +131,7 @@ static const char *check_inst(Cx *cx, uint32_t i)
     case INST_CONST:
         break;
     case INST_ACC:
-        CHECK(p->anchor != TILE_MAP, "%%%u: a map has no accumulator", i);
+        CHECK(p->anchor != TILE_MAP && !tile_is_whole(p), "%%%u: the anchor has no accumulator", i);
         cx->bits[i] = ACC_BIT;
         break;
     case INST_LOAD:
@@ -133,9 +139,12 @@ static const char *check_inst(Cx *cx, uint32_t i)
               in->tensor);
         CHECK(!p->tensors.at[in->tensor].is_output, "%%%u loads t%d, an output", i, in->tensor);
         const Shape *s = &p->tensors.at[in->tensor].layout.shape;
-        for (int d = 0; d < s->rank; d++)
+        for (int d = 0; d < s->rank; d++) {
+            CHECK(in->index[d].computed >= 0 && in->index[d].computed <= (int)i,
+                  "%%%u is read where a later instruction says", i);
             TRY(check_index(cx, &in->index[d], s->size[d], true));
-        cx->bits[i] = index_bits(in->index, s->rank);
+        }
+        cx->bits[i] = index_bits(cx, in->index, s->rank);
         break;
     case INST_PRIM:
         CHECK(in_range((int)in->prim, PRIM_COUNT), "%%%u: no such primitive", i);
@@ -186,10 +195,102 @@ static const char *check_stencils(Cx *cx)
     return NULL;
 }
 
+/* Operands of attention: an axis of queries or keys and one of a width, none more of the anchor's.
+ */
+static const char *check_attend(Cx *cx)
+{
+    const TileProgram *p = cx->p;
+    const TileAttend *t = &p->attend;
+    const int own[] = {t->n, t->m, t->d, t->e};
+    unsigned seen = 0;
+
+    for (int i = 0; i < 4; i++) {
+        CHECK(in_range(own[i], p->axes.len) && p->axes.at[own[i]].kind == TILE_OWN &&
+                  !(seen >> own[i] & 1),
+              "attention has four axes of its own");
+        seen |= 1u << own[i];
+    }
+    CHECK(seen == axes_of_kind(p, TILE_OWN), "an axis of its own that attention does not know");
+    CHECK(!t->causal || p->axes.at[t->n].size == p->axes.at[t->m].size,
+          "as many queries as keys are needed where queries see no later keys");
+    const unsigned n = 1u << t->n, m = 1u << t->m, d = 1u << t->d, e = 1u << t->e;
+    const unsigned may[] = {n | d, m | d, m | e, n | e, n, n};
+    for (int i = 0; i < tile_n_operands(p); i++) {
+        CHECK(in_range(t->operand[i], p->insts.len) && p->insts.at[t->operand[i]].kind == INST_LOAD,
+              "operand %d of the attention is no load", i);
+        CHECK(!(cx->bits[t->operand[i]] & axes_of_kind(p, TILE_OWN) & ~may[i]),
+              "operand %d of the attention varies with a wrong axis", i);
+    }
+    return NULL;
+}
+
+static const char *check_own_result(Cx *cx, const TileResult *r, unsigned own, bool *written)
+{
+    const TileProgram *p = cx->p;
+    unsigned need = own, seen = 0, may = axes_of_kind(p, TILE_PARALLEL) | own;
+
+    CHECK(in_range(r->tensor, p->tensors.len) && p->tensors.at[r->tensor].is_output,
+          "a result goes to t%d, which is no output", r->tensor);
+    CHECK(!written[r->tensor], "t%d is written twice", r->tensor);
+    written[r->tensor] = true;
+    const Shape *shape = &p->tensors.at[r->tensor].layout.shape;
+    for (int d = 0; d < shape->rank; d++) {
+        int a = r->axis[d];
+        CHECK(in_range(a, p->axes.len) && (may >> a & 1) && p->axes.at[a].size == shape->size[d] &&
+                  !(seen >> a & 1),
+              "axis %d of t%d fits no axis", d, r->tensor);
+        seen |= 1u << a;
+    }
+    for (uint32_t a = 0; a < p->axes.len; a++)
+        need |= p->axes.at[a].kind == TILE_PARALLEL && p->axes.at[a].size > 1 ? 1u << a : 0;
+    CHECK(!(need & ~seen), "t%d lacks an axis", r->tensor);
+    return NULL;
+}
+
+/* Results of anchors that write them themselves. */
+static const char *check_own_results(Cx *cx, bool *written)
+{
+    const TileProgram *p = cx->p;
+    const TileAttend *t = &p->attend;
+    unsigned own[TILE_MAX_RESULTS] = {axes_of_kind(p, TILE_OWN)};
+
+    if (p->anchor == TILE_ATTEND) {
+        own[ATTEND_Y] = 1u << t->n | 1u << t->e;
+        own[ATTEND_L] = 1u << t->n;
+    } else if (p->anchor == TILE_ATTEND_BACK) {
+        own[ATTEND_DQ] = 1u << t->n | 1u << t->d;
+        own[ATTEND_DK] = 1u << t->m | 1u << t->d;
+        own[ATTEND_DV] = 1u << t->m | 1u << t->e;
+    }
+    for (int i = 0; i < tile_n_results(p); i++)
+        if (p->result[i].tensor >= 0)
+            TRY(check_own_result(cx, &p->result[i], own[i], written));
+    return NULL;
+}
+
+static const char *check_scatter(Cx *cx)
+{
+    const TileProgram *p = cx->p;
+    unsigned own = axes_of_kind(p, TILE_OWN);
+
+    CHECK(own && !(own & (own - 1)), "a scatter has one axis of its own");
+    CHECK(p->result[0].tensor >= 0, "a scatter has a result");
+    CHECK(!((cx->bits[p->lhs] | cx->bits[p->rhs]) & own), "a scatter reads on its own axis");
+    return NULL;
+}
+
 static const char *check_anchor(Cx *cx)
 {
     const TileProgram *p = cx->p;
 
+    CHECK(in_range((int)p->anchor, TILE_ANCHOR_COUNT), "there is no such anchor");
+    CHECK(tile_is_whole(p) || !axes_of_kind(p, TILE_OWN),
+          "an axis of its own without such an anchor");
+    if (p->anchor == TILE_ATTEND || p->anchor == TILE_ATTEND_BACK) {
+        CHECK(p->lhs == -1 && p->rhs == -1, "attention has operands of its own");
+        TRY(check_attend(cx));
+        return check_stencils(cx);
+    }
     if (p->anchor == TILE_MAP) {
         CHECK(p->lhs == -1 && p->rhs == -1, "a map has no operands");
         return check_stencils(cx);
@@ -199,6 +300,8 @@ static const char *check_anchor(Cx *cx)
     CHECK(!((cx->bits[p->lhs] | cx->bits[p->rhs]) & ACC_BIT),
           "the anchor's operands depend on its result");
     CHECK(!(cx->bits[p->rhs] & axes_of_kind(p, TILE_IN)), "rhs is read at input positions");
+    if (p->anchor == TILE_SCATTER)
+        TRY(check_scatter(cx));
     return check_stencils(cx);
 }
 
@@ -227,7 +330,7 @@ static const char *check_store(Cx *cx, const TileStore *s, bool *written)
         TRY(check_index(cx, &s->index[d], shape->size[d], false));
     for (uint32_t a = 0; a < p->axes.len; a++)
         need |= p->axes.at[a].kind == TILE_PARALLEL && p->axes.at[a].size > 1 ? 1u << a : 0;
-    unsigned have = index_bits(s->index, shape->rank);
+    unsigned have = index_bits(cx, s->index, shape->rank);
     CHECK(!(need & ~have), "the store to t%d writes an element more than once", s->tensor);
     CHECK(!(have & ~axes_of_kind(p, TILE_PARALLEL)), "the store to t%d follows a summed axis",
           s->tensor);
@@ -273,7 +376,11 @@ const char *tile_verify(const TileProgram *p, Arena *scratch)
         TRY(check_store(cx, &p->stores.at[i], written));
     for (uint32_t i = 0; i < p->reductions.len; i++)
         TRY(check_reduction(cx, &p->reductions.at[i], written));
-    CHECK(p->stores.len + p->reductions.len > 0, "the program has no result");
+    if (tile_is_whole(p)) {
+        CHECK(p->stores.len + p->reductions.len == 0, "stores behind an anchor that takes none");
+        TRY(check_own_results(cx, written));
+    }
+    CHECK(tile_is_whole(p) || p->stores.len + p->reductions.len > 0, "the program has no result");
     for (uint32_t t = 0; t < p->tensors.len; t++)
         CHECK(written[t] == p->tensors.at[t].is_output, "output t%u is not written", t);
     return NULL;

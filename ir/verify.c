@@ -85,6 +85,12 @@ static bool attrs_are_possible(const Node *n)
         return list_is_possible(&a->over);
     case ATTR_CONTRACT:
         return list_is_possible(&a->over) && list_is_possible(&a->out);
+    case ATTR_GATHER:
+        return a->axis;
+    case ATTR_SCATTER:
+        return a->axis && list_is_possible(&a->over);
+    case ATTR_ATTEND:
+        return a->axis && a->axis2 && list_is_possible(&a->over);
     case ATTR_CONV:
         return list_is_possible(&a->over) && list_is_possible(&a->out) && stencils_are_possible(a);
     }

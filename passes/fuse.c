@@ -6,6 +6,8 @@
  * or a later element-wise group over the same space that reads the same large tensor (one pass over
  * the data); or begins its own.
  *
+ * Attention's two results are one kernel, and so are its gradients, at every level.
+ *
  * Where the target has pairs, a weight gradient joins its input gradient (pairs.c).
  *
  * `--fuse none`: every op is stored and stands alone. `--fuse elementwise`: chains of pointwise ops
@@ -169,6 +171,27 @@ static int begin(Fuser *z, Val v, bool is_anchor)
     return index;
 }
 
+/* The group of attention that computes the same scores in the same direction; -1. */
+static int attention_group(const Fuser *z, Val v)
+{
+    const Node *n = func_node(z->f, v);
+    for (int i = (int)z->g->at.len - 1; op_lowering(n->op) == LOWER_ATTEND && i >= 0; i--) {
+        const Group *g = &z->g->at.at[i];
+        const Node *a = func_node(z->f, g->anchor);
+        if (!g->anchor.id || op_lowering(a->op) != LOWER_ATTEND || a->n_in != n->n_in ||
+            a->session != n->session || memcmp(a->in, n->in, n->n_in * sizeof *n->in) ||
+            memcmp(a->attrs.k, n->attrs.k, sizeof n->attrs.k) || a->attrs.axis != n->attrs.axis ||
+            a->attrs.axis2 != n->attrs.axis2)
+            continue;
+        bool taken = a->op == n->op;
+        for (uint32_t k = 0; k < g->members.len; k++)
+            taken |= func_node(z->f, g->members.at[k])->op == n->op;
+        if (!taken)
+            return i;
+    }
+    return -1;
+}
+
 static void join_pair(Fuser *z, Val v)
 {
     int group = z->g->group_of[z->pair[v.id].id];
@@ -315,6 +338,8 @@ Groups groups_form(Arena *arena, const Func *f, const Layouts *layouts, const Pa
             place(&z, (Val){id});
         else if (z.pair[id].id && z.pair[id].id < id)
             join_pair(&z, (Val){id});
+        else if (attention_group(&z, (Val){id}) >= 0)
+            join(&z, attention_group(&z, (Val){id}), (Val){id});
         else
             begin(&z, (Val){id}, true);
     }

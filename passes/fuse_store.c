@@ -17,13 +17,14 @@ enum { SMALL_FACTOR = 4, MAX_CHAIN = 40 };
 static bool is_inline_kind(Op op)
 {
     Lowering l = op_lowering(op);
-    return l == LOWER_POINTWISE || l == LOWER_INDEX || l == LOWER_VIEW;
+    return l == LOWER_POINTWISE || l == LOWER_INDEX || l == LOWER_GATHER || l == LOWER_VIEW;
 }
 
 bool fuse_is_anchor(Op op)
 {
     Lowering l = op_lowering(op);
-    return l == LOWER_CONTRACT || l == LOWER_STENCIL || l == LOWER_STENCIL_DW;
+    return l == LOWER_CONTRACT || l == LOWER_STENCIL || l == LOWER_STENCIL_DW ||
+           l == LOWER_SCATTER || l == LOWER_ATTEND;
 }
 
 void fuse_add_unique(Arena *arena, Vals *v, Val x)
@@ -49,6 +50,7 @@ void fuse_add_sources(const Fuser *z, Val v, Vals *out)
 
 const AnchorTraits *fuse_anchor_traits(const Fuser *z, Op op)
 {
+    static const AnchorTraits scatter = {.code = {EVERYWHERE, EVERYWHERE}}, attend = {0};
     switch (op_lowering(op)) {
     case LOWER_CONTRACT:
         return &z->target->contract;
@@ -56,6 +58,10 @@ const AnchorTraits *fuse_anchor_traits(const Fuser *z, Op op)
         return &z->target->stencil;
     case LOWER_STENCIL_DW:
         return &z->target->stencil_dw;
+    case LOWER_SCATTER:
+        return &scatter;
+    case LOWER_ATTEND:
+        return &attend;
     default:
         return NULL;
     }
@@ -72,6 +78,8 @@ static bool takes_code(const Fuser *z, const Node *user, int operand)
 {
     const AnchorTraits *a = fuse_anchor_traits(z, user->op);
     Val o = user->in[operand];
+    if (op_lowering(user->op) == LOWER_ATTEND)
+        return false;
     return !a || (fuse_covers(z, a->code[operand], o) && !z->fixed[o.id]);
 }
 
@@ -86,7 +94,7 @@ static bool is_costly(const Fuser *z, Val v)
          strstr(formula, "sin") || strstr(formula, "cos") || strstr(formula, "/") ||
          strstr(formula, "tanh") || strstr(formula, "erf") || strstr(formula, "sigmoid")))
         return true;
-    if (n->op == OP_INDEX)
+    if (n->op == OP_INDEX || n->op == OP_GATHER)
         return true;
     if (!is_inline_kind(n->op))
         return false;
@@ -104,15 +112,17 @@ static bool index_reads_zero(const Node *n)
     return false;
 }
 
-/* Is the value read through views and tables with places that give 0? f(0) is not 0, so such a
- * value must be in storage. */
-static bool is_read_as_zero(const Fuser *z, Val v)
+/* Is the value read through views and tables with places that give 0, or at computed positions, or
+ * by an anchor that takes tensors only? f(0) is not 0, so such a value must be in storage. */
+static bool is_read_from_storage(const Fuser *z, Val v)
 {
     for (uint32_t i = 0; i < z->users[v.id].len; i++) {
         Val u = z->users[v.id].at[i];
         const Node *user = func_node(z->f, u);
         bool moves = user->op == OP_INDEX || op_lowering(user->op) == LOWER_VIEW;
-        if ((user->op == OP_INDEX && index_reads_zero(user)) || (moves && is_read_as_zero(z, u)))
+        if ((user->op == OP_INDEX && index_reads_zero(user)) ||
+            (user->op == OP_GATHER && user->in[0].id == v.id) ||
+            op_lowering(user->op) == LOWER_ATTEND || (moves && is_read_from_storage(z, u)))
             return true;
     }
     return false;
@@ -214,7 +224,7 @@ bool fuse_reads_in_place(const Fuser *z, Val v, Val source)
         const Node *p = func_node(z->f, o);
         if (o.id == source.id) {
             if (!fuse_same_space(func_shape(z->f, source), fuse_space_of(z->f, v)) ||
-                n->op == OP_INDEX || op_lowering(n->op) == LOWER_VIEW)
+                n->op == OP_INDEX || n->op == OP_GATHER || op_lowering(n->op) == LOWER_VIEW)
                 return false;
             continue;
         }
@@ -225,8 +235,8 @@ bool fuse_reads_in_place(const Fuser *z, Val v, Val source)
         bool inside = false;
         for (uint32_t k = 0; k < below.len; k++)
             inside |= below.at[k].id == source.id;
-        if (inside && (n->op == OP_INDEX || op_lowering(n->op) == LOWER_VIEW ||
-                       !fuse_reads_in_place(z, o, source)))
+        if (inside && (n->op == OP_INDEX || n->op == OP_GATHER ||
+                       op_lowering(n->op) == LOWER_VIEW || !fuse_reads_in_place(z, o, source)))
             return false;
     }
     return true;
@@ -298,7 +308,7 @@ static bool stores_pointwise(Fuser *z, Val v)
 {
     const Node *n = func_node(z->f, v);
     if (z->is_result[v.id] || is_gradient_of_parameters(z, v) || must_store_for_users(z, v) ||
-        (n->op != OP_INDEX && is_read_as_zero(z, v)))
+        (n->op != OP_INDEX && is_read_from_storage(z, v)))
         return true;
     if (z->chain[v.id] > MAX_CHAIN)
         return true;
@@ -345,7 +355,7 @@ void fuse_choose_stored(Fuser *z)
         if (!z->live[id] || l == LOWER_LEAF)
             continue;
         if (n->op == OP_FILL) { /* a constant in whatever reads it */
-            *m = z->is_result[id] || is_read_as_zero(z, (Val){id});
+            *m = z->is_result[id] || is_read_from_storage(z, (Val){id});
             continue;
         }
         for (int i = 0; i < n->n_in; i++)

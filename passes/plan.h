@@ -89,6 +89,7 @@ typedef struct PlanBuffer {
     int first, last;  /* launches that touch it */
     int same_as;      /* shares another buffer's memory (in place), or -1 */
     double drop_rate; /* random masks; NAN otherwise */
+    bool is_noise;    /* standard normal numbers */
 } PlanBuffer;
 
 typedef struct Launch {

@@ -103,7 +103,8 @@ static void make_tiles(Planner *z, const PassOptions *options)
                                          &z->groups.at.at[i], &blocked);
             if (!z->tile[i] && blocked.id && !forced[blocked.id])
                 again = forced[blocked.id] = true;
-            else if (z->tile[i] && !z->tile[i]->stores.len && !z->tile[i]->reductions.len)
+            else if (z->tile[i] && !z->tile[i]->stores.len && !z->tile[i]->reductions.len &&
+                     !tile_is_whole(z->tile[i]))
                 z->tile[i] = NULL;
             if (z->tile[i] && z->tile[i]->anchor == TILE_CONTRACT)
                 z->tile[i]->math = math_of(z, z->groups.at.at[i].anchor, options->precision);
@@ -231,7 +232,7 @@ static int buffer_for(Planner *z, Val v, const TileLayout *stored)
     if (n->op == OP_PARAM || n->op == OP_STATE) {
         b.kind = BUFFER_PERSISTENT;
         b.name = n->attrs.name;
-    } else if (n->op == OP_INPUT || n->op == OP_RANDOM) {
+    } else if (n->op == OP_INPUT || n->op == OP_RANDOM || n->op == OP_NOISE) {
         for (uint32_t i = 0; i < plan->buffers.len; i++) /* one name is one input */
             if (plan->buffers.at[i].kind == BUFFER_INPUT &&
                 !strcmp(plan->buffers.at[i].name, n->attrs.name))
@@ -239,6 +240,7 @@ static int buffer_for(Planner *z, Val v, const TileLayout *stored)
         b.kind = BUFFER_INPUT;
         b.name = n->attrs.name;
         b.drop_rate = n->op == OP_RANDOM ? n->attrs.k[0] : NAN;
+        b.is_noise = n->op == OP_NOISE;
     } else if (n->op == OP_IOTA) {
         b.kind = BUFFER_CONSTANT;
     } else if (z->writes[v.id]) {
@@ -325,7 +327,7 @@ static bool same_places(const TileProgram *p, const TileStore *s, int tensor)
             continue;
         for (int k = 0; k < MAX_RANK; k++) {
             const TileIndex *a = &n->index[k], *b = &s->index[k];
-            if (a->n_terms != b->n_terms || a->table ||
+            if (a->n_terms != b->n_terms || a->table || a->computed ||
                 (a->n_terms && (a->axis[0] != b->axis[0] || a->coef[0] != b->coef[0])))
                 return false;
         }

@@ -30,7 +30,7 @@ typedef struct Builder {
 
 static bool index_equal(const TileIndex *a, const TileIndex *b)
 {
-    if (a->n_terms != b->n_terms || a->table_len != b->table_len)
+    if (a->n_terms != b->n_terms || a->table_len != b->table_len || a->computed != b->computed)
         return false;
     for (int i = 0; i < a->n_terms; i++)
         if (a->axis[i] != b->axis[i] || a->coef[i] != b->coef[i])
@@ -157,7 +157,8 @@ static bool through_split(Builder *b, const Node *n, const Node *operand, const 
             .n_terms = 1, .axis = {outer->axis[0]}, .coef = {1}, .table = t, .table_len = len};
         return true;
     }
-    if (outer->n_terms + inner->n_terms > TILE_MAX_TERMS || outer->table || inner->table)
+    if (outer->n_terms + inner->n_terms > TILE_MAX_TERMS || outer->table || inner->table ||
+        outer->computed || inner->computed)
         return false;
     *at = (TileIndex){0};
     for (int i = 0; i < outer->n_terms; i++, at->n_terms++) {
@@ -212,7 +213,7 @@ static bool through(Builder *b, const Node *n, const Node *operand, const Env *e
     case OP_RENAME:
         *out = *env;
         return true;
-    default: /* reorder, and operands of pointwise ops: by name */
+    default: /* reorder, and operands of pointwise ops and positions: by name */
         for (int i = 0; i < operand->shape.rank; i++)
             out->axis[i] = env->axis[shape_axis(&n->shape, operand->shape.name[i])];
         return true;
@@ -259,6 +260,22 @@ static int expand_formula(Builder *b, const Node *n, const Env *env)
     return at[f->n - 1];
 }
 
+/* The operand at the positions that the index has here. */
+static int expand_gather(Builder *b, const Node *n, const Env *env)
+{
+    const Node *x = func_node(b->f, n->in[0]), *index = func_node(b->f, n->in[1]);
+    Env at, below = {0};
+    through(b, n, index, env, &at);
+    int inst = expand(b, n->in[1], &at);
+    if (inst < 0)
+        return -1;
+    for (int i = 0; i < x->shape.rank; i++)
+        below.axis[i] = x->shape.name[i] == n->attrs.axis
+                            ? (TileIndex){.computed = inst + 1}
+                            : env->axis[shape_axis(&n->shape, x->shape.name[i])];
+    return expand(b, n->in[0], &below);
+}
+
 static bool is_anchor_point(const Builder *b, Val v, const Env *env)
 {
     const Shape *s = func_shape(b->f, v);
@@ -297,6 +314,8 @@ static int expand(Builder *b, Val v, const Env *env)
         inst = add_inst(b, load);
     } else if (op_is_pointwise(n->op)) {
         inst = expand_formula(b, n, env);
+    } else if (n->op == OP_GATHER) {
+        inst = expand_gather(b, n, env);
     } else {
         Env below;
         if (through(b, n, func_node(b->f, n->in[0]), env, &below))
@@ -368,9 +387,73 @@ static Env add_stencils(Builder *b, const Node *n, Val read, bool transposed)
     return e;
 }
 
+static bool is_attention(const Builder *b, Val v)
+{
+    return v.id && op_lowering(func_node(b->f, v)->op) == LOWER_ATTEND;
+}
+
+static void add_result(Builder *b, int which, Val v)
+{
+    const Shape *s = func_shape(b->f, v);
+    TileResult *r = &b->p->result[which];
+    r->tensor = add_tensor(b, &b->layouts->of[v.id], v, true);
+    for (int i = 0; i < s->rank; i++)
+        r->axis[i] = find_axis(b, s->name[i]);
+}
+
+static int attention_result(Op op)
+{
+    return op == OP_ATTEND       ? ATTEND_Y
+           : op == OP_ATTEND_SUM ? ATTEND_L
+           : op == OP_ATTEND_DQ  ? ATTEND_DQ
+           : op == OP_ATTEND_DK  ? ATTEND_DK
+                                 : ATTEND_DV;
+}
+
+/* Operands are loads: what would be code is stored first. */
+static bool add_attention(Builder *b)
+{
+    const Node *n = func_node(b->f, b->group->anchor);
+    TileAttend *t = &b->p->attend;
+    b->p->anchor = n->n_in == 3 ? TILE_ATTEND : TILE_ATTEND_BACK;
+    t->scale = n->attrs.k[0];
+    t->causal = n->attrs.k[1] != 0;
+    for (int i = 0; i < TILE_MAX_RESULTS; i++)
+        b->p->result[i].tensor = -1;
+    for (int i = 0; i < n->n_in; i++) {
+        Env e = env_of(b, n->in[i]);
+        t->operand[i] = expand(b, n->in[i], &e);
+        if (t->operand[i] < 0)
+            return false;
+        if (b->p->insts.at[t->operand[i]].kind != INST_LOAD) {
+            b->blocked = n->in[i];
+            return false;
+        }
+    }
+    add_result(b, attention_result(n->op), b->group->anchor);
+    return true;
+}
+
+static bool add_scatter(Builder *b)
+{
+    const Node *n = func_node(b->f, b->group->anchor);
+    b->p->anchor = TILE_SCATTER;
+    add_over(b, n);
+    Env e = env_of(b, n->in[0]), at = env_of(b, n->in[1]);
+    b->p->lhs = expand(b, n->in[0], &e);
+    b->p->rhs = expand(b, n->in[1], &at);
+    b->p->result[1].tensor = b->p->result[2].tensor = -1;
+    add_result(b, 0, b->group->anchor);
+    return b->p->lhs >= 0 && b->p->rhs >= 0;
+}
+
 static bool add_anchor(Builder *b)
 {
     const Node *n = func_node(b->f, b->group->anchor);
+    if (op_lowering(n->op) == LOWER_ATTEND)
+        return add_attention(b);
+    if (op_lowering(n->op) == LOWER_SCATTER)
+        return add_scatter(b);
     Val x = n->in[0], w = n->in[1];
     Env ex, ew;
     switch (op_lowering(n->op)) {
@@ -456,6 +539,10 @@ static bool add_reduction(Builder *b, Val v)
 
 static bool add_member(Builder *b, Val v)
 {
+    if (is_attention(b, v)) {
+        add_result(b, attention_result(func_node(b->f, v)->op), v);
+        return true;
+    }
     if (op_lowering(func_node(b->f, v)->op) == LOWER_REDUCE)
         return add_reduction(b, v);
     Env e = env_of(b, v);
@@ -463,6 +550,39 @@ static bool add_member(Builder *b, Val v)
     if (inst >= 0 && b->groups->is_stored[v.id])
         add_store(b, v, inst);
     return inst >= 0;
+}
+
+/* The axes that an anchor walks itself: where a scatter adds, what attention calls its own. */
+static bool is_own(const Builder *b, const char *name)
+{
+    const Node *n = func_node(b->f, b->group->anchor);
+    Lowering l = b->group->anchor.id ? op_lowering(n->op) : LOWER_POINTWISE;
+    if (l == LOWER_SCATTER)
+        return name == n->attrs.axis;
+    if (l != LOWER_ATTEND)
+        return false;
+    const Shape *q = func_shape(b->f, n->in[0]);
+    return name == n->attrs.axis || name == n->attrs.over.name[0] || shape_axis(q, name) < 0;
+}
+
+static void add_own(Builder *b)
+{
+    const Node *n = func_node(b->f, b->group->anchor);
+    TileAttend *t = &b->p->attend;
+    if (op_lowering(n->op) == LOWER_SCATTER) {
+        add_axis(b, n->attrs.axis, n->attrs.size0, TILE_OWN);
+        return;
+    }
+    const Shape *q = func_shape(b->f, n->in[0]), *v = func_shape(b->f, n->in[2]);
+    t->n = add_axis(b, n->attrs.axis, q->size[shape_axis(q, n->attrs.axis)], TILE_OWN);
+    for (int i = 0; i < v->rank; i++)
+        if (v->name[i] == n->attrs.axis2)
+            t->m = add_axis(b, v->name[i], v->size[i], TILE_OWN);
+    t->d =
+        add_axis(b, n->attrs.over.name[0], q->size[shape_axis(q, n->attrs.over.name[0])], TILE_OWN);
+    for (int i = 0; i < v->rank; i++)
+        if (is_own(b, v->name[i]) && v->name[i] != n->attrs.axis2)
+            t->e = add_axis(b, v->name[i], v->size[i], TILE_OWN);
 }
 
 /* Parallel axes in the physical order of what is written, outermost first. */
@@ -475,7 +595,8 @@ static void add_parallel(Builder *b)
         first = func_node(b->f, first)->in[0];
     const TileLayout *l = &b->layouts->of[first.id];
     for (int i = 0; i < l->shape.rank; i++)
-        add_axis(b, l->shape.name[l->order[i]], l->shape.size[l->order[i]], TILE_PARALLEL);
+        if (!is_own(b, l->shape.name[l->order[i]]))
+            add_axis(b, l->shape.name[l->order[i]], l->shape.size[l->order[i]], TILE_PARALLEL);
 }
 
 static const char *name_of(Builder *b)
@@ -529,6 +650,8 @@ static double flops_of(const Builder *b)
     const Group *g = b->group;
     double n = g->anchor.id ? op_flops(b->f, g->anchor) : 0, points = 1;
     n += g->pair.id ? op_flops(b->f, g->pair) : 0;
+    for (uint32_t i = 0; i < g->members.len; i++)
+        n += is_attention(b, g->members.at[i]) ? op_flops(b->f, g->members.at[i]) : 0;
     for (uint32_t i = 0; i < b->p->axes.len; i++)
         if (b->p->axes.at[i].kind == TILE_PARALLEL)
             points *= (double)b->p->axes.at[i].size;
@@ -554,8 +677,10 @@ TileProgram *tile_from_group(Arena *arena, const Func *f, const TargetTraits *ta
     p->batch_axis = p->lhs = p->rhs = -1;
     p->span = func_node(f, g->anchor.id ? g->anchor : g->members.at[0])->span;
     add_parallel(&b);
+    if (g->anchor.id && op_lowering(func_node(f, g->anchor)->op) >= LOWER_SCATTER)
+        add_own(&b);
     bool ok = !g->anchor.id || add_anchor(&b);
-    if (ok && g->anchor.id && groups->is_stored[g->anchor.id]) {
+    if (ok && g->anchor.id && !tile_is_whole(p) && groups->is_stored[g->anchor.id]) {
         Env e = env_of(&b, g->anchor);
         add_store(&b, g->anchor, expand(&b, g->anchor, &e));
     }

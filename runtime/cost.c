@@ -7,7 +7,8 @@ int64_t cost_multiply_adds(const Model *m, int part)
     for (uint32_t i = 1; f && i < f->nodes.len; i++) {
         const Node *n = &f->nodes.at[i];
         Lowering l = op_lowering(n->op);
-        if ((l == LOWER_CONTRACT || l == LOWER_STENCIL) && (part < 0 || n->part == part))
+        bool counts = l == LOWER_CONTRACT || l == LOWER_STENCIL || l == LOWER_ATTEND;
+        if (counts && (part < 0 || n->part == part))
             flops += op_flops(f, (Val){i});
     }
     return (int64_t)(flops / 2 / (double)m->batch);

@@ -213,13 +213,17 @@ void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step)
     const DeviceProgram *p = &e->programs.at[program];
     for (uint32_t i = 0; i < p->plan->buffers.len; i++) {
         const PlanBuffer *b = &p->plan->buffers.at[i];
-        if (b->kind != BUFFER_INPUT || isnan(b->drop_rate))
+        if (b->kind != BUFFER_INPUT || (isnan(b->drop_rate) && !b->is_noise))
             continue;
         uint64_t stream = philox_stream(b->name);
         int64_t n = shape_elems(&b->layout.shape);
         float *at = host_side(p, i), kept = (float)(1 / (1 - b->drop_rate));
         for (int64_t k = 0; k < n; k++) {
             uint64_t index = step << 32 | (uint64_t)k;
+            if (b->is_noise) {
+                at[k] = (float)philox_normal(seed, stream, index);
+                continue;
+            }
             bool keep = philox_uniform(seed, stream, index) >= (float)b->drop_rate;
             at[k] = keep ? kept : 0;
         }

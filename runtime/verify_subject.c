@@ -132,7 +132,8 @@ const Node *subject_find_input(const Subject *s, int program, const char *name)
     const Func *f = s->programs.at[program];
     for (uint32_t i = 1; i < f->nodes.len; i++) {
         const Node *n = &f->nodes.at[i];
-        if ((n->op == OP_INPUT || n->op == OP_RANDOM) && !strcmp(n->attrs.name, name))
+        bool is_input = n->op == OP_INPUT || n->op == OP_RANDOM || n->op == OP_NOISE;
+        if (is_input && !strcmp(n->attrs.name, name))
             return n;
     }
     return NULL;

@@ -66,6 +66,7 @@ void op_gradient(Func *f, Val y, Val dy, Val din[MAX_OPERANDS])
     f->span = n.span;
     f->session = n.session;
     f->part = n.part;
+    f->of = y;
     memset(din, 0, sizeof *din * MAX_OPERANDS);
     if (dy.id)
         RULES[n.op].grad(f, &n, dy, din);

@@ -6,8 +6,8 @@
  *   shape_  derives the node's shape from its operands; false after a diagnostic. May fill in
  *           attributes that follow from the operands (sizes of a stencil).
  *   eval_   the value in float64; cx->out->at is zeroed.
- *   grad_   emits the operands' gradients for an incoming dy of the shape of y; din[] starts as
- *           VAL_NONE.
+ *   grad_   emits the operands' gradients for an incoming dy of the shape of y, which is the value
+ *           f->of; din[] starts as VAL_NONE.
  *   cost_   floating-point operations, a multiply-add counted as two. */
 #ifndef NPC_IR_OPS_RULES_H
 #define NPC_IR_OPS_RULES_H

@@ -359,6 +359,41 @@ static Val step_attention(Gen *g)
     return func_contract(g->f, a, k, &over_s, &out);
 }
 
+/* Attention over t, every other axis but the channels independent. */
+static Val step_attend(Gen *g)
+{
+    Val x = pick_with(g, "c");
+    if (!x.id || !has(g, x, "t") || !has(g, x, "b"))
+        return VAL_NONE;
+    Attrs a = {.axis = axis_name(g, "t"), .axis2 = axis_name(g, "s"), .over = one(g, "c")};
+    a.k[0] = 1 / sqrt((double)size_of(g, x, "c"));
+    a.k[1] = chance(g, 0.5);
+    Val k = func_rename(g->f, chance(g, 0.3) ? new_param(g, shape_of(g, x)) : x, "t", "s");
+    Val v = func_rename(g->f, func_rename(g->f, x, "t", "s"), "c", "e");
+    return func_rename(g->f, func_emit(g->f, OP_ATTEND, &a, (Val[]){x, k, v}, 3), "e", "c");
+}
+
+/* An axis read at positions that are whole numbers, some of them outside, in every sample others.
+ */
+static Val step_gather(Gen *g)
+{
+    static const char *const axes[] = {"t", "h", "w"};
+    const char *axis = axes[between(g, 0, 2)];
+    Val x = pick_with(g, axis);
+    if (!x.id || !has(g, x, "b"))
+        return VAL_NONE;
+    int64_t n = size_of(g, x, axis), most = g->max_elems / (shape_elems(shape_of(g, x)) / n);
+    Shape line = {0}, batch = {0};
+    shape_add(&line, axis_name(g, "n"), between(g, 1, most > 9 ? 9 : most < 1 ? 1 : most));
+    shape_add(&batch, axis_name(g, "b"), size_of(g, x, "b"));
+    Val at =
+        func_offset(g->f, func_emit_leaf(g->f, OP_IOTA, NULL, &line), (double)-between(g, 0, 2));
+    if (chance(g, 0.5))
+        at = func_emit2(g->f, OP_ADD, at, func_emit_leaf(g->f, OP_IOTA, NULL, &batch));
+    Attrs a = {.axis = axis_name(g, axis)};
+    return func_rename(g->f, func_emit(g->f, OP_GATHER, &a, (Val[]){x, at}, 2), "n", axis);
+}
+
 /* A stencil over the axis of x with at least one output. */
 static Stencil some_stencil(Gen *g, Val x, const char *axis)
 {
@@ -462,6 +497,8 @@ static Val step_mask(Gen *g)
     Val x = pick(g);
     Shape part = some_axes(g, shape_of(g, x), 0.5);
     const char *name = arena_printf(g->arena, "drop%d", g->n_masks++);
+    if (chance(g, 0.3))
+        return func_emit2(g->f, OP_ADD, x, func_noise(g->f, name, &part));
     Val mask = func_random(g->f, name, 0.125 * (double)between(g, 0, 5), &part);
     return func_emit2(g->f, OP_MUL, x, mask);
 }
@@ -528,7 +565,7 @@ static const struct {
     {step_pointwise, 8}, {step_activation, 5}, {step_batchnorm, 5}, {step_dense, 5},
     {step_grouped, 3},   {step_attention, 1},  {step_conv, 6},      {step_index, 4},
     {step_reduce, 4},    {step_mask, 2},       {step_position, 1},  {step_view, 3},
-    {step_input, 1},
+    {step_input, 1},     {step_attend, 2},     {step_gather, 2},
 };
 enum { N_STEPS = sizeof STEPS / sizeof *STEPS };
 
@@ -544,7 +581,7 @@ static Val some_step(Gen *g)
 
 /* ---- results ---- */
 
-static Val mean_square(Func *f, Val v)
+Val random_graph_loss(Func *f, Val v)
 {
     const Shape s = *func_shape(f, v);
     AxisList all = list_of(&s);
@@ -572,7 +609,7 @@ static void add_results(Gen *g)
         if (is_used(f, v))
             continue;
         func_result(f, RESULT_OUTPUT, arena_printf(g->arena, "y%d", n_outputs++), v);
-        Val term = mean_square(f, v);
+        Val term = random_graph_loss(f, v);
         loss = loss.id ? func_emit2(f, OP_ADD, loss, term) : term;
     }
     func_result(f, RESULT_LOSS, "loss", loss);
@@ -595,80 +632,4 @@ Func *random_graph(Module *m, uint64_t seed, const RandomGraphOptions *o)
     add_results(&g);
     arena_free(&arena);
     return g.f;
-}
-
-/* ---- shrinking ---- */
-
-/* Copies `f` into a new module, with an input in place of every value marked in `cut`, and only
- * what the results need. */
-static Func *copy_needed(Func *f, const bool *cut)
-{
-    Module *m = module_new(f->module->arena, f->module->names, f->module->diags);
-    uint32_t n = f->nodes.len;
-    bool *needed = ARENA_ARRAY(m->arena, bool, n);
-    Val *map = ARENA_ARRAY(m->arena, Val, n);
-    for (uint32_t i = 0; i < f->results.len; i++)
-        needed[f->results.at[i].val.id] = true;
-    for (uint32_t i = n; i-- > 1;)
-        for (int k = 0; needed[i] && !(cut && cut[i]) && k < f->nodes.at[i].n_in; k++)
-            needed[f->nodes.at[i].in[k].id] = true;
-    m->model = f->module->model;
-    m->sessions = f->module->sessions;
-    m->parts = f->module->parts;
-    Func *out = module_add_func(m, f->name);
-    for (uint32_t i = 1; i < n; i++) {
-        const Node *node = &f->nodes.at[i];
-        Val in[MAX_OPERANDS];
-        if (!needed[i])
-            continue;
-        for (int k = 0; k < node->n_in; k++)
-            in[k] = map[node->in[k].id];
-        if ((node->op == OP_PARAM || node->op == OP_STATE) && !module_param(m, node->attrs.name))
-            module_add_param(m, *module_param(f->module, node->attrs.name));
-        map[i] = cut && cut[i] ? func_input(out, arena_printf(m->arena, "cut%u", i), &node->shape)
-                               : func_copy(out, node, in);
-    }
-    for (uint32_t i = 0; i < f->results.len; i++)
-        func_result(out, f->results.at[i].role, f->results.at[i].name,
-                    map[f->results.at[i].val.id]);
-    return out;
-}
-
-/* The function with value v as its only output. */
-static Func *end_at(Func *f, Val v)
-{
-    Func part = *f;
-    memset(&part.results, 0, sizeof part.results);
-    func_result(&part, RESULT_OUTPUT, "y0", v);
-    Func *out = copy_needed(&part, NULL);
-    func_result(out, RESULT_LOSS, "loss",
-                mean_square(out, func_find_result(out, RESULT_OUTPUT, "y0")->val));
-    return out;
-}
-
-static Func *shorten(Func *f, GraphFails fails, void *context)
-{
-    for (uint32_t i = 1; i < f->nodes.len; i++) {
-        if (!f->nodes.at[i].n_in)
-            continue;
-        Func *candidate = end_at(f, (Val){i});
-        if (fails(context, candidate))
-            return candidate;
-    }
-    return copy_needed(f, NULL);
-}
-
-Func *random_graph_shrink(Func *f, GraphFails fails, void *context)
-{
-    Func *best = shorten(f, fails, context);
-    for (uint32_t i = best->nodes.len; i-- > 1;) {
-        if (i >= best->nodes.len || !best->nodes.at[i].n_in)
-            continue;
-        bool *cut = ARENA_ARRAY(best->module->arena, bool, best->nodes.len);
-        cut[i] = true;
-        Func *candidate = copy_needed(best, cut);
-        if (fails(context, candidate))
-            best = candidate;
-    }
-    return best;
 }

@@ -3,8 +3,9 @@
  * A graph is built by rules that are right by construction, over every op row that can stand in a
  * forward function (pointwise rows with a derivative, batch normalization with its own moments,
  * dense, grouped and batched products, dense and depthwise convolutions over 1 to 3 axes, tables,
- * views, reductions, masks). While it is built it is evaluated: a value that grows beyond +-8 is
- * scaled down, so everything stays finite in float32 too. The same seed gives the same graph.
+ * views, reductions, masks, noise, attention, reads at computed positions). While it is built it is
+ * evaluated: a value that grows beyond +-8 is scaled down, so everything stays finite in float32
+ * too. The same seed gives the same graph.
  *
  * Leaves: parameters "p0", "p1", ..; inputs "x0", ..; masks "drop0", ..; their values come from
  * random_graph_leaf. Results: outputs "y0", .. (every value that nothing else uses) and the loss
@@ -27,6 +28,9 @@ Func *random_graph(Module *m, uint64_t seed, const RandomGraphOptions *o);
  * the seed. Parameters and inputs are roughly normal, rounded to float32; masks are as OP_RANDOM
  * says. */
 bool random_graph_leaf(void *context, const Node *leaf, double *at);
+
+/* The mean square of a value, of which the loss is made. */
+Val random_graph_loss(Func *f, Val v);
 
 /* Does the function still show the failure? */
 typedef bool (*GraphFails)(void *context, const Func *f);

@@ -56,6 +56,41 @@ static const char dense_text[] = "tile \"core.expand\" session -1 batch 0 flops 
                                  "  variance %2 t3 [a1] factor 2\n"
                                  "}\n";
 
+/* Two sequences of two queries and three keys; the second query sees what the first does not. */
+static const char attend_text[] = "tile \"attend\" session -1 batch -1 flops 0 {\n"
+                                  "  axis b 2 parallel\n"
+                                  "  axis n 3 own\n"
+                                  "  axis m 3 own\n"
+                                  "  axis d 2 own\n"
+                                  "  axis e 1 own\n"
+                                  "  tensor in buffer 0 [b=2, n=3, d=2] order 0 1 2\n"
+                                  "  tensor in buffer 1 [b=2, m=3, d=2] order 0 1 2\n"
+                                  "  tensor in buffer 2 [b=2, m=3, e=1] order 0 1 2\n"
+                                  "  tensor out buffer 3 [b=2, n=3, e=1] order 0 1 2\n"
+                                  "  tensor out buffer 4 [b=2, n=3] order 1 0\n"
+                                  "  %0 = load t0 [a0, a1, a3]\n"
+                                  "  %1 = load t1 [a0, a2, a3]\n"
+                                  "  %2 = load t2 [a0, a2, a4]\n"
+                                  "  anchor attend n 1 m 2 d 3 e 4 scale 0.5 causal %0 %1 %2\n"
+                                  "  result 0 t3 [a0, a1, a4]\n"
+                                  "  result 1 t4 [a0, a1]\n"
+                                  "}\n";
+
+static const char scatter_text[] = "tile \"scatter\" session -1 batch -1 flops 0 {\n"
+                                   "  axis c 2 parallel\n"
+                                   "  axis n 5 reduce\n"
+                                   "  axis p 3 own\n"
+                                   "  tensor in buffer 0 [n=5, c=2] order 0 1\n"
+                                   "  tensor in buffer 1 [n=5] order 0\n"
+                                   "  tensor in buffer 2 [q=7] order 0\n"
+                                   "  tensor out buffer 3 [p=3, c=2] order 0 1\n"
+                                   "  %0 = load t1 [a1]\n"
+                                   "  %1 = load t2 [%0]\n"
+                                   "  %2 = load t0 [a1, a0]\n"
+                                   "  anchor scatter %2 %1\n"
+                                   "  result 0 t3 [a2, a0]\n"
+                                   "}\n";
+
 static const char conv_text[] = "tile \"conv\" session 2 batch -1 flops 0 {\n"
                                 "  axis o 4 parallel\n"
                                 "  axis tap 3 reduce\n"
@@ -106,9 +141,10 @@ static const char pair_text[] = "tile \"both\" session -1 batch -1 flops 0 {\n"
 
 static void text_parses_back_to_the_same_text(void **state)
 {
-    const char *const texts[] = {dense_text, conv_text, map_text, pair_text};
+    const char *const texts[] = {dense_text, conv_text,   map_text,
+                                 pair_text,  attend_text, scatter_text};
 
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         World *w = *state;
         Text again = {.arena = &w->arena};
         TileProgram *p = parse(w, texts[i]);
@@ -138,10 +174,11 @@ static void anonymous_text_leaves_out_names_and_buffers_only(void **state)
 
 static void damaged_texts_are_reported_and_never_crash(void **state)
 {
-    const char *const texts[] = {dense_text, conv_text, map_text, pair_text};
+    const char *const texts[] = {dense_text, conv_text,   map_text,
+                                 pair_text,  attend_text, scatter_text};
     World *w = *state;
 
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         size_t n = strlen(texts[i]);
         for (size_t cut = 0; cut + 1 < n; cut++)
             assert_null(tile_parse(&w->arena, &w->names, &w->diags, "cut", texts[i], cut));
@@ -176,6 +213,61 @@ static void illegal_programs_get_a_sentence(void **state)
     p = parse(w, dense_text);
     p->tensors.at[0].layout.shape.size[0] = INT64_MAX / 2;
     assert_string_equal(tile_verify(p, &w->arena), "tensor t0 is empty or too large");
+}
+
+/* By hand: of two equal scores each weighs a half; causal queries see no later keys. */
+static void attention_is_interpreted(void **state)
+{
+    float q[2][3][2] = {{{0}}}, k[2][3][2] = {{{0}}}, v[2][3] = {{1, 3, 8}, {2, 2, -1}};
+    float y[2][3], l[3][2];
+    TileProgram *p = parse(*state, attend_text);
+    void *tensor[] = {q, k, v, y, l};
+
+    tile_eval(p, tensor, (TileRange){0, 2});
+    float want[2][3] = {{1, 2, 4}, {2, 2, 1}};
+    for (int b = 0; b < 2; b++)
+        for (int i = 0; i < 3; i++) {
+            assert_float_equal(y[b][i], want[b][i], 1e-6);
+            assert_float_equal(l[i][b], log(i + 1), 1e-6);
+        }
+    q[0][1][0] = 2; /* score 0.5 * 2 * log(9) with the second key, 0 with the first */
+    k[0][1][0] = logf(9);
+    tile_eval(p, tensor, (TileRange){0, 2});
+    assert_float_equal(y[0][1], (1 + 9 * 3) / 10.0, 1e-6);
+    assert_float_equal(l[1][0], log(10), 1e-6);
+    assert_float_equal(y[0][0], 1, 1e-6);
+}
+
+/* Positions are read through a table, are rounded, and what lies outside is dropped. */
+static void a_scatter_is_interpreted(void **state)
+{
+    float x[5][2] = {{1, 10}, {2, 20}, {4, 40}, {8, 80}, {16, 160}};
+    float index[5] = {0, 1, 6.4f, 3, -1}, position[7] = {2, 0.4f, 9, -0.6f, 9, 9, 2}, y[3][2];
+    TileProgram *p = parse(*state, scatter_text);
+
+    tile_eval(p, (void *[]){x, index, position, y}, (TileRange){0});
+    float want[3][2] = {{2 + 16, 20 + 160}, {0}, {1 + 4, 10 + 40}};
+    for (int i = 0; i < 6; i++) /* the last position is outside of the table, hence 0 */
+        assert_float_equal(y[i / 2][i % 2], want[i / 2][i % 2], 0);
+}
+
+static void attention_of_wrong_axes_gets_a_sentence(void **state)
+{
+    World *w = *state;
+    TileProgram *p = parse(w, attend_text);
+
+    p->attend.operand[1] = 0;
+    assert_string_equal(tile_verify(p, &w->arena),
+                        "operand 1 of the attention varies with a wrong axis");
+    p = parse(w, attend_text);
+    p->result[0].axis[1] = 2;
+    assert_string_equal(tile_verify(p, &w->arena), "axis 1 of t3 fits no axis");
+    p = parse(w, attend_text);
+    p->result[1].axis[0] = p->result[1].axis[1];
+    assert_non_null(tile_verify(p, &w->arena));
+    p = parse(w, scatter_text);
+    p->insts.at[0].index[0].computed = 2;
+    assert_string_equal(tile_verify(p, &w->arena), "%0 is read where a later instruction says");
 }
 
 static void blocked_layouts_put_lanes_innermost(void **state)
@@ -321,6 +413,9 @@ int main(void)
         TEST(anonymous_text_leaves_out_names_and_buffers_only),
         TEST(damaged_texts_are_reported_and_never_crash),
         TEST(illegal_programs_get_a_sentence),
+        TEST(attention_is_interpreted),
+        TEST(a_scatter_is_interpreted),
+        TEST(attention_of_wrong_axes_gets_a_sentence),
         TEST(blocked_layouts_put_lanes_innermost),
         TEST(bytes_are_what_a_table_reaches),
         TEST(products_are_summed_and_varied),
