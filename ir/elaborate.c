@@ -420,7 +420,6 @@ static void build(Elaborator *el, const char *name, const Plan *p, Value *argume
 {
     const Decl *d = root_model(p);
     Frame *top = el->frame, frame = {.caller = top, .decl = d};
-    bool is_first = true;
     el->is_training = !strcmp(name, "train");
     el->func = module_add_func(el->module, name);
     el->path = "";
@@ -435,11 +434,9 @@ static void build(Elaborator *el, const char *name, const Plan *p, Value *argume
     for (uint32_t i = 0; i < d->formals.len; i++) {
         if (d->formals.at[i].type->kind != TYPE_TENSOR)
             continue;
-        const char *input = is_first ? "clip" : d->formals.at[i].name;
         el->func->span = d->formals.at[i].span;
-        Val v = func_input(el->func, input, &p->tensors[i]);
+        Val v = func_input(el->func, d->formals.at[i].name, &p->tensors[i]);
         arguments[i] = (Value){.kind = VALUE_TENSOR, .span = d->formals.at[i].span, .val = v};
-        is_first = false;
     }
     if (!el_bind_formals(el, &frame, arguments))
         return;

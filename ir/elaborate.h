@@ -3,10 +3,11 @@
  * The module holds two functions.
  *
  *   "eval"   running statistics, nothing dropped
- *            input  "clip"               the model's first argument
- *            result RESULT_OUTPUT  "<session>"  [b n t], one per session
+ *            inputs "clip" ..            the model's tensors, by their names
+ *            result RESULT_OUTPUT  "<session>"  [b n t], one per session; a model of images
+ *                   returns [b n], which is [b n t:1]
  *   "train"  batch statistics, random masks, loss
- *            inputs "clip", "target/<session>" [b n t], "share/<session>" [b]: the weight of a
+ *            inputs as above, "target/<session>" [b n t], "share/<session>" [b]: the weight of a
  *            sample for that session; all weights together sum to 1
  *            result RESULT_LOSS    "loss"   sum over sessions, b, n, t of share * poisson
  *                   RESULT_OUTPUT  "loss/<session>"  each session's part of it

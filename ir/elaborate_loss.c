@@ -4,7 +4,7 @@
  */
 #include "ir/elaborate_state.h"
 
-/* A prediction with its axes in the order [b n t]; VAL_NONE after an error. */
+/* A prediction with its axes in the order [b n t], t:1 for images; VAL_NONE after an error. */
 static Val prediction(Elaborator *el, int session)
 {
     static const char *const order[] = {"b", "n", "t"};
@@ -17,12 +17,20 @@ static Val prediction(Elaborator *el, int session)
                  value_kind_text(v));
         return VAL_NONE;
     }
-    const Shape *s = func_shape(el->func, v->val);
+    el->func->session = (int16_t)session;
+    el->func->span = v->span;
+    Val y = v->val;
+    const Shape *s = func_shape(el->func, y);
+    if (s->rank == 2 && shape_axis(s, "b") >= 0 && shape_axis(s, "n") >= 0) { /* of images */
+        const char *n = name_intern(el->names, "n"), *t = name_intern(el->names, "t");
+        y = func_split(el->func, y, n, n, t, s->size[shape_axis(s, "n")]);
+        s = func_shape(el->func, y);
+    }
     for (int i = 0; i < 3; i++) {
         list.name[i] = name_intern(el->names, order[i]);
         if (s->rank == 3 && shape_axis(s, order[i]) >= 0)
             continue;
-        el_error(el, DIAG_E0211, v->span, "a model returns [b n t] per session");
+        el_error(el, DIAG_E0211, v->span, "a model returns [b n t] per session, or [b n]");
         el_note(el, v->span, "the value here is %s", el_shape_text(el, s));
         return VAL_NONE;
     }
@@ -33,9 +41,7 @@ static Val prediction(Elaborator *el, int session)
                  (long long)el->module->sessions.at[session].neurons);
         return VAL_NONE;
     }
-    el->func->session = (int16_t)session;
-    el->func->span = v->span;
-    return func_reorder(el->func, v->val, &list);
+    return func_reorder(el->func, y, &list);
 }
 
 static Val session_loss(Elaborator *el, const Recipe *recipe, const char *name, Val y)

@@ -7,6 +7,11 @@ uint32_t blend_first_end(const Blend *b)
     return (b->size - 1) * b->step;
 }
 
+static uint32_t outputs(const Blend *b)
+{
+    return b->outputs ? b->outputs : b->size;
+}
+
 uint32_t blend_windows(const Blend *b)
 {
     uint32_t first = blend_first_end(b);
@@ -16,7 +21,7 @@ uint32_t blend_windows(const Blend *b)
 uint32_t blend_count(const Blend *b, uint32_t frame)
 {
     uint32_t count = 0, first = blend_first_end(b);
-    for (uint32_t i = 0; i < b->size; i++) {
+    for (uint32_t i = 0; i < outputs(b); i++) {
         uint32_t end = frame + i * b->step;
         count += end >= first && end < b->length;
     }
@@ -25,11 +30,11 @@ uint32_t blend_count(const Blend *b, uint32_t frame)
 
 void blend_add(const Blend *b, float *sum, const float *window, uint32_t end)
 {
-    uint32_t begin = end - blend_first_end(b);
+    uint32_t begin = end - (outputs(b) - 1) * b->step;
     for (uint32_t n = 0; n < b->n_neurons; n++) {
         float *row = sum + (size_t)n * b->length + begin;
-        const float *w = window + (size_t)n * b->size;
-        for (uint32_t i = 0; i < b->size; i++)
+        const float *w = window + (size_t)n * outputs(b);
+        for (uint32_t i = 0; i < outputs(b); i++)
             row[(size_t)i * b->step] += w[i];
     }
 }

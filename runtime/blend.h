@@ -10,6 +10,7 @@ typedef struct Blend {
     uint32_t length;     /* frames of the trial */
     uint32_t size, step; /* of the window */
     uint32_t n_neurons;
+    uint32_t outputs; /* frames at the window's end that are predicted; 0: all */
 } Blend;
 
 /* Windows end at blend_first_end, +1, .., length - 1; 0 of them when the trial is too short. */
@@ -17,7 +18,7 @@ uint32_t blend_windows(const Blend *b);
 uint32_t blend_first_end(const Blend *b);
 /* How many windows hold this frame. */
 uint32_t blend_count(const Blend *b, uint32_t frame);
-/* Adds a window's prediction [neurons size] to sum [neurons length], which starts as zeros. */
+/* Adds a window's prediction [neurons outputs] to sum [neurons length], which starts as zeros. */
 void blend_add(const Blend *b, float *sum, const float *window, uint32_t end);
 /* sum / max(count, 1) in place */
 void blend_finish(const Blend *b, float *sum);

@@ -99,18 +99,24 @@ Status dataset_match(Dataset *out, Arena *arena, const char *dir, const Session 
 
 /* ---- data against model ---- */
 
-const Shape *dataset_input_shape(const Module *m, const char *input)
+static const Node *find_input(const Module *m, const char *input)
 {
     const Func *f = module_func(m, "eval");
     for (uint32_t i = 1; f && i < f->nodes.len; i++)
         if (f->nodes.at[i].op == OP_INPUT && !strcmp(f->nodes.at[i].attrs.name, input))
-            return &f->nodes.at[i].shape;
+            return &f->nodes.at[i];
     return NULL;
+}
+
+const Shape *dataset_input_shape(const Module *m, const char *input)
+{
+    const Node *n = find_input(m, input);
+    return n ? &n->shape : NULL;
 }
 
 static int64_t axis_size(const Shape *s, const char *axis)
 {
-    int i = shape_axis(s, axis);
+    int i = s ? shape_axis(s, axis) : -1;
     return i >= 0 ? s->size[i] : 0;
 }
 
@@ -128,22 +134,34 @@ static Status channels_of(const Recipe *r, unsigned *out, Err *err)
     return NPC_OK;
 }
 
-static Status refuse(const Shape *s, const char *details, Err *err)
+/* What is being compared. */
+typedef struct Fit {
+    const Dataset *d;
+    const Module *m;
+    const Recipe *r;
+    const Recording *first; /* any recording that is there */
+    ClipShape *clip;
+} Fit;
+
+static Status refuse(const Fit *f, const Node *input, const char *details, Err *err)
 {
     Arena arena = {0};
     Text t = {.arena = &arena};
-    shape_text(&t, s);
+    const char *place = diag_place_text(f->m->diags, input->span);
+    shape_text(&t, &input->shape);
     Status status = err_set(err, NPC_ERR_INPUT,
-                            "error[E0410]: the data do not fit the model's input 'clip: %s'%s",
-                            text_str(&t), details);
+                            "%s%serror[E0410]: the data do not fit the model's input '%s: %s'%s",
+                            place, *place ? ": " : "", input->attrs.name, text_str(&t), details);
     arena_free(&arena);
     return status;
 }
 
 /* Every recording's frames against h and w; the message names those that do not fit. */
-static Status check_frames(const Dataset *d, const Shape *s, const Recipe *r, Err *err)
+static Status check_frames(const Fit *f, const Node *input, Err *err)
 {
-    int64_t h = axis_size(s, "h"), w = axis_size(s, "w");
+    const Dataset *d = f->d;
+    const Recipe *r = f->r;
+    int64_t h = axis_size(&input->shape, "h"), w = axis_size(&input->shape, "w");
     char text[1200] = "";
     int len = 0, n_bad = 0;
     for (uint32_t i = 0; i < d->n; i++) {
@@ -163,40 +181,149 @@ static Status check_frames(const Dataset *d, const Shape *s, const Recipe *r, Er
         snprintf(text + len, sizeof text - (size_t)len,
                  "\n  help: add  |> pad([h: %lld, w: %lld])  to 'data' in the recipe", (long long)h,
                  (long long)w);
-    return n_bad ? refuse(s, text, err) : NPC_OK;
+    return n_bad ? refuse(f, input, text, err) : NPC_OK;
+}
+
+/* The axes that an input of the data has, in order. */
+static const char *const *axes_of(ModelInput input, bool has_time)
+{
+    static const char *const clip[] = {"b", "c", "t", "h", "w", NULL};
+    static const char *const image[] = {"b", "c", "h", "w", NULL};
+    static const char *const values[] = {"b", "k", "t", NULL}, *const value[] = {"b", "k", NULL};
+    if (input == INPUT_BEHAVIOR || input == INPUT_PUPIL)
+        return has_time ? values : value;
+    return input == INPUT_IMAGE ? image : clip;
+}
+
+static Status check_axes(const Fit *f, const Node *input, ModelInput kind, Err *err)
+{
+    const char *const *axes = axes_of(kind, !f->first || !f->first->is_images);
+    char text[200];
+    int len = snprintf(text, sizeof text, "\n  its axes are [");
+    bool fits = true;
+    int n = 0;
+    for (; axes[n]; n++) {
+        fits &= input->shape.rank > n && !strcmp(input->shape.name[n], axes[n]);
+        len += snprintf(text + len, sizeof text - (size_t)len, "%s%s", n ? " " : "", axes[n]);
+    }
+    snprintf(text + len, sizeof text - (size_t)len, "], in this order");
+    return fits && input->shape.rank == n ? NPC_OK : refuse(f, input, text, err);
+}
+
+/* Rows of a sample's block and frames against the input's sizes. */
+static Status check_sizes(const Fit *f, const Node *input, ModelInput kind, Err *err)
+{
+    const Shape *s = &input->shape;
+    const ClipShape *c = f->clip;
+    int64_t rows = clip_block(c, kind).rows, t = shape_axis(s, "t") >= 0 ? axis_size(s, "t") : 1;
+    bool is_values = kind == INPUT_BEHAVIOR || kind == INPUT_PUPIL;
+    const char *axis = is_values ? "k" : "c";
+    char text[300];
+    snprintf(text, sizeof text, "\n  %s %lld %s per frame, the model wants %s:%lld",
+             kind == INPUT_CLIP ? "the recipe takes" : "the recordings have", (long long)rows,
+             is_values ? "values" : "channels", axis, (long long)axis_size(s, axis));
+    if (rows != axis_size(s, axis))
+        return refuse(f, input, text, err);
+    snprintf(text, sizeof text, "\n  the recipe takes clips of %u frames, the model wants t:%lld",
+             c->size, (long long)t);
+    if (c->size != t)
+        return refuse(f, input, text, err);
+    if (is_values)
+        return NPC_OK;
+    const Recipe *r = f->r;
+    snprintf(text, sizeof text, "\n  the recipe pads to h:%lld w:%lld", (long long)r->pad_h,
+             (long long)r->pad_w);
+    if ((r->pad_h || r->pad_w) && (r->pad_h != c->height || r->pad_w != c->width))
+        return refuse(f, input, text, err);
+    return check_frames(f, input, err);
+}
+
+/* Which of the model's inputs there are; none but those that data fill. */
+static Status list_inputs(const Fit *f, Err *err)
+{
+    const Func *eval = module_func(f->m, "eval");
+    for (uint32_t i = 1; eval && i < eval->nodes.len; i++) {
+        const Node *n = &eval->nodes.at[i];
+        ModelInput kind;
+        if (n->op != OP_INPUT)
+            continue;
+        if (!input_find(n->attrs.name, &kind))
+            return refuse(
+                f, n, "\n  recordings fill the inputs clip, video, image, behavior and pupil", err);
+        if (f->first && f->first->is_images != (kind == INPUT_IMAGE) && kind <= INPUT_IMAGE)
+            return refuse(f, n,
+                          f->first->is_images ? "\n  these are recordings of images, which fill "
+                                                "image: [b c h w]"
+                                              : "\n  these are recordings of films, which fill "
+                                                "clip or video: [b c t h w]",
+                          err);
+        NPC_TRY(check_axes(f, n, kind, err));
+        f->clip->inputs |= INPUT_BIT(kind);
+        if (shape_axis(&n->shape, "h") >= 0) {
+            f->clip->height = (uint32_t)axis_size(&n->shape, "h");
+            f->clip->width = (uint32_t)axis_size(&n->shape, "w");
+        }
+    }
+    if (!(f->clip->inputs &
+          (INPUT_BIT(INPUT_CLIP) | INPUT_BIT(INPUT_VIDEO) | INPUT_BIT(INPUT_IMAGE))))
+        return err_set(err, NPC_ERR_INPUT,
+                       "the model '%s' has no input clip: [b c t h w], video: [b c t h w] or "
+                       "image: [b c h w], which recordings fill",
+                       f->m->model);
+    return NPC_OK;
+}
+
+/* All recordings must be of one kind; *first is any of them. */
+static Status check_kinds(const Dataset *d, const Recording **first, Err *err)
+{
+    *first = NULL;
+    for (uint32_t i = 0; i < d->n; i++) {
+        const Recording *r = d->recording[i];
+        if (!r)
+            continue;
+        if (!*first)
+            *first = r;
+        if (r->is_images != (*first)->is_images || r->colours != (*first)->colours ||
+            r->n_behaviors != (*first)->n_behaviors)
+            return err_set(err, NPC_ERR_INPUT,
+                           "%s: %s of %u colours with %u behaviour values; %s has %s of %u with "
+                           "%u: one model takes recordings of one kind",
+                           r->path, r->is_images ? "images" : "films", r->colours, r->n_behaviors,
+                           (*first)->path, (*first)->is_images ? "images" : "films",
+                           (*first)->colours, (*first)->n_behaviors);
+    }
+    return NPC_OK;
+}
+
+static uint32_t outputs_of(const Module *m, uint32_t size)
+{
+    const Func *f = module_func(m, "eval");
+    const Result *r =
+        m->sessions.len ? func_find_result(f, RESULT_OUTPUT, m->sessions.at[0].name) : NULL;
+    return r ? (uint32_t)axis_size(func_shape(f, r->val), "t") : size;
 }
 
 Status dataset_clip_shape(const Dataset *d, const Module *m, const Recipe *r, int64_t frames,
                           int64_t every, ClipShape *out, Err *err)
 {
-    const Shape *s = dataset_input_shape(m, "clip");
-    char text[300];
-    if (!s || s->rank != 5)
-        return err_set(err, NPC_ERR_INPUT,
-                       "the model '%s' has no input clip: [b c t h w], which recordings fill",
-                       m->model);
-    *out = (ClipShape){.height = (uint32_t)axis_size(s, "h"),
-                       .width = (uint32_t)axis_size(s, "w"),
-                       .size = (uint32_t)frames,
-                       .step = (uint32_t)every};
+    Fit f = {.d = d, .m = m, .r = r, .clip = out};
+    NPC_TRY(check_kinds(d, &f.first, err));
+    *out = (ClipShape){.size = (uint32_t)frames, .step = (uint32_t)every};
+    if (f.first) {
+        out->colours = f.first->colours;
+        out->behaviors = f.first->n_behaviors;
+        if (f.first->is_images)
+            out->size = out->step = 1;
+    }
     NPC_TRY(channels_of(r, &out->channels, err));
     if (r->pad_value != 0)
         return err_set(err, NPC_ERR_INPUT, "recipe: recordings are padded with 0, not with %g",
                        r->pad_value);
-    snprintf(text, sizeof text,
-             "\n  the recipe takes %u channels per frame, the model wants c:%lld",
-             clip_channels(out), (long long)axis_size(s, "c"));
-    if (clip_channels(out) != axis_size(s, "c"))
-        return refuse(s, text, err);
-    snprintf(text, sizeof text, "\n  the recipe takes clips of %lld frames, the model wants t:%lld",
-             (long long)frames, (long long)axis_size(s, "t"));
-    if (frames != axis_size(s, "t"))
-        return refuse(s, text, err);
-    snprintf(text, sizeof text, "\n  the recipe pads to h:%lld w:%lld", (long long)r->pad_h,
-             (long long)r->pad_w);
-    if ((r->pad_h || r->pad_w) && (r->pad_h != out->height || r->pad_w != out->width))
-        return refuse(s, text, err);
-    NPC_TRY(check_frames(d, s, r, err));
+    NPC_TRY(list_inputs(&f, err));
+    for (int i = 0; i < INPUT_COUNT; i++)
+        if (clip_has(out, (ModelInput)i))
+            NPC_TRY(check_sizes(&f, find_input(m, input_name((ModelInput)i)), (ModelInput)i, err));
+    out->outputs = outputs_of(m, out->size);
     for (uint32_t i = 0; i < d->n; i++)
         if (d->recording[i])
             NPC_TRY(clip_check(out, d->recording[i], err));

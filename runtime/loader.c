@@ -147,9 +147,10 @@ static Status make_sample(Loader *l, Slot *slot, uint32_t i, float *scratch, Err
     if (!clip->is_mixed)
         return NPC_OK;
     float *partner_y = scratch + n_x;
+    InputBlock picture = clip_block(shape, clip_has(shape, INPUT_CLIP) ? INPUT_CLIP : INPUT_VIDEO);
     NPC_TRY(take_clip(l, r, clip->partner_trial, clip->partner_end, scratch, partner_y, err));
-    cutmix_input(x, scratch, (size_t)clip_channels(shape) * shape->size, shape->height,
-                 shape->width, &clip->box);
+    cutmix_input(x, scratch, (size_t)picture.rows * shape->size, shape->height, shape->width,
+                 &clip->box); /* pictures come first, and nothing else is mixed: sampler_check */
     cutmix_target(y, partner_y, n_y, cutmix_share(&clip->box, shape->height, shape->width));
     return NPC_OK;
 }
@@ -264,7 +265,7 @@ static bool slot_allocate(Slot *slot, const Sampler *s)
 {
     Batch *b = &slot->batch;
     size_t n = s->batch, n_x = clip_input_elems(&s->clip);
-    size_t n_y = most_neurons(s) * s->clip.size; /* the counts of all sessions sum to n */
+    size_t n_y = most_neurons(s) * clip_outputs(&s->clip); /* the counts of all sessions sum to n */
     b->x = block(n, n_x * sizeof *b->x);
     b->weights = block(n * s->n_sessions, sizeof *b->weights);
     b->target = block(s->n_sessions, sizeof *b->target);
@@ -291,7 +292,7 @@ static Status allocate(Loader *l, Err *err)
 {
     const LoaderConfig *c = &l->config;
     const Sampler *s = &l->sampler;
-    size_t scratch = clip_input_elems(&s->clip) + most_neurons(s) * s->clip.size;
+    size_t scratch = clip_input_elems(&s->clip) + most_neurons(s) * clip_outputs(&s->clip);
     l->cache = trial_cache_new(c->cache_bytes);
     l->slots = block(c->depth, sizeof *l->slots);
     l->workers = block(c->threads, sizeof *l->workers);

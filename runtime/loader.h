@@ -25,9 +25,9 @@ typedef struct LoaderConfig {
 typedef struct Batch {
     uint32_t epoch, step;
     uint32_t n;      /* samples; below the batch size only in a list's last batch */
-    float *x;        /* [batch c t h w]; zeros behind n */
+    float *x;        /* [batch] samples (batch.h); zeros behind n */
     float *weights;  /* [batch sessions]: 1 at the sample's own session */
-    float **target;  /* per session: [count neurons t], contiguous; NULL when count is 0 */
+    float **target;  /* per session: [count neurons outputs], contiguous; NULL when count is 0 */
     uint32_t *first; /* per session: its first sample */
     uint32_t *count; /* per session: its samples; 0 when absent */
     Clip *clips;     /* [batch] what was drawn */

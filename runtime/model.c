@@ -115,27 +115,33 @@ static Status find_precision(Model *m, Err *err)
     return NPC_OK;
 }
 
-static Status build(Model *m, Err *err)
+/* NULL after diagnostics. */
+static Module *build_module(Model *m, int64_t batch, const AxisSize *bind, int n_bind,
+                            Elaborated *info)
 {
     const ModelOptions *o = &m->options;
     SetOption *sets = ARENA_ARRAY(&m->arena, SetOption, o->n_sets + 1);
     bool ok = true;
     for (int i = 0; i < o->n_sets; i++)
         ok &= parse_set(&m->arena, &m->names, &m->diags, o->sets[i], &sets[i]);
-    if (!ok)
-        return report(m, err);
     ElaborateOptions e = {.model = o->model,
                           .recipe = o->recipe,
                           .sets = sets,
                           .n_sets = o->n_sets,
                           .sessions = o->sessions,
                           .n_sessions = o->n_sessions,
-                          .batch = o->batch,
-                          .bind = o->bind,
-                          .n_bind = o->n_bind,
+                          .batch = batch,
+                          .bind = bind,
+                          .n_bind = n_bind,
                           .probes = o->probes,
                           .no_dropping = o->no_dropping};
-    m->module = elaborate(&m->arena, &m->names, &m->diags, o->path, &e, &m->info);
+    return ok ? elaborate(&m->arena, &m->names, &m->diags, o->path, &e, info) : NULL;
+}
+
+static Status build(Model *m, Err *err)
+{
+    const ModelOptions *o = &m->options;
+    m->module = build_module(m, o->batch, o->bind, o->n_bind, &m->info);
     if (!m->module || m->diags.n_errors)
         return report(m, err);
     if (m->diags.messages.len) /* warnings */
@@ -178,12 +184,12 @@ Status model_open(Model **out, const ModelOptions *options, Err *err)
     return s;
 }
 
-static Status add(Model *m, ProgramKind kind, int *program, Err *err)
+static Status add(Model *m, Module *module, ProgramKind kind, int *program, Err *err)
 {
     PassOptions o = m->passes;
     if (kind != PROGRAM_ACCUMULATE)
         o.gradient_factor = 1;
-    Func *f = passes_run(m->module, kind, &o);
+    Func *f = passes_run(module, kind, &o);
     if (!f || m->diags.n_errors)
         return report(m, err);
     Plan *plan = plan_build(&m->arena, f, kind, &o, engine_cost, m->engine);
@@ -193,7 +199,53 @@ static Status add(Model *m, ProgramKind kind, int *program, Err *err)
 Status model_add(Model *m, ProgramKind kind, int *program, Err *err)
 {
     Status s = NPC_OK;
-    WITH_MEMORY(m, err, s = add(m, kind, program, err));
+    WITH_MEMORY(m, err, s = add(m, m->module, kind, program, err));
+    return s;
+}
+
+/* Every parameter of the module must be the engine's, in name and shape. */
+static Status compare_params(const Model *m, const Module *module, int64_t frames, Err *err)
+{
+    for (uint32_t i = 0; i < module->params.len; i++) {
+        const Param *p = &module->params.at[i], *own = module_param(m->module, p->name);
+        if (own && shape_equal(&own->shape, &p->shape))
+            continue;
+        Text here = {.arena = module->arena}, there = {.arena = module->arena};
+        shape_text(&here, &p->shape);
+        if (own)
+            shape_text(&there, &own->shape);
+        return err_set(err, NPC_ERR_INPUT,
+                       "%s: the parameter '%s' is %s for a trial of %lld frames and %s for a clip; "
+                       "whole trials need parameters that do not depend on the length",
+                       m->options.path, p->name, text_str(&here), (long long)frames,
+                       own ? text_str(&there) : "missing");
+    }
+    return NPC_OK;
+}
+
+static Status add_trial(Model *m, int64_t frames, int *program, const Module **out, Err *err)
+{
+    const ModelOptions *o = &m->options;
+    AxisSize *bind = ARENA_ARRAY(&m->arena, AxisSize, (size_t)o->n_bind + 1);
+    Elaborated *info = ARENA_NEW(&m->arena, Elaborated);
+    bind[0] = (AxisSize){"t", frames}; /* the first that fits counts */
+    for (int i = 0; i < o->n_bind; i++)
+        bind[i + 1] = o->bind[i];
+    Module *module = build_module(m, 1, bind, o->n_bind + 1, info);
+    if (!module || m->diags.n_errors) {
+        report(m, err);
+        return err_set(err, NPC_ERR_INPUT, "%s: cannot be built for trials of %lld frames", o->path,
+                       (long long)frames);
+    }
+    NPC_TRY(compare_params(m, module, frames, err));
+    *out = module;
+    return add(m, module, PROGRAM_EVAL, program, err);
+}
+
+Status model_add_trial(Model *m, int64_t frames, int *program, const Module **module, Err *err)
+{
+    Status s = NPC_OK;
+    WITH_MEMORY(m, err, s = add_trial(m, frames, program, module, err));
     return s;
 }
 

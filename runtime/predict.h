@@ -1,23 +1,26 @@
-/* Predictions for whole trials: the window slides over a trial one frame at a time, and the outputs
- * of all windows that hold a frame are averaged (specs/dwiseneuro.md 5.1). */
+/* Predictions for whole trials. A window slides over a trial one frame at a time, and the outputs
+ * of all windows that hold a frame are averaged (specs/dwiseneuro.md 5.1); or, with `predict =
+ * whole` and for images, the model sees the trial at once, and what it gives are the trial's last
+ * frames (specs/viv1t.md 5.4). Values are in the unit of the model's targets. */
 #ifndef NPC_RUNTIME_PREDICT_H
 #define NPC_RUNTIME_PREDICT_H
 
 #include "runtime/train.h"
 #include "runtime/train_state.h"
-#include "runtime/batch.h"
+#include "runtime/inputs.h"
 
-/* An evaluation program made ready for trials of any length up to `longest`. */
+/* An evaluation program made ready to slide over trials of any length up to `longest`. */
 typedef struct Predictor {
     Engine *engine;
     int program;
     const Module *module;
     ClipShape clip;
     uint32_t batch, longest;
-    double *weight; /* [clip.size] of a window's outputs; NULL: all equal */
-    float *input;
-    float *frames; /* [c longest h w] of a trial */
-    float *window; /* [batch neurons size] */
+    double *weight; /* [outputs] of a window's outputs; NULL: all equal */
+    Inputs inputs;
+    float *frames; /* a trial: a sample of up to `longest` frames */
+    float *cut;    /* a window of it */
+    float *window; /* [batch neurons outputs] */
     SampleRange *ranges;
 } Predictor;
 
@@ -35,7 +38,8 @@ typedef struct PredictOptions {
     RunMachine machine;
 } PredictOptions;
 
-/* Writes RUN/predictions/<recording>/<tier>/<trial>.npy, float32 [neurons frames]. */
+/* Writes RUN/predictions/<recording>/<tier>/<trial>.npy, float32 [neurons frames]; of a trial that
+ * the model sees at once only its last frames, which it predicts. */
 Status predict_run(const PredictOptions *o, Err *err);
 
 #endif

@@ -296,6 +296,8 @@ static void inspect_trial(Recording *r, uint32_t trial, Findings *f)
 Recording *recording_inspect(Arena *arena, const char *path, Findings *f)
 {
     Recording *r = ARENA_NEW(arena, Recording);
+    r->colours = 1;
+    r->n_behaviors = 2;
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/')
         n--;

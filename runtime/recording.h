@@ -61,11 +61,17 @@ typedef struct Trial {
 
 typedef struct Recording {
     const char *name, *path;
+    bool is_images; /* one picture per trial instead of a film */
     uint32_t n_trials, n_neurons, height, width;
+    uint32_t colours;     /* channels of a picture */
+    uint32_t n_behaviors; /* behaviour values of a frame */
     Trial *trials;
     const int64_t *unit_ids;  /* [n]; NULL when the file is missing */
     const float *coordinates; /* [n, n_coordinates] micrometres; NULL when the file is missing */
     uint32_t n_coordinates;   /* 2 or 3; 0 without coordinates */
+    /* how it is used (dataset.h); readers below take both into account */
+    const struct Transform *transform; /* NULL: as recorded */
+    uint32_t longest;                  /* frames of a trial that are used at most; 0: all */
 } Recording;
 
 typedef struct Recordings {

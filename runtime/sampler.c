@@ -21,6 +21,11 @@ Status sampler_check(const Sampler *s, Err *err)
     if (s->mix_chance > 0 && !(s->mix_alpha > 0 && s->mix_alpha <= 1e6))
         return err_set(err, NPC_ERR_INPUT,
                        "a CutMix alpha of %g; expected more than 0, at most 1e6", s->mix_alpha);
+    if (s->mix_chance > 0 &&
+        (clip_has(&s->clip, INPUT_BEHAVIOR) || clip_has(&s->clip, INPUT_PUPIL)))
+        return err_set(err, NPC_ERR_INPUT,
+                       "recipe: cutmix pastes planes; it cannot mix a model's inputs behavior and "
+                       "pupil: write  mix = none");
     for (uint32_t i = 0; i < s->n_sessions; i++) {
         const SamplerSession *one = &s->sessions[i];
         NPC_TRY(clip_check(&s->clip, one->recording, err));

@@ -27,8 +27,7 @@ static float *input_of(const Stepper *s, Arena *arena, int program, const char *
 static void find_inputs(const Stepper *s, Arena *arena, int program, StepInputs *in)
 {
     uint32_t n = s->n_sessions;
-    *in = (StepInputs){.clip = input_of(s, arena, program, "clip", -1),
-                       .target = ARENA_ARRAY(arena, float *, n + 1),
+    *in = (StepInputs){.target = ARENA_ARRAY(arena, float *, n + 1),
                        .share = ARENA_ARRAY(arena, float *, n + 1),
                        .rate = input_of(s, arena, program, "rate", -1),
                        .bias1 = input_of(s, arena, program, "bias1", -1),
@@ -54,16 +53,16 @@ static void find_sums(Stepper *s, Arena *arena, const Module *module)
 
 Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip, Err *err)
 {
-    const Shape *in = dataset_input_shape(m->module, "clip");
     s->engine = m->engine;
     s->clip = *clip;
     s->sessions = m->module->sessions.at;
     s->n_sessions = m->module->sessions.len;
-    s->batch = (uint32_t)in->size[shape_axis(in, "b")];
+    s->batch = (uint32_t)m->batch;
     find_inputs(s, arena, s->program, &s->in);
     if (s->update >= 0)
         find_inputs(s, arena, s->update, &s->in_update);
-    bool ok = s->in.clip != NULL;
+    NPC_TRY(inputs_find(&s->in.inputs, s->engine, s->program, clip, err));
+    bool ok = true;
     for (uint32_t i = 0; i < s->n_sessions; i++)
         ok &= s->in.target[i] && s->in.share[i];
     if (!ok || (int64_t)s->batch * s->chunks != s->recipe->batch)
@@ -83,13 +82,12 @@ Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip, 
 static void fill_clips(Stepper *s, const Batch *batch, uint32_t chunk)
 {
     size_t elems = clip_input_elems(&s->clip);
-    if (s->chunks == 1) {
-        memcpy(s->in.clip, batch->x, s->batch * elems * sizeof *batch->x);
-        return;
+    for (uint32_t k = 0; k < s->batch; k++) {
+        const float *x = batch->x + (chunk + (size_t)k * s->chunks) * elems;
+        inputs_put(&s->in.inputs, k, x);
+        if (s->teacher)
+            inputs_put(&s->teacher->inputs, k, x);
     }
-    for (uint32_t k = 0; k < s->batch; k++)
-        memcpy(s->in.clip + k * elems, batch->x + (chunk + (size_t)k * s->chunks) * elems,
-               elems * sizeof *batch->x);
 }
 
 /* Samples i = chunk + k chunks of the batch become sample k of the chunk. */
@@ -116,7 +114,6 @@ static Status ask_teacher(Stepper *s, Err *err)
 {
     Teacher *t = s->teacher;
     Engine *e = t->model->engine;
-    memcpy(t->input, s->in.clip, s->batch * clip_input_elems(&s->clip) * sizeof(float));
     NPC_TRY(engine_run(e, t->program, NULL, err));
     for (uint32_t m = 0; m < s->n_sessions; m++) {
         NPC_TRY(engine_read(e, t->program, RESULT_OUTPUT, s->sessions[m].name, t->prediction, err));
@@ -225,17 +222,26 @@ Status stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rat
 
 /* ---- the teacher ---- */
 
-static Status compare_clips(Arena *arena, const Shape *its, const Shape *ours, const char *run_dir,
-                            Err *err)
+/* Does the teacher take the same inputs? */
+static Status compare_inputs(Arena *arena, const Module *its, const Module *ours,
+                             const ClipShape *clip, const char *run_dir, Err *err)
 {
-    Text a = {.arena = arena}, b = {.arena = arena};
-    if (its && shape_equal(its, ours))
-        return NPC_OK;
-    if (its)
-        shape_text(&a, its);
-    shape_text(&b, ours);
-    return err_set(err, NPC_ERR_INPUT, "%s: the teacher takes clips %s, this model %s", run_dir,
-                   text_str(&a), text_str(&b));
+    for (int i = 0; i < INPUT_COUNT; i++) {
+        const char *name = input_name((ModelInput)i);
+        const Shape *a = dataset_input_shape(its, name), *b = dataset_input_shape(ours, name);
+        Text left = {.arena = arena}, right = {.arena = arena};
+        if (!clip_has(clip, (ModelInput)i) ? !a : a && shape_equal(a, b))
+            continue;
+        text_add(&left, a ? "" : "no");
+        text_add(&right, b ? "" : "no");
+        if (a)
+            shape_text(&left, a);
+        if (b)
+            shape_text(&right, b);
+        return err_set(err, NPC_ERR_INPUT, "%s: the teacher takes %s %s, this model %s", run_dir,
+                       text_str(&left), i == INPUT_CLIP ? "clips" : name, text_str(&right));
+    }
+    return NPC_OK;
 }
 
 static size_t largest_output(const Module *m, size_t batch, size_t frames)
@@ -247,27 +253,24 @@ static size_t largest_output(const Module *m, size_t batch, size_t frames)
 }
 
 Status teacher_open(Teacher *t, Arena *arena, const ModelOptions *options, const char *run_dir,
-                    const Model *student, double ratio, Err *err)
+                    const Model *student, const ClipShape *clip, double ratio, Err *err)
 {
-    const Shape *clip = dataset_input_shape(student->module, "clip");
     *t = (Teacher){.ratio = ratio};
     ModelOptions o = *options;
     o.path = arena_printf(arena, "%s/model.nm", run_dir);
-    o.batch = clip->size[shape_axis(clip, "b")];
+    o.batch = student->batch;
     /* only the student's recordings: the teacher's other readouts are not needed */
     o.sessions = student->module->sessions.at;
     o.n_sessions = (int)student->module->sessions.len;
     NPC_TRY(model_open(&t->model, &o, err));
-    NPC_TRY(
-        compare_clips(arena, dataset_input_shape(t->model->module, "clip"), clip, run_dir, err));
+    NPC_TRY(compare_inputs(arena, t->model->module, student->module, clip, run_dir, err));
     NPC_TRY(model_add(t->model, PROGRAM_EVAL, &t->program, err));
     NPC_TRY(model_ready(t->model, err));
     NPC_TRY(weights_load(t->model, run_dir, WEIGHTS_AVERAGE, NULL, NULL, NULL, NULL, err));
-    t->input = engine_input(t->model->engine, t->program, "clip");
-    t->prediction = ARENA_ARRAY(arena, float,
-                                largest_output(t->model->module, (size_t)o.batch,
-                                               (size_t)clip->size[shape_axis(clip, "t")]));
-    return t->input ? NPC_OK : err_set(err, NPC_ERR_INTERNAL, "the teacher's program has no input");
+    NPC_TRY(inputs_find(&t->inputs, t->model->engine, t->program, clip, err));
+    t->prediction = ARENA_ARRAY(
+        arena, float, largest_output(t->model->module, (size_t)o.batch, clip_outputs(clip)));
+    return NPC_OK;
 }
 
 void teacher_close(Teacher *t)

@@ -8,6 +8,7 @@
 #ifndef NPC_RUNTIME_STEP_H
 #define NPC_RUNTIME_STEP_H
 
+#include "runtime/inputs.h"
 #include "runtime/loader.h"
 #include "runtime/train_state.h"
 
@@ -15,13 +16,14 @@
 typedef struct Teacher {
     Model *model;
     int program;
-    float *input, *prediction; /* of the largest session */
+    Inputs inputs;
+    float *prediction; /* of the largest session */
     double ratio;
 } Teacher;
 
 /* Where a batch goes in a program. */
 typedef struct StepInputs {
-    float *clip;
+    Inputs inputs;
     float **target, **share;      /* per session */
     float *rate, *bias1, *bias2;  /* NULL: the program needs none */
     float *loss_scale;            /* f16, else NULL */
@@ -53,7 +55,7 @@ Status stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rat
 
 /* Opens the teacher's run folder for a student of these sessions; `options` give the machine. */
 Status teacher_open(Teacher *t, Arena *arena, const ModelOptions *options, const char *run_dir,
-                    const Model *student, double ratio, Err *err);
+                    const Model *student, const ClipShape *clip, double ratio, Err *err);
 void teacher_close(Teacher *t);
 
 #endif

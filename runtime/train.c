@@ -203,37 +203,62 @@ static Status loop(Trainer *t, Err *err)
 
 /* ---- the end ---- */
 
+/* The prediction of a trial [neurons frames]: of its last frames when it is seen whole; 0 frames
+ * when it cannot be predicted. */
+static Status predict_trace(Trainer *t, uint32_t session, const TrialMap *map, float *out,
+                            uint32_t *frames, Err *err)
+{
+    *frames = 0;
+    if (!t->is_whole) {
+        Predictor p;
+        NPC_TRY(predictor_open(&p, &t->arena, t->model, t->evaluate, &t->clip,
+                               t->recipe->predict_blend, map->valid + 1, err));
+        *frames = map->valid < clip_span(&t->clip) ? 0 : map->valid;
+        return predictor_trial(&p, session, map, out, err);
+    }
+    const Length *l = lengths_find(&t->lengths, map->valid);
+    if (!l)
+        return NPC_OK;
+    float *x = ARENA_ARRAY(&t->arena, float, clip_input_elems(&l->clip));
+    SampleRange *ranges = ARENA_ARRAY(&t->arena, SampleRange, t->data.n + 1);
+    ranges[session] = (SampleRange){0, 1};
+    *frames = clip_outputs(&l->clip);
+    NPC_TRY(clip_input(map, &l->clip, map->valid - 1, x, err));
+    inputs_put(&l->inputs, 0, x);
+    NPC_TRY(engine_run(t->model->engine, l->program, ranges, err));
+    return engine_read(t->model->engine, l->program, RESULT_OUTPUT, t->data.sessions[session].name,
+                       out, err);
+}
+
 /* Recorded and predicted activity of one trial. */
 static Status draw_traces(Trainer *t, Err *err)
 {
-    uint32_t m = 0;
+    uint32_t m = 0, frames = 0;
     while (m + 1 < t->data.n && !t->split.validate[m].n_trials)
         m++;
     const SamplerSession *from =
         t->split.validate[m].n_trials ? &t->split.validate[m] : &t->split.train[m];
     const Recording *r = from->recording;
-    Predictor p;
     TrialMap map;
+    if (r->is_images) /* one value per neuron is no trace */
+        return NPC_OK;
     NPC_TRY(trial_map(&map, r, from->trials[0], err));
     float *predicted = ARENA_ARRAY(&t->arena, float, (size_t)r->n_neurons *map.valid + 1);
     float *recorded = ARENA_ARRAY(&t->arena, float, (size_t)r->n_neurons *map.valid + 1);
-    Status s = predictor_open(&p, &t->arena, t->model, t->evaluate, &t->clip,
-                              t->recipe->predict_blend, map.valid + 1, err);
-    if (s == NPC_OK)
-        s = train_state_swap_average(&t->state, err);
+    Status s = train_state_swap_average(&t->state, err);
     if (s == NPC_OK) {
-        s = predictor_trial(&p, m, &map, predicted, err);
+        s = predict_trace(t, m, &map, predicted, &frames, err);
         train_state_swap_average(&t->state, err);
     }
-    const Npy *a = &map.var[VAR_RESPONSE];
-    for (uint32_t k = 0; k < r->n_neurons; k++)
-        npy_floats(a, k * a->head.stride[0], a->head.stride[1], map.valid,
-                   recorded + (size_t)k * map.valid);
+    ClipShape shown = {.size = map.valid, .step = 1, .outputs = frames};
     char title[400];
     snprintf(title, sizeof title, "%s, trial %u", r->name, from->trials[0]);
-    if (s == NPC_OK && map.valid >= clip_span(&t->clip))
-        s = report_trace_pictures(&t->dir, title, predicted, recorded, r->n_neurons, map.valid,
-                                  t->recipe->rate, err);
+    if (s == NPC_OK && frames) {
+        s = clip_target(&map, &shown, map.valid - 1, recorded, err);
+        if (s == NPC_OK)
+            s = report_trace_pictures(&t->dir, title, predicted, recorded, r->n_neurons, frames,
+                                      t->recipe->rate, err);
+    }
     trial_unmap(&map);
     return s;
 }

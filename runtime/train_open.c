@@ -259,7 +259,12 @@ static uint32_t loader_threads(const Trainer *t)
 static Status prepare_programs(Trainer *t, Err *err)
 {
     NPC_TRY(stepper_add(&t->stepper, t->model, err));
-    NPC_TRY(model_add(t->model, PROGRAM_EVAL, &t->evaluate, err));
+    t->is_whole = !t->recipe->predict_frames && !clip_has(&t->clip, INPUT_IMAGE);
+    if (!t->is_whole)
+        NPC_TRY(model_add(t->model, PROGRAM_EVAL, &t->evaluate, err));
+    else
+        NPC_TRY(lengths_add(&t->lengths, &t->arena, t->model, &t->data, t->split.validate,
+                            t->data.n, (uint32_t)t->recipe->burn_in, err));
     NPC_TRY(model_ready(t->model, err));
     NPC_TRY(stepper_ready(&t->stepper, &t->arena, t->model, &t->clip, err));
     if (t->recipe->teacher && !run_dir_is_run(t->recipe->teacher))
@@ -269,7 +274,7 @@ static Status prepare_programs(Trainer *t, Err *err)
                        t->recipe->teacher);
     if (t->recipe->teacher) {
         ModelOptions m = machine_model_options(&t->o->machine, NULL);
-        NPC_TRY(teacher_open(&t->teacher, &t->arena, &m, t->recipe->teacher, t->model,
+        NPC_TRY(teacher_open(&t->teacher, &t->arena, &m, t->recipe->teacher, t->model, &t->clip,
                              t->recipe->teacher_ratio, err));
         t->stepper.teacher = &t->teacher;
     }
@@ -359,7 +364,7 @@ Status trainer_open(Trainer *t, Err *err)
     NPC_TRY(prepare_programs(t, err));
     NPC_TRY(prepare_state(t, err));
     NPC_TRY(validation_open(&t->validation, &t->arena, t->model, t->evaluate, t->split.validate,
-                            &t->clip, loader_threads(t), err));
+                            &t->clip, t->is_whole ? &t->lengths : NULL, loader_threads(t), err));
     NPC_TRY(open_records(t, err));
     NPC_TRY(open_loader(t, err));
     say_limits(t);

@@ -27,7 +27,9 @@ typedef struct Trainer {
     Split split;
     Stepper stepper;
     Teacher teacher;
-    int evaluate; /* program */
+    bool is_whole;   /* whole trials are validated and predicted: */
+    Lengths lengths; /* ..by the programs of their lengths, else */
+    int evaluate;    /* ..clips by this one */
     TrainState state;
     Sampler sampler;
     Loader *loader;

@@ -14,9 +14,10 @@ uint64_t trial_rows(const NpyHeader *h)
 
 uint64_t trial_row_at(const NpyHeader *h, uint64_t row)
 {
-    if (h->rank < 3)
-        return h->rank < 2 ? 0 : row * h->stride[0];
-    return row / h->shape[1] * h->stride[0] + row % h->shape[1] * h->stride[1];
+    uint64_t at = 0;
+    for (uint32_t i = h->rank - 1; i-- > 0; row /= h->shape[i])
+        at += row % h->shape[i] * h->stride[i];
+    return at;
 }
 
 static bool is_finite_bits(uint32_t bits)
@@ -159,6 +160,11 @@ static Status learn_valid(const TrialMap *m, Err *err)
     return NPC_OK;
 }
 
+static uint32_t used_frames(const Recording *r, uint32_t valid)
+{
+    return r->longest && r->longest < valid ? r->longest : valid;
+}
+
 Status trial_map(TrialMap *out, const Recording *r, uint32_t trial, Err *err)
 {
     NPC_TRY(trial_map_files(out, r, trial, err));
@@ -171,7 +177,7 @@ Status trial_map(TrialMap *out, const Recording *r, uint32_t trial, Err *err)
         }
         valid = atomic_load(&r->trials[trial].valid);
     }
-    out->valid = (uint32_t)valid;
+    out->valid = used_frames(r, (uint32_t)valid);
     return NPC_OK;
 }
 
@@ -182,7 +188,7 @@ Status recording_valid_frames(const Recording *r, uint32_t trial, uint32_t *fram
         NPC_TRY(trial_map(&m, r, trial, err));
         trial_unmap(&m);
     }
-    *frames = (uint32_t)atomic_load(&r->trials[trial].valid);
+    *frames = used_frames(r, (uint32_t)atomic_load(&r->trials[trial].valid));
     return NPC_OK;
 }
 

@@ -11,50 +11,92 @@ struct NeuronSums {
     double a, b, aa, bb, ab;
 };
 
-static Status list_clips(Validation *v, Arena *arena, const SamplerSession *sessions, uint32_t n,
-                         Err *err)
+/* ---- which clips ---- */
+
+/* Whole trials of one length, in order of session. */
+static Status list_whole(ValidationPart *part, Arena *arena, const Length *l, Err *err)
 {
-    return sampler_validation(sessions, n, &v->sampler.clip, arena, &v->clips, &v->n_clips, err);
+    VEC(Clip) clips = {0};
+    for (uint32_t m = 0; m < part->sampler.n_sessions; m++) {
+        const SamplerSession *s = &part->sampler.sessions[m];
+        for (uint32_t i = 0; i < s->n_trials; i++) {
+            uint32_t frames;
+            NPC_TRY(recording_valid_frames(s->recording, s->trials[i], &frames, err));
+            Clip clip = {.session = m, .trial = s->trials[i], .end = frames - 1};
+            if (frames == l->frames)
+                vec_push(arena, &clips, clip);
+        }
+    }
+    part->clips = clips.at;
+    part->n_clips = clips.len;
+    return NPC_OK;
+}
+
+static Status open_part(Validation *v, ValidationPart *part, Arena *arena, const Length *l,
+                        bool is_whole, uint32_t threads, Err *err)
+{
+    uint32_t burn_in = (uint32_t)v->recipe->burn_in, lead = l->clip.size - clip_outputs(&l->clip);
+    *part = (ValidationPart){.program = l->program,
+                             .sampler = {.batch = l->batch,
+                                         .clip = l->clip,
+                                         .sessions = v->sessions,
+                                         .n_sessions = v->n_sessions},
+                             .skipped = is_whole && burn_in > lead ? burn_in - lead : 0};
+    NPC_TRY(inputs_find(&part->inputs, v->engine, l->program, &l->clip, err));
+    if (is_whole)
+        NPC_TRY(list_whole(part, arena, l, err));
+    else
+        NPC_TRY(sampler_validation(v->sessions, v->n_sessions, &l->clip, arena, &part->clips,
+                                   &part->n_clips, err));
+    part->config = (LoaderConfig){.sampler = &part->sampler,
+                                  .clips = part->clips,
+                                  .n_clips = part->n_clips,
+                                  .threads = threads,
+                                  .depth = 2};
+    v->n_clips += part->n_clips;
+    return NPC_OK;
 }
 
 Status validation_open(Validation *v, Arena *arena, Model *m, int program,
-                       const SamplerSession *sessions, const ClipShape *clip, uint32_t threads,
-                       Err *err)
+                       const SamplerSession *sessions, const ClipShape *clip,
+                       const Lengths *lengths, uint32_t threads, Err *err)
 {
-    const Shape *in = dataset_input_shape(m->module, "clip");
     uint32_t n = m->module->sessions.len, most = 0;
+    size_t elems = 0;
+    Lengths single;
     *v = (Validation){.engine = m->engine,
-                      .program = program,
                       .recipe = &m->info.recipe,
-                      .sampler = {.batch = (uint32_t)in->size[shape_axis(in, "b")],
-                                  .clip = *clip,
-                                  .sessions = sessions,
-                                  .n_sessions = n},
-                      .input = engine_input(m->engine, program, "clip"),
+                      .sessions = sessions,
+                      .n_sessions = n,
                       .ranges = ARENA_ARRAY(arena, SampleRange, n + 1),
                       .sums = ARENA_ARRAY(arena, NeuronSums *, n + 1),
                       .frames = ARENA_ARRAY(arena, uint64_t, n + 1),
                       .score = ARENA_ARRAY(arena, double, n + 1),
                       .mean = NAN,
                       .loss = NAN};
-    if (!v->input)
-        return err_set(err, NPC_ERR_INTERNAL, "the evaluation program has no input");
     for (uint32_t i = 0; i < n; i++) {
         uint32_t neurons = sessions[i].recording->n_neurons;
         v->sums[i] = ARENA_ARRAY(arena, NeuronSums, neurons + 1);
         v->score[i] = NAN;
         most = neurons > most ? neurons : most;
     }
-    v->out = ARENA_ARRAY(arena, float, (size_t)v->sampler.batch *clip_target_elems(clip, most) + 1);
-    NPC_TRY(list_clips(v, arena, sessions, n, err));
-    v->config = (LoaderConfig){.sampler = &v->sampler,
-                               .clips = v->clips,
-                               .n_clips = v->n_clips,
-                               .threads = threads,
-                               .depth = 2,
-                               .cache_bytes = 0};
+    bool is_whole = lengths != NULL;
+    if (!is_whole) {
+        lengths_single(&single, arena, m, program, clip);
+        lengths = &single;
+    }
+    v->part = ARENA_ARRAY(arena, ValidationPart, (size_t)lengths->n + 1);
+    for (uint32_t i = 0; i < lengths->n; i++) {
+        const Length *l = &lengths->at[i];
+        size_t here = l->batch * clip_target_elems(&l->clip, most);
+        elems = here > elems ? here : elems;
+        NPC_TRY(open_part(v, &v->part[v->n_parts++], arena, l, is_whole, threads, err));
+    }
+    v->out = ARENA_ARRAY(arena, float, elems + 1);
     return NPC_OK;
 }
+
+/* ---- sums ---- */
 
 /* One neuron's frames of one clip. Returns their loss. */
 static double add_frames(NeuronSums *s, bool is_first, const float *a, const float *b, uint32_t n,
@@ -75,19 +117,20 @@ static double add_frames(NeuronSums *s, bool is_first, const float *a, const flo
     return loss;
 }
 
-static Status add_session(Validation *v, const Batch *batch, uint32_t m, double *total, Err *err)
+static Status add_session(Validation *v, const ValidationPart *part, const Batch *batch, uint32_t m,
+                          double *total, Err *err)
 {
-    uint32_t size = v->sampler.clip.size, n = v->sampler.sessions[m].recording->n_neurons;
+    uint32_t size = clip_outputs(&part->sampler.clip), n = v->sessions[m].recording->n_neurons;
     double loss = 0;
-    NPC_TRY(engine_read(v->engine, v->program, RESULT_OUTPUT,
+    NPC_TRY(engine_read(v->engine, part->program, RESULT_OUTPUT,
                         engine_module(v->engine)->sessions.at[m].name, v->out, err));
-    for (uint32_t i = 0; i < batch->count[m]; i++) {
-        const float *a = v->out + (size_t)(batch->first[m] + i) * n * size;
-        const float *b = batch->target[m] + (size_t)i * n * size;
+    for (uint32_t i = 0; i < batch->count[m] && part->skipped < size; i++) {
+        const float *a = v->out + (size_t)(batch->first[m] + i) * n * size + part->skipped;
+        const float *b = batch->target[m] + (size_t)i * n * size + part->skipped;
         for (uint32_t k = 0; k < n; k++)
             loss += add_frames(&v->sums[m][k], v->frames[m] == 0, a + (size_t)k * size,
-                               b + (size_t)k * size, size, v->recipe->loss_eps);
-        v->frames[m] += size;
+                               b + (size_t)k * size, size - part->skipped, v->recipe->loss_eps);
+        v->frames[m] += size - part->skipped;
     }
     *total += loss;
     return NPC_OK;
@@ -106,8 +149,8 @@ static void finish(Validation *v, double loss)
 {
     double total = 0;
     uint32_t n_scored = 0;
-    for (uint32_t m = 0; m < v->sampler.n_sessions; m++) {
-        uint32_t n = v->sampler.sessions[m].recording->n_neurons;
+    for (uint32_t m = 0; m < v->n_sessions; m++) {
+        uint32_t n = v->sessions[m].recording->n_neurons;
         double sum = 0;
         v->score[m] = NAN;
         if (!v->frames[m])
@@ -122,40 +165,51 @@ static void finish(Validation *v, double loss)
     v->loss = v->n_clips && !isnan(loss) ? loss / v->n_clips : NAN; /* never -NaN in texts */
 }
 
-static Status evaluate(Validation *v, const Batch *batch, double *loss, Err *err)
+static Status evaluate(Validation *v, const ValidationPart *part, const Batch *batch, double *loss,
+                       Err *err)
 {
-    memcpy(v->input, batch->x,
-           v->sampler.batch * clip_input_elems(&v->sampler.clip) * sizeof *batch->x);
-    for (uint32_t m = 0; m < v->sampler.n_sessions; m++)
+    size_t elems = clip_input_elems(&part->sampler.clip);
+    for (uint32_t i = 0; i < part->sampler.batch; i++)
+        inputs_put(&part->inputs, i, batch->x + i * elems);
+    for (uint32_t m = 0; m < v->n_sessions; m++)
         v->ranges[m] = (SampleRange){batch->first[m], batch->count[m]};
-    NPC_TRY(engine_run(v->engine, v->program, v->ranges, err));
-    for (uint32_t m = 0; m < v->sampler.n_sessions; m++)
+    NPC_TRY(engine_run(v->engine, part->program, v->ranges, err));
+    for (uint32_t m = 0; m < v->n_sessions; m++)
         if (batch->count[m])
-            NPC_TRY(add_session(v, batch, m, loss, err));
+            NPC_TRY(add_session(v, part, batch, m, loss, err));
     return NPC_OK;
 }
 
-Status validation_run(Validation *v, bool (*stop)(void), bool *stopped, Err *err)
+static Status run_part(Validation *v, ValidationPart *part, bool (*stop)(void), bool *stopped,
+                       double *loss, Err *err)
 {
     Loader *loader;
     Batch *batch;
-    double loss = 0;
-    *stopped = false;
-    if (!v->n_clips)
-        return NPC_OK;
-    for (uint32_t m = 0; m < v->sampler.n_sessions; m++)
-        v->frames[m] = 0;
-    NPC_TRY(loader_open(&loader, &v->config, err));
+    NPC_TRY(loader_open(&loader, &part->config, err));
     Status s;
     while ((s = loader_next(loader, &batch, err)) == NPC_OK && batch) {
-        s = evaluate(v, batch, &loss, err);
+        s = evaluate(v, part, batch, loss, err);
         loader_give_back(loader, batch);
         *stopped = stop && stop();
         if (*stopped || s != NPC_OK)
             break;
     }
     loader_close(loader);
-    if (s == NPC_OK && !*stopped)
-        finish(v, loss);
     return s;
+}
+
+Status validation_run(Validation *v, bool (*stop)(void), bool *stopped, Err *err)
+{
+    double loss = 0;
+    *stopped = false;
+    if (!v->n_clips)
+        return NPC_OK;
+    for (uint32_t m = 0; m < v->n_sessions; m++)
+        v->frames[m] = 0;
+    for (uint32_t i = 0; i < v->n_parts && !*stopped; i++)
+        if (v->part[i].n_clips)
+            NPC_TRY(run_part(v, &v->part[i], stop, stopped, &loss, err));
+    if (!*stopped)
+        finish(v, loss);
+    return NPC_OK;
 }

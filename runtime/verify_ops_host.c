@@ -151,7 +151,10 @@ static Status check_blend(OpsCase *o, Err *err)
     NPC_TRY(ops_integer(o, "length", 1, 1 << 20, &length, err));
     NPC_TRY(ops_read_floats(o, "windows", 3, &windows, window, err));
     NPC_TRY(ops_read(o, "ends", 1, &ends, &n_ends, err));
-    Blend b = {(uint32_t)length, (uint32_t)size, (uint32_t)step, (uint32_t)window[1]};
+    Blend b = {.length = (uint32_t)length,
+               .size = (uint32_t)size,
+               .step = (uint32_t)step,
+               .n_neurons = (uint32_t)window[1]};
     int64_t n = blend_windows(&b);
     if (window[2] != size || window[0] != n)
         return misfit(o, "'windows' does not fit the attributes", err);

@@ -460,7 +460,7 @@ static void predict_plainly(Lab *l, uint32_t session, const TrialMap *map, float
     double *sum = calloc((size_t)n * map->valid, sizeof *sum);
     int *count = calloc(map->valid, sizeof *count);
     for (uint32_t end = SPAN - 1; end < map->valid; end++) {
-        must(clip_input(map, &l->clip, end, l->predictor.input, &err), &err);
+        must(clip_input(map, &l->clip, end, l->predictor.inputs.at[INPUT_CLIP], &err), &err);
         must(engine_run(l->model->engine, l->program, NULL, &err), &err);
         must(engine_read(l->model->engine, l->program, RESULT_OUTPUT,
                          l->data.recording[session]->name, window, &err),
@@ -514,7 +514,8 @@ static void validation_scores_equal_plain_correlations(void **state)
     recipe.folds = 0;
     lab_open(&l, 5, RECIPE_BLEND_UNIFORM);
     must(split_trials(&split, &l.arena, l.data.recording, l.data.n, &recipe, NULL, &err), &err);
-    must(validation_open(&v, &l.arena, l.model, l.program, split.validate, &l.clip, 2, &err), &err);
+    must(validation_open(&v, &l.arena, l.model, l.program, split.validate, &l.clip, NULL, 2, &err),
+         &err);
     must(validation_run(&v, NULL, &stopped, &err), &err);
     for (uint32_t m = 0; m < l.data.n; m++) {
         enum { ROOM = 400 };
@@ -526,7 +527,7 @@ static void validation_scores_equal_plain_correlations(void **state)
             TrialMap map;
             must(trial_map(&map, l.data.recording[m], split.validate[m].trials[i], &err), &err);
             for (uint32_t end = SPAN - 1; end < map.valid; end += SPAN, n += SIZE) {
-                must(clip_input(&map, &l.clip, end, l.predictor.input, &err), &err);
+                must(clip_input(&map, &l.clip, end, l.predictor.inputs.at[INPUT_CLIP], &err), &err);
                 must(clip_target(&map, &l.clip, end, target, &err), &err);
                 must(engine_run(l.model->engine, l.program, NULL, &err), &err);
                 must(engine_read(l.model->engine, l.program, RESULT_OUTPUT,

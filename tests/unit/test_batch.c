@@ -133,20 +133,21 @@ static void shapes_that_cannot_be_are_named(void **state)
     (void)state;
     Recording r = {.name = "r", .path = "r", .height = 36, .width = 64};
     static const ClipShape bad[] = {
-        {CHANNEL_ALL, 35, 64, 16, 2},
-        {CHANNEL_ALL, 64, 63, 16, 2},
-        {0, 64, 64, 16, 2},
-        {8, 64, 64, 16, 2},
-        {CHANNEL_ALL, 64, 64, 0, 2},
-        {CHANNEL_ALL, 64, 64, 16, 0},
-        {CHANNEL_ALL, 4096, 4096, 4096, 1},
-        {CHANNEL_ALL, 1u << 31, 1u << 31, 16, 2},
+        {.channels = CHANNEL_ALL, .height = 35, .width = 64, .size = 16, .step = 2},
+        {.channels = CHANNEL_ALL, .height = 64, .width = 63, .size = 16, .step = 2},
+        {.channels = 0, .height = 64, .width = 64, .size = 16, .step = 2},
+        {.channels = 8, .height = 64, .width = 64, .size = 16, .step = 2},
+        {.channels = CHANNEL_ALL, .height = 64, .width = 64, .size = 0, .step = 2},
+        {.channels = CHANNEL_ALL, .height = 64, .width = 64, .size = 16, .step = 0},
+        {.channels = CHANNEL_ALL, .height = 4096, .width = 4096, .size = 4096, .step = 1},
+        {.channels = CHANNEL_ALL, .height = 1u << 31, .width = 1u << 31, .size = 16, .step = 2},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Err err = {0};
         assert_int_equal(clip_check(&bad[i], &r, &err), NPC_ERR_INPUT);
     }
-    ClipShape published = {CHANNEL_ALL, 64, 64, 16, 2};
+    ClipShape published = {
+        .channels = CHANNEL_ALL, .height = 64, .width = 64, .size = 16, .step = 2};
     assert_int_equal(clip_check(&published, &r, NULL), NPC_OK);
     assert_int_equal(clip_span(&published), 31);
     assert_int_equal(clip_channels(&published), 5);

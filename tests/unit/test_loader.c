@@ -16,14 +16,15 @@ enum { N_TRIALS = sizeof TRIALS / sizeof *TRIALS, BATCH = 7, N_X = 5 * 5 * 8 * 8
 
 static Sampler sampler(void)
 {
-    return (Sampler){.seed = 5,
-                     .clips_per_epoch = 60,
-                     .batch = BATCH,
-                     .mix_chance = 0.5,
-                     .mix_alpha = 1,
-                     .clip = {CHANNEL_ALL, 8, 8, 5, 3},
-                     .sessions = sessions,
-                     .n_sessions = 3};
+    return (Sampler){
+        .seed = 5,
+        .clips_per_epoch = 60,
+        .batch = BATCH,
+        .mix_chance = 0.5,
+        .mix_alpha = 1,
+        .clip = {.channels = CHANNEL_ALL, .height = 8, .width = 8, .size = 5, .step = 3},
+        .sessions = sessions,
+        .n_sessions = 3};
 }
 
 static Loader *opened(const Sampler *s, uint32_t threads, uint32_t depth, uint64_t n_batches)

@@ -16,14 +16,15 @@ enum { N_TRIALS = sizeof TRIALS / sizeof *TRIALS };
 
 static Sampler published(void)
 {
-    return (Sampler){.seed = 5,
-                     .clips_per_epoch = 600,
-                     .batch = 32,
-                     .mix_chance = 0.5,
-                     .mix_alpha = 1,
-                     .clip = {CHANNEL_ALL, 8, 8, 5, 3},
-                     .sessions = sessions,
-                     .n_sessions = 3};
+    return (Sampler){
+        .seed = 5,
+        .clips_per_epoch = 600,
+        .batch = 32,
+        .mix_chance = 0.5,
+        .mix_alpha = 1,
+        .clip = {.channels = CHANNEL_ALL, .height = 8, .width = 8, .size = 5, .step = 3},
+        .sessions = sessions,
+        .n_sessions = 3};
 }
 
 static void every_session_gets_its_share_of_an_epoch(void **state)
@@ -191,7 +192,7 @@ static void a_session_without_a_long_trial_is_an_error(void **state)
 static void validation_cuts_trials_into_disjoint_spans(void **state)
 {
     (void)state;
-    ClipShape s = {CHANNEL_ALL, 8, 8, 5, 3};
+    ClipShape s = {.channels = CHANNEL_ALL, .height = 8, .width = 8, .size = 5, .step = 3};
     Clip *clips;
     uint32_t n;
     Err err = {0};
@@ -204,7 +205,8 @@ static void validation_cuts_trials_into_disjoint_spans(void **state)
         assert_int_equal(clips[i].end, ends[i % 4]);
         assert_false(clips[i].is_mixed);
     }
-    ClipShape published_clip = {CHANNEL_ALL, 64, 64, 16, 2};
+    ClipShape published_clip = {
+        .channels = CHANNEL_ALL, .height = 64, .width = 64, .size = 16, .step = 2};
     assert_int_equal(span_count(&published_clip, 300), 9);
     assert_int_equal(span_end(&published_clip, 0), 30);
     assert_int_equal(span_end(&published_clip, 8), 278);
