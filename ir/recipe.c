@@ -288,7 +288,7 @@ static bool read_field(Reader *rd, const Field *f, const Expr *e)
     case FIELD_STRING:
         return read_string(rd, f, e, at);
     case FIELD_WORD:
-        word = read_word(rd, field_name(f), e, f->words, 4);
+        word = read_word(rd, field_name(f), e, f->words, FIELD_WORDS);
         if (word >= 0)
             memcpy(at, &(RecipePick){(RecipePick)word}, sizeof(RecipePick));
         return word >= 0;
@@ -302,7 +302,11 @@ static bool read_field(Reader *rd, const Field *f, const Expr *e)
     return false;
 }
 _Static_assert(sizeof(RecipePick) == sizeof(RecipeBlend) &&
-                   sizeof(RecipePick) == sizeof(RecipePrecision),
+                   sizeof(RecipePick) == sizeof(RecipePrecision) &&
+                   sizeof(RecipePick) == sizeof(RecipeStart) &&
+                   sizeof(RecipePick) == sizeof(RecipeInputs) &&
+                   sizeof(RecipePick) == sizeof(RecipeResponses) &&
+                   sizeof(RecipePick) == sizeof(RecipeStatistics),
                "words are stored as one enum");
 
 /* ---- settings ---- */

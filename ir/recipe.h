@@ -31,6 +31,30 @@ typedef struct RecipeStage {
 } RecipeStage;
 
 typedef enum RecipeChannel { RECIPE_VIDEO, RECIPE_BEHAVIOR, RECIPE_PUPIL } RecipeChannel;
+/* Where a clip may begin in a trial of L frames: 0 .. L - span, or as published with ViV1T, whose
+ * last possible start never occurs (0 when there is no slack). */
+typedef enum RecipeStart { RECIPE_START_ALL, RECIPE_START_NOT_LAST } RecipeStart;
+/* What statistics transform the inputs, and the responses (runtime/standardise.h). */
+typedef enum RecipeInputs {
+    RECIPE_INPUTS_NONE,
+    RECIPE_INPUTS_FRAMES,
+    RECIPE_INPUTS_PUBLISHED,
+    RECIPE_INPUTS_TIME,
+    RECIPE_INPUTS_TIME_RANGE,
+    RECIPE_INPUTS_ALL,
+    RECIPE_INPUTS_ALL_RANGE,
+} RecipeInputs;
+typedef enum RecipeResponses {
+    RECIPE_RESPONSES_POSITIVE,
+    RECIPE_RESPONSES_NONE,
+    RECIPE_RESPONSES_FRAMES,
+    RECIPE_RESPONSES_NEURONS,
+    RECIPE_RESPONSES_RANGE,
+} RecipeResponses;
+typedef enum RecipeStatistics {
+    RECIPE_STATISTICS_STORED,
+    RECIPE_STATISTICS_COMPUTED,
+} RecipeStatistics;
 typedef enum RecipePick { RECIPE_PICK_SESSIONS, RECIPE_PICK_TRIALS } RecipePick;
 typedef enum RecipeBlend { RECIPE_BLEND_UNIFORM, RECIPE_BLEND_RAMP } RecipeBlend;
 typedef enum RecipePrecision { RECIPE_F32, RECIPE_MIXED_F16, RECIPE_MIXED_BF16 } RecipePrecision;
@@ -45,7 +69,12 @@ typedef struct Recipe {
     double rate; /* frames per second of the recordings: what seconds are counted in */
     int n_channels;
     RecipeChannel channels[RECIPE_MAX_CHANNELS];
+    int64_t longest; /* frames of a trial that are used at most; 0: all */
     int64_t clip_frames, clip_every;
+    RecipeStart clip_start;
+    RecipeInputs inputs;
+    RecipeResponses responses;
+    RecipeStatistics statistics;
     int64_t pad_h, pad_w; /* size after padding; 0: none */
     double pad_value;
 
@@ -73,7 +102,7 @@ typedef struct Recipe {
     int n_stages;
     RecipeStage stages[RECIPE_MAX_STAGES];
 
-    int64_t predict_frames, predict_every;
+    int64_t predict_frames, predict_every; /* 0 frames: a trial at once */
     RecipeBlend predict_blend;
     int64_t burn_in; /* frames at the start of a trial that scores leave out */
 

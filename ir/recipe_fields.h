@@ -17,15 +17,17 @@ typedef enum FieldType {
     FIELD_PERIOD,   /* 3 epochs or 500 steps: two int64_t, one of them 0 */
 } FieldType;
 
+enum { FIELD_WORDS = 8 };
+
 typedef struct Field {
     const char *setting;
     const char *function; /* "cutmix"; NULL: the setting is the value itself */
     const char *arg;      /* "alpha"; NULL with `function` NULL */
     FieldType type;
     size_t offset;
-    const char *unit;     /* INT: "clips", or NULL */
-    double low, high;     /* INT, REAL: both allowed */
-    const char *words[4]; /* WORD */
+    const char *unit;               /* INT: "clips", or NULL */
+    double low, high;               /* INT, REAL: both allowed */
+    const char *words[FIELD_WORDS]; /* WORD */
     const char *doc;
 } Field;
 

@@ -32,13 +32,31 @@ static void print_number(Text *t, const char *before, double x)
     text_double(t, x);
 }
 
+/* The word of an argument of `data`. */
+static const char *word_of(const char *arg, int at)
+{
+    for (int i = 0; recipe_field(i); i++) {
+        const Field *f = recipe_field(i);
+        if (!strcmp(f->setting, "data") && !strcmp(f->arg, arg))
+            return f->words[at];
+    }
+    return "";
+}
+
 static void print_data(Text *t, const Recipe *r)
 {
     print_number(t, "  rate = ", r->rate);
     text_add(t, " Hz\n  data = recordings(channels: ");
     print_channels(t, r);
-    text_printf(t, ")\n      |> clip(%lld frames, every: %lld frames)\n", (long long)r->clip_frames,
+    if (r->longest)
+        text_printf(t, ", longest: %lld frames", (long long)r->longest);
+    text_printf(t, ")\n      |> clip(%lld frames, every: %lld frames", (long long)r->clip_frames,
                 (long long)r->clip_every);
+    text_add(t, r->clip_start == RECIPE_START_ALL ? ")\n" : ", start: not_last)\n");
+    if (r->inputs || r->responses || r->statistics)
+        text_printf(t, "      |> standardise(inputs: %s, responses: %s, statistics: %s)\n",
+                    word_of("inputs", r->inputs), word_of("responses", r->responses),
+                    word_of("statistics", r->statistics));
     if (r->pad_h) {
         text_printf(t, "      |> pad([h: %lld, w: %lld]", (long long)r->pad_h, (long long)r->pad_w);
         print_number(t, ", value: ", r->pad_value);
@@ -100,9 +118,12 @@ static void print_stage(Text *t, const RecipeStage *s)
 
 static void print_use(Text *t, const Recipe *r)
 {
-    text_printf(t, "  predict = sliding(%lld frames, every: %lld frames, blend: %s)\n",
-                (long long)r->predict_frames, (long long)r->predict_every,
-                r->predict_blend == RECIPE_BLEND_UNIFORM ? "uniform" : "ramp");
+    if (!r->predict_frames)
+        text_add(t, "  predict = whole\n");
+    else
+        text_printf(t, "  predict = sliding(%lld frames, every: %lld frames, blend: %s)\n",
+                    (long long)r->predict_frames, (long long)r->predict_every,
+                    r->predict_blend == RECIPE_BLEND_UNIFORM ? "uniform" : "ramp");
     text_printf(t, "  score = correlation(burn_in: %lld frames)\n  checkpoints = save(every: ",
                 (long long)r->burn_in);
     print_duration(t, r->checkpoint_epochs, r->checkpoint_steps);
@@ -126,7 +147,7 @@ void recipe_print(Text *out, const Recipe *r)
 
 static void print_words(Text *out, const Field *f)
 {
-    for (int i = 0; i < 4 && f->words[i]; i++)
+    for (int i = 0; i < FIELD_WORDS && f->words[i]; i++)
         text_printf(out, "%s%s", i ? ", " : "", f->words[i]);
 }
 

@@ -5,12 +5,8 @@
 
 #include <stdio.h>
 
+#include "runtime/moments.h"
 #include "runtime/recording.h"
-
-typedef struct Moments {
-    double mean, sd, min, max; /* over valid frames; population sd */
-    uint64_t n;
-} Moments;
 
 typedef struct RecordingInfo {
     const char *name, *path;
@@ -18,7 +14,7 @@ typedef struct RecordingInfo {
     uint32_t tier_trials[TIER_COUNT];
     uint32_t tier_withheld[TIER_COUNT];             /* trials whose responses are withheld */
     uint32_t frames_min, frames_median, frames_max; /* valid */
-    Moments video, response;                        /* withheld responses do not count */
+    Moments video, response; /* over valid frames; withheld responses do not count */
     Moments behavior[2], pupil[2];
     const char *missing_statistics; /* "videos/std, ..", "" when complete */
     uint32_t n_findings;

@@ -7,10 +7,11 @@
 #include <xxhash.h>
 
 #include "ir/base/text.h"
+#include "runtime/standardise.h"
 
 enum { LISTED = 8 };
 
-static const Recording *find_recording(const Recordings *all, const char *name)
+static Recording *find_recording(const Recordings *all, const char *name)
 {
     for (uint32_t i = 0; i < all->len; i++)
         if (!strcmp(all->at[i]->name, name))
@@ -31,8 +32,9 @@ static bool are_known(const Recordings *all, const Session *known, uint32_t n_kn
     return true;
 }
 
-static void add(Dataset *d, const Recording *r)
+static void add(Dataset *d, Recording *r)
 {
+    d->own[d->n] = r;
     d->recording[d->n] = r;
     d->sessions[d->n++] = (Session){.name = r->name,
                                     .neurons = r->n_neurons,
@@ -47,6 +49,7 @@ Status dataset_open(Dataset *out, Arena *arena, const char *dir, const Session *
     NPC_TRY(recordings_open(&all, arena, dir, err));
     *out = (Dataset){.dir = dir,
                      .recording = ARENA_ARRAY(arena, const Recording *, all.len + 1),
+                     .own = ARENA_ARRAY(arena, Recording *, all.len + 1),
                      .sessions = ARENA_ARRAY(arena, Session, all.len + 1)};
     if (!known || !are_known(&all, known, n_known)) {
         for (uint32_t i = 0; i < all.len; i++)
@@ -54,7 +57,7 @@ Status dataset_open(Dataset *out, Arena *arena, const char *dir, const Session *
         return NPC_OK;
     }
     for (uint32_t k = 0; k < n_known; k++) {
-        const Recording *r = find_recording(&all, known[k].name);
+        Recording *r = find_recording(&all, known[k].name);
         if (r)
             add(out, r);
     }
@@ -69,12 +72,13 @@ Status dataset_match(Dataset *out, Arena *arena, const char *dir, const Session 
     NPC_TRY(recordings_open(&all, arena, dir, err));
     *out = (Dataset){.dir = dir,
                      .recording = ARENA_ARRAY(arena, const Recording *, n + 1),
+                     .own = ARENA_ARRAY(arena, Recording *, n + 1),
                      .sessions = ARENA_ARRAY(arena, Session, n + 1),
                      .n = n};
     for (uint32_t i = 0; i < n; i++) {
-        const Recording *r = find_recording(&all, sessions[i].name);
+        Recording *r = find_recording(&all, sessions[i].name);
         out->sessions[i] = sessions[i];
-        out->recording[i] = r;
+        out->recording[i] = out->own[i] = r;
         n_found += r != NULL;
         if (r) {
             out->sessions[i].coordinates = r->coordinates;
@@ -94,6 +98,67 @@ Status dataset_match(Dataset *out, Arena *arena, const char *dir, const Session 
                        "%s: holds none of the model's recordings (%s%s); it has %s%s", dir,
                        n ? sessions[0].name : "none", n > 1 ? ", .." : "",
                        all.len ? all.at[0]->name : "no recording", all.len > 1 ? ", .." : "");
+    return NPC_OK;
+}
+
+/* ---- how they are used ---- */
+
+Status dataset_standardise(Dataset *d, Arena *arena, const Recipe *recipe, const char *keep,
+                           bool may_write, Err *err)
+{
+    for (uint32_t i = 0; i < d->n; i++)
+        if (d->own[i])
+            NPC_TRY(standardise(d->own[i], arena, recipe, keep, may_write, err));
+    return NPC_OK;
+}
+
+/* Adds a trial's responses [n frames] to sums [n]. */
+static Status add_responses(const Recording *r, uint32_t trial, float **values, size_t *room,
+                            double *sum, uint64_t *frames, Err *err)
+{
+    TrialMap map;
+    NPC_TRY(trial_map(&map, r, trial, err));
+    ClipShape whole = {.size = map.valid, .step = 1};
+    size_t elems = (size_t)r->n_neurons * map.valid;
+    Status s = NPC_OK;
+    if (elems > *room) {
+        free(*values);
+        *values = malloc(elems * sizeof **values);
+        *room = *values ? elems : 0;
+    }
+    if (elems && !*values)
+        s = err_set(err, NPC_ERR_MEMORY, "%s: not enough memory for mean responses", r->path);
+    if (elems && s == NPC_OK)
+        s = clip_target(&map, &whole, map.valid - 1, *values, err);
+    for (size_t i = 0; s == NPC_OK && i < elems; i++)
+        sum[i / map.valid] += (double)(*values)[i];
+    *frames += map.valid;
+    trial_unmap(&map);
+    return s;
+}
+
+static Status session_means(Arena *arena, const SamplerSession *train, const float **out, Err *err)
+{
+    uint32_t n = train->recording->n_neurons;
+    double *sum = ARENA_ARRAY(arena, double, n + 1);
+    float *mean = ARENA_ARRAY(arena, float, n + 1), *values = NULL;
+    uint64_t frames = 0;
+    size_t room = 0;
+    Status s = NPC_OK;
+    for (uint32_t i = 0; i < train->n_trials && s == NPC_OK; i++)
+        s = add_responses(train->recording, train->trials[i], &values, &room, sum, &frames, err);
+    free(values);
+    for (uint32_t k = 0; k < n; k++)
+        mean[k] = frames ? (float)(sum[k] / (double)frames) : 0;
+    *out = mean;
+    return s;
+}
+
+Status dataset_means(Dataset *d, Arena *arena, const SamplerSession *train, Err *err)
+{
+    for (uint32_t i = 0; i < d->n; i++)
+        if (train[i].recording)
+            NPC_TRY(session_means(arena, &train[i], &d->sessions[i].means, err));
     return NPC_OK;
 }
 

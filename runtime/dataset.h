@@ -7,11 +7,12 @@
 
 #include "ir/func.h"
 #include "ir/recipe.h"
-#include "runtime/batch.h"
+#include "runtime/sampler.h"
 
 typedef struct Dataset {
     const char *dir;
     const Recording **recording; /* [n] per session; NULL: the folder has none of that name */
+    Recording **own;             /* [n] the same; how they are used is set through these */
     Session *sessions;           /* [n] */
     uint32_t n;
 } Dataset;
@@ -25,6 +26,12 @@ Status dataset_open(Dataset *out, Arena *arena, const char *dir, const Session *
  * any of the sessions, or with `all`, one that lacks a session. */
 Status dataset_match(Dataset *out, Arena *arena, const char *dir, const Session *sessions,
                      uint32_t n, bool all, Err *err);
+/* Recordings are used as the recipe says from here on (standardise.h). `keep`, `may_write`: where
+ * statistics that had to be computed are kept (statistics.h). */
+Status dataset_standardise(Dataset *d, Arena *arena, const Recipe *recipe, const char *keep,
+                           bool may_write, Err *err);
+/* The sessions' means: of the transformed responses over the trials to train on. Reads them. */
+Status dataset_means(Dataset *d, Arena *arena, const SamplerSession *train, Err *err);
 /* Checks that the recordings give what the model's input takes (E0410) and says how clips are cut:
  * `frames`, `every` from the recipe. */
 Status dataset_clip_shape(const Dataset *d, const Module *m, const Recipe *r, int64_t frames,

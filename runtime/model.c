@@ -233,7 +233,8 @@ static Status add_trial(Model *m, int64_t frames, int *program, const Module **o
         bind[i + 1] = o->bind[i];
     Module *module = build_module(m, 1, bind, o->n_bind + 1, info);
     if (!module || m->diags.n_errors) {
-        report(m, err);
+        Err told = {0};
+        report(m, &told);
         return err_set(err, NPC_ERR_INPUT, "%s: cannot be built for trials of %lld frames", o->path,
                        (long long)frames);
     }

@@ -242,6 +242,9 @@ static Status prepare(Predict *p, Err *err)
         NPC_TRY(run_data_folder(&p->dir, &p->arena, &data, err));
     NPC_TRY(dataset_match(&p->data, &p->arena, data, p->model->module->sessions.at,
                           p->model->module->sessions.len, false, err));
+    char keep[4096];
+    NPC_TRY(run_dir_path(&p->dir, "statistics", keep, sizeof keep, err));
+    NPC_TRY(dataset_standardise(&p->data, &p->arena, r, keep, false, err));
     uint32_t longest = count_trials(p);
     if (!p->total)
         return err_set(err, NPC_ERR_INPUT, "%s: no trial of the tiers asked for", data);

@@ -45,9 +45,14 @@ const char *variable_folder(Variable variable)
     return FOLDERS[variable];
 }
 
+const char *recording_folder(const Recording *r, Variable variable)
+{
+    return variable == VAR_VIDEO && r->is_images ? "images" : FOLDERS[variable];
+}
+
 void trial_path(const Recording *r, Variable v, uint32_t trial, char *out, size_t out_bytes)
 {
-    snprintf(out, out_bytes, "%s/data/%s/%u.npy", r->path, FOLDERS[v], trial);
+    snprintf(out, out_bytes, "%s/data/%s/%u.npy", r->path, recording_folder(r, v), trial);
 }
 
 void finding_add(Findings *f, const char *path, const char *expected, const char *what, ...)

@@ -91,6 +91,8 @@ Status recordings_find(Arena *arena, const char *dir, const char ***paths, size_
 const char *tier_name(Tier tier);               /* "live_test_main" .. */
 bool tier_parse(const char *name, Tier *out);   /* false: no such tier */
 const char *variable_folder(Variable variable); /* "videos" .. */
+/* The same for a recording's own kind: pictures of images are in "images". */
+const char *recording_folder(const Recording *r, Variable variable);
 
 /* Numbers of the trials whose tier is in `tiers` (TIER_BIT), ascending. Never tier none. */
 uint32_t recording_trials(const Recording *r, unsigned tiers, Arena *arena, uint32_t **out);

@@ -119,7 +119,9 @@ static Status draw_window(const Sampler *s, const SamplerSession *one, Rng *rng,
         *trial = one->trials[rng_below(rng, one->n_trials)];
         NPC_TRY(recording_valid_frames(one->recording, *trial, &frames, err));
         if (frames >= span) {
-            *end = span - 1 + (uint32_t)rng_below(rng, frames - span + 1);
+            uint32_t starts = frames - span + 1;
+            starts -= s->not_last && starts > 1;
+            *end = span - 1 + (uint32_t)rng_below(rng, starts);
             return NPC_OK;
         }
     }

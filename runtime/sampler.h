@@ -4,10 +4,11 @@
  * An epoch has `clips_per_epoch` items, an equal share per session (`by_trials`: a share in
  * proportion to its trials), permuted afresh and cut into
  * batches (a remainder is left out). Per clip: trial uniform over the session's trials, last frame
- * uniform over {span - 1 .. valid - 1}; trials shorter than the window are drawn again. With
- * probability `mix_chance` a partner of the same session is drawn by the same rule and a CutMix
- * box with share ~ Beta(mix_alpha, mix_alpha). Within a batch samples are ordered by session
- * (stable), so that every session's samples are contiguous. Source: specs/dwiseneuro.md 3.2, 3.3.
+ * uniform over {span - 1 .. valid - 1} (`not_last`: .. valid - 2); trials shorter than the window
+ * are drawn again. With probability `mix_chance` a partner of the same session is drawn by the same
+ * rule and a CutMix box with share ~ Beta(mix_alpha, mix_alpha). Within a batch samples are ordered
+ * by session (stable), so that every session's samples are contiguous. Source:
+ * specs/dwiseneuro.md 3.2, 3.3.
  */
 #ifndef NPC_RUNTIME_SAMPLER_H
 #define NPC_RUNTIME_SAMPLER_H
@@ -30,6 +31,7 @@ typedef struct Sampler {
     const SamplerSession *sessions; /* the caller's, as long as the sampler is used */
     uint32_t n_sessions;
     bool by_trials;
+    bool not_last; /* a window never begins at the last possible frame, unless it is the only one */
 } Sampler;
 
 typedef struct Clip {

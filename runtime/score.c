@@ -8,6 +8,7 @@
 #include "runtime/metrics.h"
 #include "runtime/npy_write.h"
 #include "runtime/report.h"
+#include "runtime/standardise.h"
 #include "runtime/video_hash.h"
 
 enum { CHUNK = 256 /* neurons at a time */ };
@@ -74,6 +75,7 @@ typedef struct Job {
     Tier tier;
     const char *predictions, *truth; /* folder of the recording's truth, or NULL */
     uint32_t burn_in;
+    bool is_scaled; /* as in ScoreRules */
     Progress *notes;
     uint32_t *trials, n;
     Pair *pairs;
@@ -302,7 +304,8 @@ static void read_chunk(Job *j, uint32_t first, uint32_t n)
             normalise(j, first + k, 0, p->frames, a + (size_t)k * p->frames);
             npy_floats(&p->prediction, neuron * q->stride[0], q->stride[1], predicted,
                        b + (size_t)k * predicted);
-            normalise(j, first + k, p->skipped, predicted, b + (size_t)k * predicted);
+            if (!j->is_scaled)
+                normalise(j, first + k, p->skipped, predicted, b + (size_t)k * predicted);
         }
         j->scored[i].response = (Trace){a, p->frames, p->frames, 1};
         j->scored[i].prediction = (Trace){b, predicted, predicted, 1};
@@ -366,7 +369,8 @@ Status score_tier(TierScore *out, bool *found, Arena *arena, const Recording *r,
     Job j = {.arena = arena,
              .recording = r,
              .tier = tier,
-             .burn_in = rules->burn_in,
+             .burn_in = r->is_images ? 0 : rules->burn_in,
+             .is_scaled = rules->is_scaled,
              .notes = notes,
              .predictions = arena_printf(arena, "%s/%s/%s", predictions, r->name, tier_name(tier)),
              .truth = truth ? arena_printf(arena, "%s/%s", truth, r->name) : NULL,
@@ -376,7 +380,7 @@ Status score_tier(TierScore *out, bool *found, Arena *arena, const Recording *r,
     j.n = out->n_trials = recording_trials(r, TIER_BIT(tier), arena, &j.trials);
     if (!j.n || !file_is_folder(j.predictions))
         return NPC_OK;
-    if (!rules->as_recorded)
+    if (!rules->as_recorded && !r->is_images) /* a factor per neuron changes no score */
         read_norm(&j.norm, arena, r);
     Status s = open_pairs(&j, &withheld, err);
     if (s == NPC_OK && withheld)
@@ -404,26 +408,39 @@ typedef struct Scores {
     Progress progress;
 } Scores;
 
-static uint32_t burn_in_of(Scores *s)
+/* The recipe of the run; the defaults when its model is not there. */
+static void read_recipe(Scores *s, Recipe *out)
 {
     char path[4096];
-    Recipe r;
-    Model *m;
+    Model *m = NULL;
     Err ignored = {0}; /* predictions can be scored without the model they came from */
-    recipe_default(&r);
-    uint32_t burn_in = (uint32_t)r.burn_in;
-    if (run_dir_path(&s->dir, "model.nm", path, sizeof path, &ignored) != NPC_OK ||
-        !file_exists(path))
-        return burn_in;
+    recipe_default(out);
+    bool is_there = run_dir_path(&s->dir, "model.nm", path, sizeof path, &ignored) == NPC_OK &&
+                    file_exists(path);
     ModelOptions o = machine_model_options(&s->o->machine, path);
-    o.messages = fopen("/dev/null", "w");
-    if (!o.messages)
-        return burn_in;
-    if (model_open(&m, &o, &ignored) == NPC_OK)
-        burn_in = (uint32_t)m->info.recipe.burn_in;
+    o.messages = is_there ? fopen("/dev/null", "w") : NULL;
+    if (o.messages && model_open(&m, &o, &ignored) == NPC_OK)
+        *out = m->info.recipe;
+    out->name = out->model = out->teacher = NULL; /* these lived in the model */
     model_close(m);
-    fclose(o.messages);
-    return burn_in;
+    if (o.messages)
+        fclose(o.messages);
+}
+
+/* Recordings as they were used, so that trials end where they ended for the model. */
+static Status open_recordings(Scores *s, Recordings *all, Err *err)
+{
+    Recipe r;
+    char keep[4096];
+    read_recipe(s, &r);
+    s->rules = (ScoreRules){.burn_in = (uint32_t)r.burn_in,
+                            .is_scaled = r.responses == RECIPE_RESPONSES_FRAMES,
+                            .as_recorded = s->o->as_recorded};
+    NPC_TRY(run_dir_path(&s->dir, "statistics", keep, sizeof keep, err));
+    NPC_TRY(recordings_open(all, &s->arena, s->data, err));
+    for (uint32_t i = 0; i < all->len; i++)
+        NPC_TRY(standardise(all->at[i], &s->arena, &r, keep, false, err));
+    return NPC_OK;
 }
 
 static Status write_neurons(Scores *s, const TierScore *t, Err *err)
@@ -480,8 +497,7 @@ static Status score(Scores *s, Err *err)
             return err_set(err, NPC_ERR_INPUT, "%s: no such folder", o->truth);
         s->truth = NULL;
     }
-    s->rules = (ScoreRules){burn_in_of(s), o->as_recorded};
-    NPC_TRY(recordings_open(&all, &s->arena, s->data, err));
+    NPC_TRY(open_recordings(s, &all, err));
     progress_open(&s->progress, s->out, o->machine.progress, (uint64_t)all.len * TIER_COUNT);
     NPC_TRY(score_all(s, &all, err));
     progress_close(&s->progress);

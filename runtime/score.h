@@ -1,9 +1,10 @@
 /* Scores of the predictions in a run directory, as the competition computes them
  * (specs/dataset.md, sections 4 and 6).
  *
- * Frames from `burn_in` on count. Responses are divided by the recording's per-frame statistic, as
- * the starter kit does, and predictions with them; a trial ends at the first frame where a
- * normalised variable is not finite. Without statistics values are compared as they are. */
+ * Frames from `burn_in` on count; images have one. Responses are divided by the recording's
+ * per-frame statistic, as the starter kit does, and predictions with them; a trial ends at the
+ * first frame where a normalised variable is not finite. Without statistics values are compared as
+ * they are. */
 #ifndef NPC_RUNTIME_SCORE_H
 #define NPC_RUNTIME_SCORE_H
 
@@ -21,6 +22,7 @@ typedef struct TierScore {
 
 typedef struct ScoreRules {
     uint32_t burn_in; /* frames at the start of a trial that do not count */
+    bool is_scaled;   /* predictions were made in units of the per-frame statistic already */
     bool as_recorded; /* never normalise: what statistics of few trials are worth little for */
 } ScoreRules;
 

@@ -249,6 +249,22 @@ static Status split(Trainer *t, Err *err)
                         t->recipe->folds > 0 ? &folds : NULL, err);
 }
 
+/* Statistics, the split, and what parameters begin at. */
+static Status use_data(Trainer *t, Err *err)
+{
+    char keep[4096];
+    NPC_TRY(run_dir_path(&t->dir, "statistics", keep, sizeof keep, err));
+    NPC_TRY(dataset_standardise(&t->data, &t->arena, t->recipe, keep, true, err));
+    NPC_TRY(split(t, err));
+    if (!t->model->module->uses_means || (t->o->resume && checkpoint_exists(t->checkpoints)))
+        return NPC_OK;
+    const char *path = arena_strdup(&t->arena, t->model->options.path);
+    NPC_TRY(dataset_means(&t->data, &t->arena, t->split.train, err));
+    model_close(t->model);
+    t->model = NULL;
+    return open_model(t, path, err);
+}
+
 /* ---- programs and state ---- */
 
 static uint32_t loader_threads(const Trainer *t)
@@ -316,6 +332,7 @@ static Status open_loader(Trainer *t, Err *err)
                            .clip = t->clip,
                            .sessions = t->split.train,
                            .n_sessions = t->data.n,
+                           .not_last = r->clip_start == RECIPE_START_NOT_LAST,
                            .by_trials = r->pick == RECIPE_PICK_TRIALS};
     if (r->epoch > UINT32_MAX || r->batch > UINT32_MAX)
         return err_set(err, NPC_ERR_INPUT, "recipe: an epoch of %lld clips is too long",
@@ -360,7 +377,7 @@ Status trainer_open(Trainer *t, Err *err)
     NPC_TRY(open_run(t, err));
     NPC_TRY(run_dir_path(&t->dir, "checkpoints", t->checkpoints, sizeof t->checkpoints, err));
     plan_steps(t);
-    NPC_TRY(split(t, err));
+    NPC_TRY(use_data(t, err));
     NPC_TRY(prepare_programs(t, err));
     NPC_TRY(prepare_state(t, err));
     NPC_TRY(validation_open(&t->validation, &t->arena, t->model, t->evaluate, t->split.validate,
@@ -381,6 +398,8 @@ void trainer_abandon(Trainer *t)
         return;
     if (t->board.stream)
         unlink(t->board.path);
+    if (run_dir_path(&t->dir, "statistics", path, sizeof path, &ignored) == NPC_OK)
+        file_remove_tree(path);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (run_dir_path(&t->dir, files[i], path, sizeof path, &ignored) == NPC_OK)
             unlink(path);

@@ -128,6 +128,60 @@ static void frames_outside_of_the_valid_part_are_refused(void **state)
     trial_unmap(&m);
 }
 
+/* Video, behaviour and pupil apart; a window cut out of the whole trial is the window itself. */
+static void inputs_lie_one_behind_the_other(void **state)
+{
+    (void)state;
+    ClipShape s = {.height = 6,
+                   .width = 8,
+                   .size = 5,
+                   .step = 3,
+                   .inputs =
+                       INPUT_BIT(INPUT_VIDEO) | INPUT_BIT(INPUT_BEHAVIOR) | INPUT_BIT(INPUT_PUPIL)};
+    enum { PLANE = 6 * 8, N = 5 * (PLANE + 2 + 2), LENGTH = 37 };
+    static float x[N], cut[N], trial[LENGTH * (PLANE + 2 + 2)];
+    Err err = {0};
+    assert_int_equal(clip_input_elems(&s), N);
+    assert_int_equal(clip_frame_elems(&s, LENGTH), sizeof trial / sizeof *trial);
+    TrialMap m = mapped(0);
+    assert_int_equal(clip_frames(&m, &s, 0, LENGTH, trial, &err), NPC_OK);
+    for (uint32_t end = 12; end < LENGTH; end += 8) {
+        assert_int_equal(clip_input(&m, &s, end, x, &err), NPC_OK);
+        clip_cut(&s, trial, LENGTH, end, cut);
+        assert_memory_equal(x, cut, sizeof x);
+        for (uint32_t i = 0; i < 5; i++) {
+            uint32_t t = end - (4 - i) * 3;
+            assert_true(x[i * PLANE + 8 + 2] == (float)tiny_value(VAR_VIDEO, 0, 7 + 2, t));
+            for (uint32_t c = 0; c < 2; c++) {
+                assert_true(x[5 * PLANE + c * 5 + i] == (float)tiny_value(VAR_BEHAVIOR, 0, c, t));
+                assert_true(x[5 * PLANE + 10 + c * 5 + i] == (float)tiny_value(VAR_PUPIL, 0, c, t));
+            }
+        }
+    }
+    trial_unmap(&m);
+}
+
+static void targets_of_a_short_output_are_the_last_frames(void **state)
+{
+    (void)state;
+    ClipShape s = {.channels = CHANNEL_ALL, .height = 8, .width = 8, .size = 5, .step = 3};
+    float all[TINY_NEURONS * 5], last[TINY_NEURONS * 2];
+    Err err = {0};
+    TrialMap m = mapped(0);
+    assert_int_equal(clip_target(&m, &s, 35, all, &err), NPC_OK);
+    s.outputs = 2;
+    assert_int_equal(clip_target_elems(&s, TINY_NEURONS), 2 * TINY_NEURONS);
+    assert_int_equal(clip_target(&m, &s, 35, last, &err), NPC_OK);
+    for (int k = 0; k < TINY_NEURONS; k++)
+        for (int i = 0; i < 2; i++)
+            assert_true(last[k * 2 + i] == all[k * 5 + 3 + i]);
+    s.outputs = 6;
+    Recording r = {.name = "r", .path = "r", .height = 5, .width = 7};
+    assert_int_equal(clip_check(&s, &r, &err), NPC_ERR_INPUT);
+    assert_says(err, "predicts 6 frames from windows of 5");
+    trial_unmap(&m);
+}
+
 static void shapes_that_cannot_be_are_named(void **state)
 {
     (void)state;
@@ -175,6 +229,8 @@ int main(void)
         cmocka_unit_test(channels_can_be_left_out),
         cmocka_unit_test(long_runs_of_frames_cross_tiles),
         cmocka_unit_test(frames_outside_of_the_valid_part_are_refused),
+        cmocka_unit_test(inputs_lie_one_behind_the_other),
+        cmocka_unit_test(targets_of_a_short_output_are_the_last_frames),
         cmocka_unit_test(shapes_that_cannot_be_are_named),
     };
     return cmocka_run_group_tests(tests, open_folder, remove_folder);

@@ -77,7 +77,9 @@ static const char *text_of(Test *t)
 
 static const char *const everything =
     "rate = 25 Hz\n"
-    "data = recordings(channels: [pupil, video]) |> clip(8 frames, every: 0.12 sec)\n"
+    "data = recordings(channels: [pupil, video], longest: 10 sec)\n"
+    "       |> clip(8 frames, every: 0.12 sec, start: not_last)\n"
+    "       |> standardise(all_range, responses: range, statistics: computed)\n"
     "       |> pad([h: 30, w: 40], value: -1.5)\n"
     "split = folds(5, validate: 2)\n"
     "mix = cutmix(alpha: 0.3, chance: 0.25)\n"
@@ -117,6 +119,9 @@ static void every_setting_is_read(void **state)
     assert_true(r->predict_blend == RECIPE_BLEND_RAMP && r->burn_in == 7);
     assert_true(r->checkpoint_steps == 100 && !r->checkpoint_epochs && r->keep_last == 5);
     assert_int_equal(r->validate_epochs, 2);
+    assert_true(r->longest == 250 && r->clip_start == RECIPE_START_NOT_LAST);
+    assert_true(r->inputs == RECIPE_INPUTS_ALL_RANGE && r->responses == RECIPE_RESPONSES_RANGE);
+    assert_true(r->statistics == RECIPE_STATISTICS_COMPUTED);
     assert_int_equal(recipe_epoch_steps(r), 3);
     assert_int_equal(recipe_steps(r), 2 * 3 + 7);
 
@@ -179,6 +184,9 @@ static void overrides_name_settings_arguments_and_stages(void **state)
     assert_true(t->r.precision == RECIPE_MIXED_F16 && t->r.stages[0].steps == 3);
     assert_true(!t->r.stages[0].epochs && t->r.stages[0].to == 0.25);
     assert_true(t->r.stages[0].keep == RECIPE_KEEP_NONE && t->r.checkpoint_steps == 9);
+    set(t, "predict=whole");
+    set(t, "data.inputs=published");
+    assert_true(t->r.predict_frames == 0 && t->r.inputs == RECIPE_INPUTS_PUBLISHED);
     set(t, "mix=none");
     set(t, "precision=f32");
     assert_true(!t->r.has_cutmix && t->r.precision == RECIPE_F32);
