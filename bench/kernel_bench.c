@@ -1,10 +1,11 @@
-/* Single kernels at the shapes of the published DwiseNeuro (expansion 7, one sample), one thread:
+/* Single kernels at the shapes of the published DwiseNeuro (expansion 7, one sample), and attention
+ * at those of ViV1T (2023, 140 frames; 2025) and V1T, one thread:
  *
  *     kernel_bench [part of a name]
  *
  * Per kernel: time to generate code, best time of several runs, GFLOP/s with its share of the
  * core's measured multiply-add peak, GB/s of the least traffic (every tensor once). */
-#include "tests/ops/tile_build.h"
+#include "tests/ops/random_attention.h"
 #include <immintrin.h>
 #include <time.h>
 
@@ -208,6 +209,8 @@ static TileProgram *readout(Arena *a, int64_t samples, int64_t n, Direction dire
 static double flops_of(const TileProgram *p)
 {
     double points = 2;
+    if (p->flops > 0)
+        return p->flops;
     for (uint32_t a = 0; a < p->axes.len; a++)
         points *= p->axes.at[a].kind == TILE_IN ? 1 : (double)p->axes.at[a].size;
     for (uint32_t i = 0; i < p->stencils.len; i++)
@@ -309,6 +312,23 @@ static void bench_block(const Bench *to, int number, int64_t c, int64_t out, int
     arena_free(&arena);
 }
 
+/* Queries, keys and values token by token, the features of a head side by side. */
+static void bench_attention(const Bench *to, const char *name, int64_t sequences, int64_t heads,
+                            int64_t n, int64_t width, bool causal)
+{
+    Arena arena = {0};
+    AttentionShape s = {sequences, heads,  n,      n,      width,  width, causal,
+                        false,     "bnad", "bmad", "bmae", "bnae", "bna", 7};
+    double pairs = (double)(sequences * heads * n * n) * (causal ? 0.5 : 1);
+    for (int back = 0; back < 2; back++) {
+        s.back = back;
+        TileProgram *p = attention_program(&arena, &s);
+        p->flops = 2 * pairs * (double)width * (back ? 5 : 2);
+        bench(to, arena_printf(&arena, "attention %s%s", name, back ? " back" : ""), p);
+    }
+    arena_free(&arena);
+}
+
 int main(int argc, char **argv)
 {
     static const int64_t in[] = {64, 64, 64, 64, 128, 128, 128, 256, 256, 256};
@@ -332,6 +352,10 @@ int main(int argc, char **argv)
     for (int i = 0; i < 9; i++)
         if (i != 2) /* as block 1 */
             bench_block(&to, i, in[i], in[i + 1], size[i], stride[i]);
+    bench_attention(&to, "space 435x48", 4, 11, 435, 48, false);
+    bench_attention(&to, "time 116x48", 15, 11, 116, 48, false);
+    bench_attention(&to, "time 324x80 causal", 15, 2, 324, 80, true);
+    bench_attention(&to, "image 1654x155", 1, 4, 1654, 155, false);
     for (int64_t samples = 1; samples <= 4; samples *= 2) {
         bench(&to, arena_printf(&arena, "readout b%d", (int)samples),
               readout(&arena, samples, 3932, FORWARD));

@@ -245,8 +245,6 @@ static Status link_code(KernelSet *set, const CodeObject *objects, int n_units,
         memcpy(k->phase,
                set->phase[code / UNIT_PROGRAMS] + code % UNIT_PROGRAMS * KERNEL_MAX_PHASES,
                sizeof k->phase);
-        if (!k->phase[0])
-            *k = (Kernel){interpreter_schedule, {interpret}, programs[i]};
     }
     return NPC_OK;
 }

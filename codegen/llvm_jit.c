@@ -56,6 +56,10 @@ typedef struct Schedule {
 
 static Schedule choose_schedule(const TileProgram *p, const Target *target)
 {
+    if (attend_accepts(p, target))
+        return (Schedule){attend_schedule, attend_emit};
+    if (scatter_accepts(p, target))
+        return (Schedule){scatter_schedule, scatter_emit};
     if (tile_computes_positions(p))
         return (Schedule){map_schedule, map_emit};
     if (contract_accepts(p, target))
@@ -69,8 +73,6 @@ static Schedule choose_schedule(const TileProgram *p, const Target *target)
 
 static KernelSchedule schedule(const TileProgram *p, const Target *target)
 {
-    if (tile_is_whole(p))
-        return (KernelSchedule){.n_phases = 1, .tasks = {1}};
     return choose_schedule(p, target).schedule(p, target);
 }
 
@@ -104,8 +106,7 @@ static void emit_programs(Emitter *e, LlvmUnit *unit)
             snprintf(name[k], sizeof name[k], "kernel%d_%d_phase%d", unit->number, i, k);
             symbol[k] = name[k];
         }
-        if (!tile_is_whole(unit->programs[i]))
-            choose_schedule(unit->programs[i], &e->target).emit(e, unit->programs[i], symbol);
+        choose_schedule(unit->programs[i], &e->target).emit(e, unit->programs[i], symbol);
         for (int k = 0; k < KERNEL_MAX_PHASES; k++) {
             Value f = LLVMGetNamedFunction(e->module, symbol[k]);
             entry[i * KERNEL_MAX_PHASES + k] = f ? f : LLVMConstNull(e->ptr);

@@ -21,7 +21,15 @@ bool stencil_dw_accepts(const TileProgram *p, const Target *target);
 KernelSchedule stencil_dw_schedule(const TileProgram *p, const Target *target);
 void stencil_dw_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
 
-/* Every legal program. */
+bool attend_accepts(const TileProgram *p, const Target *target);
+KernelSchedule attend_schedule(const TileProgram *p, const Target *target);
+void attend_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
+
+bool scatter_accepts(const TileProgram *p, const Target *target);
+KernelSchedule scatter_schedule(const TileProgram *p, const Target *target);
+void scatter_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
+
+/* Every legal program of other anchors. */
 KernelSchedule map_schedule(const TileProgram *p, const Target *target);
 void map_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
 

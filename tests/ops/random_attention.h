@@ -1,0 +1,121 @@
+/* Attention and its gradients, and sums into computed positions, of given or random sizes. */
+#ifndef NPC_TESTS_RANDOM_ATTENTION_H
+#define NPC_TESTS_RANDOM_ATTENTION_H
+
+#include "tests/ops/tile_build.h"
+
+typedef struct AttentionShape {
+    int64_t samples, heads, n, m, d, e;
+    bool causal, back;
+    const char *q, *k, *v, *y, *l; /* storage: b a (heads) n m d e */
+    unsigned wanted;               /* bits of the results */
+} AttentionShape;
+
+static inline void attention_result(TileBuild *b, int which, const char *order, unsigned wanted)
+{
+    TileResult *r = &b->p->result[which];
+    r->tensor = wanted >> which & 1 ? tile_tensor(b, order, 1, true) : -1;
+    for (int i = 0; r->tensor >= 0 && order[i]; i++)
+        r->axis[i] = tile_find_axis(b, order[i]);
+}
+
+static inline TileProgram *attention_program(Arena *arena, const AttentionShape *s)
+{
+    TileBuild b = tile_build(arena, s->back ? TILE_ATTEND_BACK : TILE_ATTEND);
+    TileAttend *t = &b.p->attend;
+    b.p->batch_axis = tile_axis(&b, "b", s->samples, TILE_PARALLEL);
+    tile_axis(&b, "a", s->heads, TILE_PARALLEL);
+    t->n = tile_axis(&b, "n", s->n, TILE_OWN);
+    t->m = tile_axis(&b, "m", s->m, TILE_OWN);
+    t->d = tile_axis(&b, "d", s->d, TILE_OWN);
+    t->e = tile_axis(&b, "e", s->e, TILE_OWN);
+    t->scale = 1.7 / sqrt((double)s->d);
+    t->causal = s->causal;
+    t->operand[ATTEND_QUERY] = tile_load(&b, s->q, 1);
+    t->operand[ATTEND_KEY] = tile_load(&b, s->k, 1);
+    t->operand[ATTEND_VALUE] = tile_load(&b, s->v, 1);
+    if (!s->back) {
+        attention_result(&b, ATTEND_Y, s->y, s->wanted);
+        attention_result(&b, ATTEND_L, s->l, s->wanted);
+        b.p->result[2].tensor = -1;
+        return b.p;
+    }
+    /* a logarithm of a sum over m keys, so that weights are of its order */
+    t->operand[ATTEND_DY] = tile_load(&b, s->y, 1);
+    t->operand[ATTEND_LOG_SUM] = tile_load(&b, s->l, 1);
+    t->operand[ATTEND_CENTRE] = tile_load(&b, s->l, 1);
+    attention_result(&b, ATTEND_DQ, s->q, s->wanted);
+    attention_result(&b, ATTEND_DK, s->k, s->wanted);
+    attention_result(&b, ATTEND_DV, s->v, s->wanted);
+    return b.p;
+}
+
+static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool back, int64_t *terms)
+{
+    static const int64_t keys[] = {1, 2, 7, 16, 33, 64, 70, 200};
+    static const int64_t widths[] = {1, 3, 8, 16, 20, 37, 48};
+    static const char *const q[] = {"band", "bnad", "nbad", "band"};
+    static const char *const k[] = {"bamd", "bmad", "bmad", "mdba"};
+    static const char *const v[] = {"bame", "bmae", "emab", "bame"};
+    static const char *const y[] = {"bane", "bnae", "nbae", "aneb"};
+    static const char *const l[] = {"ban", "bna", "nba", "nab"};
+    int layout = (int)pick(r, 4);
+    AttentionShape s = {.samples = 1 + pick(r, 3),
+                        .heads = 1 + pick(r, 3),
+                        .m = pick_of(r, keys, 8),
+                        .d = pick_of(r, widths, 7),
+                        .e = pick_of(r, widths, 7),
+                        .causal = pick(r, 2),
+                        .back = back,
+                        .q = q[layout],
+                        .k = k[layout],
+                        .v = v[layout],
+                        .y = y[layout],
+                        .l = l[layout],
+                        .wanted = pick(r, 3) ? 7 : 1u << pick(r, back ? 3 : 2)};
+    s.n = s.causal || pick(r, 2) ? s.m : pick_of(r, keys, 8);
+    *terms = back ? (s.n > s.m ? s.n : s.m) * 4 + s.d + s.e : s.m + s.d;
+    return attention_program(arena, &s);
+}
+
+static inline TileProgram *random_attention(Arena *arena, Random *r, int lanes, int64_t *terms)
+{
+    (void)lanes;
+    return random_attention_of(arena, r, false, terms);
+}
+
+static inline TileProgram *random_attention_back(Arena *arena, Random *r, int lanes, int64_t *terms)
+{
+    (void)lanes;
+    return random_attention_of(arena, r, true, terms);
+}
+
+/* Positions are inputs in [-1, 1) times a factor, so that some are outside; summed over n, and over
+ * samples too when the result has none. */
+static inline TileProgram *random_scatter(Arena *arena, Random *r, int lanes, int64_t *terms)
+{
+    TileBuild b = tile_build(arena, TILE_SCATTER);
+    bool by_sample = pick(r, 3);
+    int64_t positions = 1 + pick(r, 9), n = 1 + pick(r, 40), samples = 1 + pick(r, 3);
+    b.p->batch_axis = tile_axis(&b, "b", samples, by_sample ? TILE_PARALLEL : TILE_REDUCE);
+    tile_axis(&b, "c", 1 + pick(r, 40), TILE_PARALLEL);
+    tile_axis(&b, "n", n, TILE_REDUCE);
+    tile_axis(&b, "p", positions, TILE_OWN);
+    b.p->lhs = tile_prim(&b, PRIM_MUL, tile_load(&b, pick(r, 2) ? "bnc" : "cbn", 1),
+                         tile_load(&b, "nc", 1));
+    int at = tile_load(&b, pick(r, 4) ? "bn" : "bnc", 1);
+    b.p->rhs = tile_prim(&b, PRIM_MUL, at, tile_number(&b, (double)positions + 1));
+    for (int i = 0; i < TILE_MAX_RESULTS; i++)
+        b.p->result[i].tensor = -1;
+    const char *order = by_sample ? (pick(r, 2) ? "bpc" : "cbp") : pick(r, 2) ? "pc" : "cp";
+    if (pick(r, 3) == 0)
+        order = by_sample ? "bCp" : "pC";
+    TileResult *result = &b.p->result[0];
+    result->tensor = tile_tensor(&b, order, lanes, true);
+    for (int i = 0; order[i]; i++)
+        result->axis[i] = tile_find_axis(&b, order[i]);
+    *terms = n * (by_sample ? 1 : samples);
+    return b.p;
+}
+
+#endif
