@@ -54,7 +54,7 @@ const char *cuda_outside(const CudaText *c)
     return b ? arena_printf(c->arena, "%s < b0 || %s >= b1", b, b) : NULL;
 }
 
-static void open_loops(CudaText *c, const int *axes, int n)
+void cuda_open_loops(CudaText *c, const int *axes, int n)
 {
     for (int i = 0; i < n; i++) {
         const char *name = cuda_axis_name(c, axes[i]);
@@ -105,7 +105,7 @@ void cuda_plain_anchor(CudaText *c)
     else
         cuda_line(c, "float %s = 0;", c->acc.name);
     CudaScope outer = cuda_scope(c);
-    open_loops(c, axes, n);
+    cuda_open_loops(c, axes, n);
     const char *valid = cuda_enter_inputs(c);
     bool guarded = p->stencils.len > 0;
     if (guarded)

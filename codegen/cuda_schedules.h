@@ -33,6 +33,10 @@ extern const CudaKind cuda_kind_dots;
 extern const CudaKind cuda_kind_tiles;
 /* Depthwise convolutions and their gradients (cuda_stencil.h). */
 extern const CudaKind cuda_kind_stencil;
+/* Attention and its gradients, in tiles of queries and keys. */
+extern const CudaKind cuda_kind_attend;
+/* Sums into computed positions. */
+extern const CudaKind cuda_kind_scatter;
 /* Maps with reductions, in one pass. */
 extern const CudaKind cuda_kind_map;
 
@@ -41,6 +45,8 @@ extern const CudaKind cuda_kind_map;
 void cuda_plain_anchor(CudaText *c);
 /* Stores of the program at the point at hand. */
 void cuda_plain_stores(CudaText *c);
+/* A loop for each of the axes, within the recording's samples where these are one of them. */
+void cuda_open_loops(CudaText *c, const int *axes, int n);
 /* Where a recording's samples cut the batch axis: the condition under which the point at hand is
  * outside; NULL when there is none. */
 const char *cuda_outside(const CudaText *c);

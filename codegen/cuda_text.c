@@ -7,6 +7,8 @@ static const CudaKind *const KINDS[] = {&cuda_kind_joint, &cuda_kind_pairs,   &c
 
 const CudaKind *cuda_kind_of(const TileProgram *p)
 {
+    if (tile_is_whole(p))
+        return p->anchor == TILE_SCATTER ? &cuda_kind_scatter : &cuda_kind_attend;
     for (size_t i = 0; !tile_computes_positions(p) && i + 1 < sizeof KINDS / sizeof *KINDS; i++)
         if (KINDS[i]->accepts(p))
             return KINDS[i];

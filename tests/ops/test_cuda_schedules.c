@@ -3,6 +3,7 @@
  *
  *     test_cuda_schedules [seed] [programs of each kind] */
 #include "codegen/cuda.h"
+#include "tests/ops/random_attention.h"
 #include "tests/ops/random_stencils.h"
 #include "tests/ops/random_tiles.h"
 #include "tests/sim/sim_run.h"
@@ -333,6 +334,47 @@ static void both_gradients_are_one_walk(void **state)
     check(make_pair, "stencil", n_programs);
 }
 
+static TileProgram *make_attention(Drawer *s)
+{
+    TileProgram *p = random_attention_of(s->arena, &s->random, pick(&s->random, 2), &s->terms);
+
+    p->session = (int)pick(&s->random, 2) - 1;
+    set_types(p, random_storage(s));
+    return p;
+}
+
+/* Heads so wide that tiles do not fit into shared memory. */
+static TileProgram *make_wide_attention(Drawer *s)
+{
+    AttentionShape shape = {2,      1,      5,      9,      500,   330, false, pick(&s->random, 2),
+                            "band", "bamd", "bmae", "bane", "ban", 7};
+
+    s->terms = 1000;
+    return attention_program(s->arena, &shape);
+}
+
+static TileProgram *make_scatter(Drawer *s)
+{
+    TileProgram *p = random_scatter(s->arena, &s->random, 1, &s->terms);
+
+    p->session = (int)pick(&s->random, 2) - 1;
+    set_types(p, random_storage(s));
+    return p;
+}
+
+static void attention_goes_in_tiles(void **state)
+{
+    (void)state;
+    check(make_attention, "attend", n_programs);
+    check(make_wide_attention, "attend", 2);
+}
+
+static void scatters_add_in_order(void **state)
+{
+    (void)state;
+    check(make_scatter, "scatter", n_programs);
+}
+
 static void weight_gradients_sum_by_taps(void **state)
 {
     (void)state;
@@ -348,6 +390,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(planes_are_cut_into_columns_and_shared_out),
         cmocka_unit_test(both_gradients_are_one_walk),
         cmocka_unit_test(weight_gradients_sum_by_taps),
+        cmocka_unit_test(attention_goes_in_tiles),
+        cmocka_unit_test(scatters_add_in_order),
     };
     if (argc > 1)
         first_seed = strtoull(argv[1], NULL, 10);
