@@ -72,7 +72,7 @@ static void report_scan(const TrialJob *job, Variable v, Findings *f)
     else if (!s->valid)
         finding_add(f, path, "finite values before the tail", "nothing but NaN");
     Tier tier = job->map.recording->trials[job->map.trial].tier;
-    if (v == VAR_RESPONSE && s->is_all_zero && s->valid &&
+    if (v == VAR_RESPONSE && s->is_all_zero && s->valid && !job->map.recording->is_images &&
         !(TIER_BIT(tier) & TIERS_LABELLED_IF_RELEASED))
         finding_add(f, path, "responses (only test tiers withhold them)",
                     "all responses of a trial of tier %s are zero", tier_name(tier));
@@ -93,6 +93,8 @@ static bool open_files(TrialJob *job, const Recording *r, uint32_t trial, Arena 
             trial_unmap(&job->map);
             arena_exhausted(arena);
         }
+        if (job->is_open[v])
+            trial_add_time(r, &a->head);
         if (job->is_open[v] && !trial_header_fits(r, (Variable)v, &a->head, expected)) {
             npy_close(a);
             job->is_open[v] = false;
@@ -138,6 +140,21 @@ static void check_trial(const Recording *r, uint32_t trial, RecordingInfo *info,
 /* ---- the rest of a recording
  * ------------------------------------------------------------------------ */
 
+/* A film's statistics have frames; an image's are one number, or one per colour or row. */
+static bool statistic_fits(const Recording *r, Variable v, const NpyHeader *h,
+                           char expected[static 96])
+{
+    uint64_t rows = v == VAR_VIDEO      ? (uint64_t)r->colours * r->height * r->width
+                    : v == VAR_RESPONSE ? r->n_neurons
+                    : v == VAR_BEHAVIOR ? r->n_behaviors
+                                        : 2;
+    if (r->is_images) {
+        snprintf(expected, 96, "one number, or one per row (%llu)", (unsigned long long)rows);
+        return npy_is_number(h) && (h->elems == 1 || h->elems == rows || h->elems == r->colours);
+    }
+    return trial_header_fits(r, v, h, expected);
+}
+
 static void check_statistics(const Recording *r, Arena *arena, RecordingInfo *info, Findings *f)
 {
     Text missing = {.arena = arena};
@@ -146,7 +163,7 @@ static void check_statistics(const Recording *r, Arena *arena, RecordingInfo *in
         longest = r->trials[t].frames > longest ? r->trials[t].frames : longest;
     for (int v = 0; v < VAR_COUNT; v++)
         for (int s = 0; s < N_STATS; s++) {
-            const char *folder = variable_folder((Variable)v);
+            const char *folder = recording_folder(r, (Variable)v);
             const char *path =
                 arena_printf(arena, "%s/meta/statistics/%s/all/%s.npy", r->path, folder, STATS[s]);
             char expected[96], shape[200], type[24];
@@ -160,10 +177,10 @@ static void check_statistics(const Recording *r, Arena *arena, RecordingInfo *in
                 size_t n = strlen(path) + 2;
                 finding_add(f, path, "a readable npy array", "%s",
                             strlen(err.text) > n ? err.text + n : err.text);
-            } else if (!trial_header_fits(r, (Variable)v, &h, expected)) {
+            } else if (!statistic_fits(r, (Variable)v, &h, expected)) {
                 finding_add(f, path, expected, "%s %s", npy_type_text(&h, type),
                             npy_shape_text(&h, shape));
-            } else if (h.shape[h.rank - 1] != longest) {
+            } else if (!r->is_images && h.shape[h.rank - 1] != longest) {
                 snprintf(expected, sizeof expected, "%u frames, as in the longest trial", longest);
                 finding_add(f, path, expected, "%llu frames",
                             (unsigned long long)h.shape[h.rank - 1]);
@@ -192,6 +209,25 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static int by_id(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static uint32_t count_images(const Recording *r, Arena *arena)
+{
+    uint32_t n = 0;
+    if (!r->image_ids)
+        return 0;
+    int64_t *ids = ARENA_ARRAY(arena, int64_t, (size_t)r->n_trials + 1);
+    memcpy(ids, r->image_ids, r->n_trials * sizeof *ids);
+    qsort(ids, r->n_trials, sizeof *ids, by_id);
+    for (uint32_t i = 0; i < r->n_trials; i++)
+        n += !i || ids[i] != ids[i - 1];
+    return n;
+}
+
 static void check_recording(Arena *arena, const char *path, RecordingInfo *info, Findings *f)
 {
     uint32_t before = f->list.len, n_usable = 0;
@@ -201,8 +237,12 @@ static void check_recording(Arena *arena, const char *path, RecordingInfo *info,
                             .path = r->path,
                             .n_neurons = r->n_neurons,
                             .n_trials = r->n_trials,
+                            .is_images = r->is_images,
+                            .n_images = count_images(r, arena),
                             .height = r->height,
-                            .width = r->width};
+                            .width = r->width,
+                            .colours = r->colours,
+                            .n_behaviors = r->n_behaviors};
     for (uint32_t t = 0; t < r->n_trials; t++) {
         info->tier_trials[r->trials[t].tier]++;
         if (r->trials[t].tier == TIER_NONE)
@@ -216,12 +256,15 @@ static void check_recording(Arena *arena, const char *path, RecordingInfo *info,
         info->frames_median = valid[n_usable / 2];
         info->frames_max = valid[n_usable - 1];
     }
+    for (int t = 0; t < TIER_COUNT && r->is_images; t++) /* silence alone withholds nothing */
+        if (info->tier_withheld[t] < info->tier_trials[t])
+            info->tier_withheld[t] = 0;
     moments_end(&info->video);
     moments_end(&info->response);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++)
         moments_end(&info->behavior[i]);
+    for (int i = 0; i < 2; i++)
         moments_end(&info->pupil[i]);
-    }
     check_neuron_files(r, arena, f);
     check_statistics(r, arena, info, f);
     info->n_findings = f->list.len - before;

@@ -10,12 +10,14 @@
 
 typedef struct RecordingInfo {
     const char *name, *path;
-    uint32_t n_neurons, n_trials, height, width;
+    bool is_images;
+    uint32_t n_images; /* distinct ones; 0: not known */
+    uint32_t n_neurons, n_trials, height, width, colours, n_behaviors;
     uint32_t tier_trials[TIER_COUNT];
     uint32_t tier_withheld[TIER_COUNT];             /* trials whose responses are withheld */
     uint32_t frames_min, frames_median, frames_max; /* valid */
     Moments video, response; /* over valid frames; withheld responses do not count */
-    Moments behavior[2], pupil[2];
+    Moments behavior[3], pupil[2];
     const char *missing_statistics; /* "videos/std, ..", "" when complete */
     uint32_t n_findings;
 } RecordingInfo;

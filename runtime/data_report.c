@@ -27,13 +27,22 @@ static void print_recording(const RecordingInfo *r, FILE *out)
             fprintf(out, " (%u withheld)", r->tier_withheld[t]);
         join = ", ";
     }
-    fprintf(out, "\n  %-12s %u to %u valid, median %u\n", "frames", r->frames_min, r->frames_max,
-            r->frames_median);
-    fprintf(out, "  %-12s %u x %u pixels\n", "video size", r->height, r->width);
+    if (r->is_images) {
+        if (r->n_images)
+            fprintf(out, "\n  %-12s %u", "images", r->n_images);
+        fprintf(out, "\n  %-12s %u x %u pixels, %u colour%s\n", "image size", r->height, r->width,
+                r->colours, r->colours == 1 ? "" : "s");
+    } else {
+        fprintf(out, "\n  %-12s %u to %u valid, median %u\n", "frames", r->frames_min,
+                r->frames_max, r->frames_median);
+        fprintf(out, "  %-12s %u x %u pixels\n", "video size", r->height, r->width);
+    }
     print_moments(out, "grey level", &r->video);
     print_moments(out, "responses", &r->response);
     print_moments(out, "pupil size", &r->behavior[0]);
-    print_moments(out, "running", &r->behavior[1]);
+    if (r->is_images)
+        print_moments(out, "pupil change", &r->behavior[1]);
+    print_moments(out, "running", &r->behavior[r->n_behaviors - 1]);
     print_moments(out, "pupil x", &r->pupil[0]);
     print_moments(out, "pupil y", &r->pupil[1]);
     if (r->missing_statistics[0])
@@ -87,19 +96,28 @@ static json_t *tiers_json(const uint32_t trials[TIER_COUNT], bool with_zeros)
     return NULL;
 }
 
+static json_t *behavior_json(const RecordingInfo *r)
+{
+    if (r->n_behaviors == 3)
+        return json_pack("[o, o, o]", moments_json(&r->behavior[0]), moments_json(&r->behavior[1]),
+                         moments_json(&r->behavior[2]));
+    return json_pack("[o, o]", moments_json(&r->behavior[0]), moments_json(&r->behavior[1]));
+}
+
 static json_t *recording_json(const RecordingInfo *r)
 {
     return json_pack(
-        "{s:o, s:o, s:i, s:i, s:o, s:o, s:{s:i, s:i, s:i}, s:[i, i], s:o, s:o, s:[o, o], "
+        "{s:o, s:o, s:s, s:i, s:i, s:i, s:i, s:o, s:o, s:{s:i, s:i, s:i}, s:[i, i], s:o, s:o, s:o, "
         "s:[o, o], s:s, s:i}",
-        "name", text_json(r->name), "path", text_json(r->path), "neurons", (int)r->n_neurons,
-        "trials", (int)r->n_trials, "tiers", tiers_json(r->tier_trials, true), "withheld",
-        tiers_json(r->tier_withheld, false), "valid_frames", "min", (int)r->frames_min, "median",
-        (int)r->frames_median, "max", (int)r->frames_max, "frame_size", (int)r->height,
-        (int)r->width, "video", moments_json(&r->video), "responses", moments_json(&r->response),
-        "behavior", moments_json(&r->behavior[0]), moments_json(&r->behavior[1]), "pupil_center",
-        moments_json(&r->pupil[0]), moments_json(&r->pupil[1]), "missing_statistics",
-        r->missing_statistics, "findings", (int)r->n_findings);
+        "name", text_json(r->name), "path", text_json(r->path), "kind",
+        r->is_images ? "images" : "films", "images", (int)r->n_images, "colours", (int)r->colours,
+        "neurons", (int)r->n_neurons, "trials", (int)r->n_trials, "tiers",
+        tiers_json(r->tier_trials, true), "withheld", tiers_json(r->tier_withheld, false),
+        "valid_frames", "min", (int)r->frames_min, "median", (int)r->frames_median, "max",
+        (int)r->frames_max, "frame_size", (int)r->height, (int)r->width, "video",
+        moments_json(&r->video), "responses", moments_json(&r->response), "behavior",
+        behavior_json(r), "pupil_center", moments_json(&r->pupil[0]), moments_json(&r->pupil[1]),
+        "missing_statistics", r->missing_statistics, "findings", (int)r->n_findings);
 }
 
 static json_t *finding_json(const Finding *f)

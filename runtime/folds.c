@@ -26,7 +26,7 @@ static Status is_released(const Recording *r, Tier tier, bool *out, Err *err)
 
 static Status dealt_tiers(const Recording *r, unsigned *out, Err *err)
 {
-    *out = TIER_BIT(TIER_TRAIN) | TIER_BIT(TIER_ORACLE);
+    *out = TIER_BIT(TIER_TRAIN) | TIERS_VALIDATION;
     for (Tier t = TIER_LIVE_MAIN; t < TIER_COUNT; t++) {
         bool released;
         NPC_TRY(is_released(r, t, &released, err));
@@ -106,6 +106,11 @@ static Status deal(Folds *f, Arena *arena, uint32_t at, uint32_t n_folds, Worker
     const Recording *r = f->recording[at];
     unsigned tiers;
     uint32_t *trials;
+    if (r->is_images)
+        return err_set(err, NPC_ERR_INPUT,
+                       "%s: folds are made by films; a recording of images is split by its tiers: "
+                       "split = none",
+                       r->path);
     NPC_TRY(dealt_tiers(r, &tiers, err));
     uint32_t n = recording_trials(r, tiers, arena, &trials);
     Job *jobs = ARENA_ARRAY(arena, Job, n + 1);
@@ -237,7 +242,7 @@ static void split_by_tiers(SamplerSession *train, SamplerSession *validate, Aren
     uint32_t *trials;
     uint32_t n = recording_trials(r, TIER_BIT(TIER_TRAIN), arena, &trials);
     *train = (SamplerSession){r, trials, n};
-    n = recording_trials(r, TIER_BIT(TIER_ORACLE), arena, &trials);
+    n = recording_trials(r, TIERS_VALIDATION, arena, &trials);
     *validate = (SamplerSession){r, trials, n};
 }
 

@@ -8,7 +8,8 @@
 
 enum {
     MAX_PATH_BYTES = 3800,
-    MAX_SIDE = 4096,      /* pixels */
+    MAX_SIDE = 4096, /* pixels */
+    MAX_COLOURS = 16,
     MAX_FRAMES = 1 << 20, /* per trial: ten hours */
     MAX_NEURONS = 1 << 24,
     MAX_TRIALS = 1 << 20,
@@ -18,10 +19,13 @@ static const char *const TIER_NAMES[TIER_COUNT] = {
     [TIER_NONE] = "none",
     [TIER_TRAIN] = "train",
     [TIER_ORACLE] = "oracle",
+    [TIER_VALIDATION] = "validation",
     [TIER_LIVE_MAIN] = "live_test_main",
     [TIER_LIVE_BONUS] = "live_test_bonus",
     [TIER_FINAL_MAIN] = "final_test_main",
     [TIER_FINAL_BONUS] = "final_test_bonus",
+    [TIER_TEST] = "test",
+    [TIER_FINAL_TEST] = "final_test",
 };
 static const char *const FOLDERS[VAR_COUNT] = {"videos", "responses", "behavior", "pupil_center"};
 
@@ -111,8 +115,9 @@ static void inspect_tiers(Recording *r, Arena *arena, Findings *f)
             r->trials[i].valid = -1;
             if (!npy_text(&a, i, text, sizeof text) || !tier_parse(text, &r->trials[i].tier))
                 finding_add(f, path,
-                            "train, oracle, live_test_main, live_test_bonus, final_test_main, "
-                            "final_test_bonus or none",
+                            r->is_images ? "train, validation, test, final_test or none"
+                                         : "train, oracle, live_test_main, live_test_bonus, "
+                                           "final_test_main, final_test_bonus or none",
                             "trial %u has the tier '%s'", i, text);
         }
     }
@@ -144,6 +149,35 @@ static void inspect_units(Recording *r, Arena *arena, Findings *f)
         r->n_neurons = (uint32_t)h->elems;
     }
     npy_close(&a);
+}
+
+/* Which image a trial showed; files of either data set. */
+static void inspect_image_ids(Recording *r, Arena *arena, Findings *f)
+{
+    static const char *const names[] = {"frame_image_id", "colorframeprojector_image_id"};
+    for (int i = 0; i < 2 && r->is_images && !r->image_ids; i++) {
+        const char *path = arena_printf(arena, "%s/meta/trials/%s.npy", r->path, names[i]);
+        const char *expected = "an integer per trial, (trials,)";
+        char shape[200], type[24];
+        Npy a;
+        Err err = {0};
+        if (!file_exists(path))
+            continue;
+        if (npy_open(&a, path, &err) != NPC_OK) {
+            finding_from_err(f, path, expected, &err);
+            continue;
+        }
+        if (a.head.rank != 1 || !npy_is_number(&a.head) || a.head.elems != r->n_trials) {
+            finding_add(f, path, expected, "%s %s", npy_type_text(&a.head, type),
+                        npy_shape_text(&a.head, shape));
+        } else {
+            int64_t *ids = ARENA_ARRAY(arena, int64_t, (size_t)r->n_trials + 1);
+            for (uint32_t k = 0; k < r->n_trials; k++)
+                ids[k] = (int64_t)npy_double(&a, k);
+            r->image_ids = ids;
+        }
+        npy_close(&a);
+    }
 }
 
 static void inspect_coordinates(Recording *r, Arena *arena, Findings *f)
@@ -187,7 +221,7 @@ static uint32_t trial_number(const char *name)
 static void inspect_folder(const Recording *r, Variable v, Arena *arena, Findings *f)
 {
     char folder[4096], expected[64];
-    snprintf(folder, sizeof folder, "%s/data/%s", r->path, FOLDERS[v]);
+    snprintf(folder, sizeof folder, "%s/data/%s", r->path, recording_folder(r, v));
     snprintf(expected, sizeof expected, "the files 0.npy to %u.npy",
              r->n_trials ? r->n_trials - 1 : 0);
     Err err = {0};
@@ -228,17 +262,34 @@ static void inspect_folder(const Recording *r, Variable v, Arena *arena, Finding
 
 /* ---- headers of the trials ------------------------------------------------------------------ */
 
+void trial_add_time(const Recording *r, NpyHeader *h)
+{
+    if (!r->is_images || h->rank == NPY_MAX_RANK)
+        return;
+    h->shape[h->rank] = 1;
+    h->stride[h->rank++] = 1;
+}
+
 bool trial_header_fits(const Recording *r, Variable v, const NpyHeader *h, char expected[static 96])
 {
-    const char *number = "float32 or float64";
-    uint64_t rows[2] = {r->height, r->width};
+    const char *number = "float32 or float64", *frames = r->is_images ? "" : ", frames";
+    uint64_t rows[3] = {r->height, r->width};
     uint32_t n_rows = 1;
-    if (v == VAR_VIDEO) {
+    if (v == VAR_VIDEO && r->is_images) {
+        n_rows = 3;
+        rows[0] = r->colours;
+        rows[1] = r->height;
+        rows[2] = r->width;
+        if (r->height)
+            snprintf(expected, 96, "%s (%u, %u, %u)", number, r->colours, r->height, r->width);
+        else
+            snprintf(expected, 96, "%s (colours, rows, columns)", number);
+    } else if (v == VAR_VIDEO) {
         n_rows = 2;
         snprintf(expected, 96, "%s (%u, %u, frames)", number, r->height, r->width);
     } else {
-        rows[0] = v == VAR_RESPONSE ? r->n_neurons : 2;
-        snprintf(expected, 96, "%s (%llu, frames)", number, (unsigned long long)rows[0]);
+        rows[0] = v == VAR_RESPONSE ? r->n_neurons : v == VAR_BEHAVIOR ? r->n_behaviors : 2;
+        snprintf(expected, 96, "%s (%llu%s)", number, (unsigned long long)rows[0], frames);
     }
     if ((h->type != NPY_F32 && h->type != NPY_F64) || h->rank != n_rows + 1 ||
         h->shape[n_rows] > MAX_FRAMES)
@@ -252,10 +303,13 @@ bool trial_header_fits(const Recording *r, Variable v, const NpyHeader *h, char 
 /* The first readable trial says how large frames are, and how many neurons without unit ids. */
 static void learn_sizes(Recording *r, Variable v, const NpyHeader *h)
 {
-    if (v == VAR_VIDEO && !r->height && h->rank == 3 && h->shape[0] && h->shape[1] &&
-        h->shape[0] <= MAX_SIDE && h->shape[1] <= MAX_SIDE) {
-        r->height = (uint32_t)h->shape[0];
-        r->width = (uint32_t)h->shape[1];
+    uint32_t side = r->is_images; /* the picture's sides stand behind its colours */
+    if (v == VAR_VIDEO && !r->height && h->rank == 3 + side && h->shape[side] &&
+        h->shape[side + 1] && h->shape[side] <= MAX_SIDE && h->shape[side + 1] <= MAX_SIDE) {
+        r->height = (uint32_t)h->shape[side];
+        r->width = (uint32_t)h->shape[side + 1];
+        if (side && h->shape[0] >= 1 && h->shape[0] <= MAX_COLOURS)
+            r->colours = (uint32_t)h->shape[0];
     }
     if (v == VAR_RESPONSE && !r->n_neurons && h->rank == 2 && h->shape[0] &&
         h->shape[0] <= MAX_NEURONS)
@@ -277,17 +331,18 @@ static void inspect_trial(Recording *r, uint32_t trial, Findings *f)
             finding_from_err(f, path, "a readable npy array", &err);
             continue;
         }
+        npy_shape_text(&h, shape);
+        trial_add_time(r, &h);
         learn_sizes(r, (Variable)v, &h);
         if (!trial_header_fits(r, (Variable)v, &h, expected)) {
-            finding_add(f, path, expected, "%s %s", npy_type_text(&h, type),
-                        npy_shape_text(&h, shape));
+            finding_add(f, path, expected, "%s %s", npy_type_text(&h, type), shape);
             continue;
         }
         uint32_t frames = (uint32_t)h.shape[h.rank - 1];
         if (!has_frames) {
             r->trials[trial].frames = frames;
             has_frames = true;
-            first_folder = FOLDERS[v];
+            first_folder = recording_folder(r, (Variable)v);
             if (!frames)
                 finding_add(f, path, "at least one frame", "no frames");
         } else if (frames != r->trials[trial].frames) {
@@ -317,8 +372,12 @@ Recording *recording_inspect(Arena *arena, const char *path, Findings *f)
         finding_add(f, r->path, "a folder with data/ and meta/", "not a folder");
         return r;
     }
+    r->is_images = file_is_folder(join(arena, r->path, "data/images")) &&
+                   !file_is_folder(join(arena, r->path, "data/videos"));
+    r->n_behaviors = r->is_images ? 3 : 2;
     inspect_tiers(r, arena, f);
     inspect_units(r, arena, f);
+    inspect_image_ids(r, arena, f);
     for (int v = 0; v < VAR_COUNT; v++)
         inspect_folder(r, (Variable)v, arena, f);
     for (uint32_t t = 0; t < r->n_trials; t++)

@@ -4,6 +4,11 @@
  *   NAME/meta/trials/tiers.npy, NAME/meta/neurons/{unit_ids,cell_motor_coordinates}.npy
  *   NAME/meta/statistics/<variable>/all/<stat>.npy                   per frame
  *
+ * A recording of images has images/<trial>.npy (c, h, w) instead of videos, responses (n), behavior
+ * (3): pupil size, its change, running speed; pupil_center (2); the tiers train, validation, test
+ * and final_test; and perhaps meta/trials/frame_image_id.npy (or colorframeprojector_image_id.npy).
+ * It is read as if it were films of one frame: every array gets a time axis of size 1.
+ *
  * videos (h, w, t) grey levels 0..255; responses (n, t); behavior (2, t): pupil size, running
  * speed; pupil_center (2, t). Elements are float32 or float64, C or Fortran order.
  * Opening reads headers only. The valid length of a trial is computed on first use and cached:
@@ -22,17 +27,21 @@ typedef enum Tier {
     TIER_NONE,
     TIER_TRAIN,
     TIER_ORACLE,
+    TIER_VALIDATION, /* of images; the same as oracle */
     TIER_LIVE_MAIN,
     TIER_LIVE_BONUS,
     TIER_FINAL_MAIN,
     TIER_FINAL_BONUS,
+    TIER_TEST, /* of images */
+    TIER_FINAL_TEST,
     TIER_COUNT,
 } Tier;
 
 #define TIER_BIT(tier) (1u << (tier))
+#define TIERS_VALIDATION (TIER_BIT(TIER_ORACLE) | TIER_BIT(TIER_VALIDATION))
 #define TIERS_LABELLED_IF_RELEASED                                                                 \
     (TIER_BIT(TIER_LIVE_MAIN) | TIER_BIT(TIER_LIVE_BONUS) | TIER_BIT(TIER_FINAL_MAIN) |            \
-     TIER_BIT(TIER_FINAL_BONUS))
+     TIER_BIT(TIER_FINAL_BONUS) | TIER_BIT(TIER_TEST) | TIER_BIT(TIER_FINAL_TEST))
 
 typedef enum Variable {
     VAR_VIDEO,
@@ -67,6 +76,7 @@ typedef struct Recording {
     uint32_t n_behaviors; /* behaviour values of a frame */
     Trial *trials;
     const int64_t *unit_ids;  /* [n]; NULL when the file is missing */
+    const int64_t *image_ids; /* [n_trials] which image; NULL: films, or the file is missing */
     const float *coordinates; /* [n, n_coordinates] micrometres; NULL when the file is missing */
     uint32_t n_coordinates;   /* 2 or 3; 0 without coordinates */
     /* how it is used (dataset.h); readers below take both into account */
@@ -98,7 +108,8 @@ const char *recording_folder(const Recording *r, Variable variable);
 uint32_t recording_trials(const Recording *r, unsigned tiers, Arena *arena, uint32_t **out);
 /* Frames before the first non-finite one; reads the trial at the first call. Thread-safe. */
 Status recording_valid_frames(const Recording *r, uint32_t trial, uint32_t *frames, Err *err);
-/* Are the trial's responses withheld (all zero in a test tier)? Thread-safe. */
+/* Are the trial's responses withheld (all zero in a test tier; of images, those of the whole tier)?
+ * Thread-safe. */
 Status recording_is_withheld(const Recording *r, uint32_t trial, bool *withheld, Err *err);
 
 /* One trial's four files, mapped. */

@@ -9,6 +9,7 @@
 #include "runtime/npy_write.h"
 #include "runtime/report.h"
 #include "runtime/standardise.h"
+#include "runtime/trial.h"
 #include "runtime/video_hash.h"
 
 enum { CHUNK = 256 /* neurons at a time */ };
@@ -130,6 +131,7 @@ static Status open_response(Job *j, Pair *p, bool *withheld, Err *err)
         j->out->is_from_truth = true;
     }
     NPC_TRY(npy_open(&p->response, path, err));
+    trial_add_time(j->recording, &p->response.head);
     NPC_TRY(check_rows(&p->response, j->recording, path, err));
     uint32_t finite = finite_frames(&p->response);
     p->frames = finite < valid ? finite : valid;
@@ -225,6 +227,12 @@ static Status find_groups(Job *j, int64_t *group, Err *err)
 {
     char path[4300] = "";
     Npy ids;
+    const Recording *r = j->recording;
+    if (r->is_images) { /* without ids every trial is an image of its own */
+        for (uint32_t i = 0; i < j->n; i++)
+            group[i] = r->image_ids ? r->image_ids[j->trials[i]] : (int64_t)i;
+        return NPC_OK;
+    }
     if (j->truth)
         snprintf(path, sizeof path, "%s/meta/video_ids.npy", j->truth);
     if (!j->truth || !file_exists(path))

@@ -582,8 +582,8 @@ static Status make_recording(Recording *rec, const char *out, SynthSummary *summ
     return status;
 }
 
-/* The folder may exist, but with nothing in it: recordings of two runs shall not mix. */
-static Status check_folder(const char *out, Err *err)
+/* Recordings of two runs shall not mix. */
+Status synth_check_folder(const char *out, Err *err)
 {
     if (!out[0])
         return err_set(err, NPC_ERR_INPUT, "the name of the folder to write to is empty");
@@ -613,7 +613,7 @@ Status synth_write(const char *out, const SynthOptions *o, SynthProgress progres
 {
     NPC_TRY(synth_check(o, err));
     bool was_there = file_exists(out);
-    Status status = check_folder(out, err);
+    Status status = synth_check_folder(out, err);
     for (uint32_t i = 0; i < o->mice && status == NPC_OK; i++) {
         Recording rec = {.o = o, .index = i, .progress = progress, .cx = cx};
         SynthSummary summary = {0};

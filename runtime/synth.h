@@ -31,6 +31,9 @@ SynthOptions synth_defaults(void);
 /* NPC_ERR_USAGE: names the option, its value and its limits. */
 Status synth_check(const SynthOptions *o, Err *err);
 
+/* The folder to write to may exist, but with nothing in it. Makes it. */
+Status synth_check_folder(const char *out, Err *err);
+
 enum { SYNTH_TEST_TIERS = 5, SYNTH_NAME = 80 };
 
 /* Means over the neurons of one recording, per test tier. */

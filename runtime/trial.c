@@ -97,6 +97,8 @@ Status trial_map_files(TrialMap *out, const Recording *r, uint32_t trial, Err *e
         trial_path(r, (Variable)v, trial, path, sizeof path);
         Npy *a = &out->var[v];
         Status s = npy_open(a, path, err);
+        if (s == NPC_OK)
+            trial_add_time(r, &a->head);
         if (s == NPC_OK && (!trial_header_fits(r, (Variable)v, &a->head, expected) ||
                             a->head.shape[a->head.rank - 1] != r->trials[trial].frames))
             s = err_set(err, NPC_ERR_INPUT, "%s: %s %s; expected %s with %u frames", path,
@@ -197,5 +199,11 @@ Status recording_is_withheld(const Recording *r, uint32_t trial, bool *withheld,
     uint32_t frames;
     NPC_TRY(recording_valid_frames(r, trial, &frames, err));
     *withheld = atomic_load(&r->trials[trial].is_withheld);
+    for (uint32_t i = 0; i < r->n_trials && *withheld && r->is_images; i++) {
+        if (r->trials[i].tier != r->trials[trial].tier) /* one image may leave all cells silent */
+            continue;
+        NPC_TRY(recording_valid_frames(r, i, &frames, err));
+        *withheld = atomic_load(&r->trials[i].is_withheld);
+    }
     return NPC_OK;
 }

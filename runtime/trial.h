@@ -4,6 +4,8 @@
 
 #include "runtime/recording.h"
 
+/* Arrays of images get a time axis of size 1, so that they are read as films of one frame. */
+void trial_add_time(const Recording *r, NpyHeader *h);
 /* Element type and all sizes but the time axis; `expected` is filled in any case. */
 bool trial_header_fits(const Recording *r, Variable v, const NpyHeader *h,
                        char expected[static 96]);

@@ -6,8 +6,9 @@
 #include "frontend/suggest.h"
 #include "runtime/data_check.h"
 #include "runtime/folds.h"
+#include "runtime/import.h"
 #include "runtime/progress.h"
-#include "runtime/synth.h"
+#include "runtime/synth_images.h"
 #include "runtime/verb.h"
 
 /* Does a job that has an arena of its own; memory that ends is a status. */
@@ -48,7 +49,7 @@ static void print_ceilings(const SynthSummary *summary, uint32_t n)
     }
 }
 
-static Status synth(const char *out, const SynthOptions *o, bool quiet, Err *err)
+static Status synth(const char *out, const SynthOptions *o, bool images, bool quiet, Err *err)
 {
     NPC_TRY(synth_check(o, err));
     SynthSummary *summary = calloc(o->mice, sizeof *summary);
@@ -56,7 +57,8 @@ static Status synth(const char *out, const SynthOptions *o, bool quiet, Err *err
         return err_set(err, NPC_ERR_MEMORY, "not enough memory");
     Progress progress;
     progress_open(&progress, stderr, quiet ? PROGRESS_QUIET : PROGRESS_AUTO, PROGRESS_STEPS);
-    Status s = synth_write(out, o, show_progress, &progress, summary, err);
+    Status s =
+        (images ? synth_images_write : synth_write)(out, o, show_progress, &progress, summary, err);
     progress_close(&progress);
     if (s == NPC_OK && !quiet)
         print_ceilings(summary, o->mice);
@@ -67,19 +69,21 @@ static Status synth(const char *out, const SynthOptions *o, bool quiet, Err *err
 static int data_synth(int argc, char **argv)
 {
     SynthOptions o = synth_defaults();
-    int64_t mice = o.mice, neurons = o.neurons, trials = o.trials, frames = o.frames,
-            height = o.height, width = o.width, clips = o.clips, repeats = o.repeats,
-            types = o.types, seed = (int64_t)o.seed;
-    bool quiet = false;
+    int64_t mice = o.mice, neurons = o.neurons, trials = -1, frames = o.frames, height = o.height,
+            width = o.width, clips = -1, repeats = o.repeats, types = o.types,
+            seed = (int64_t)o.seed;
+    bool quiet = false, images = false;
     const int64_t most = UINT32_MAX;
     const OptionRow options[] = {
+        {"images", NULL, "recordings of images instead of films", .flag = &images},
         {"mice", "N", "recordings", .integer = &mice, .high = most},
         {"neurons", "N", "neurons of a recording", .integer = &neurons, .high = most},
-        {"trials", "N", "training trials, one clip each", .integer = &trials, .high = most},
+        {"trials", "N", "training trials, one clip or image each", .integer = &trials,
+         .high = most},
         {"frames", "N", "usual length of a clip at 30 Hz", .integer = &frames, .high = most},
         {"height", "N", "pixels", .integer = &height, .high = most},
         {"width", "N", "pixels", .integer = &width, .high = most},
-        {"clips", "N", "distinct clips of every test set and stimulus type", .integer = &clips,
+        {"clips", "N", "distinct clips or images of every test set", .integer = &clips,
          .high = most},
         {"repeats", "N", "repeats of every test clip", .integer = &repeats, .high = most},
         {"types", "N", "kinds of cells of a recording; 0: every cell is its own", .integer = &types,
@@ -97,7 +101,8 @@ static int data_synth(int argc, char **argv)
         .help = "makes believable recordings with known noise ceilings in an empty folder",
         .options = options,
         .examples = "npc data synth recordings\n"
-                    "npc data synth recordings --mice 3 --neurons 200 --trials 120 --seed 7\n",
+                    "npc data synth recordings --mice 3 --neurons 200 --trials 120 --seed 7\n"
+                    "npc data synth pictures --images\n",
         .least = 1,
         .most = 1};
     Words words;
@@ -105,17 +110,22 @@ static int data_synth(int argc, char **argv)
     int code;
     if (command_read(&command, argc, argv, &words, &code))
         return code;
+    if (images) {
+        SynthOptions usual = synth_image_defaults();
+        o.trials = usual.trials;
+        o.clips = usual.clips;
+    }
     o.mice = (uint32_t)mice;
     o.neurons = (uint32_t)neurons;
-    o.trials = (uint32_t)trials;
+    o.trials = trials < 0 ? o.trials : (uint32_t)trials;
     o.frames = (uint32_t)frames;
     o.height = (uint32_t)height;
     o.width = (uint32_t)width;
-    o.clips = (uint32_t)clips;
+    o.clips = clips < 0 ? o.clips : (uint32_t)clips;
     o.repeats = (uint32_t)repeats;
     o.types = (uint32_t)types;
     o.seed = (uint64_t)seed;
-    Status s = synth(words.at[0], &o, quiet, &err);
+    Status s = synth(words.at[0], &o, images, quiet, &err);
     return command_finish(s, &err);
 }
 
@@ -246,6 +256,74 @@ static int data_folds(int argc, char **argv)
     return command_finish(s, &err);
 }
 
+/* ---- import ---- */
+
+typedef struct ImportJob {
+    const char *kind, *from, *out;
+    AllenOptions allen;
+} ImportJob;
+
+static Status import(Arena *arena, void *context, Err *err)
+{
+    const ImportJob *job = context;
+    ImportedList done = {0};
+    if (!strcmp(job->kind, "allen"))
+        NPC_TRY(import_allen(arena, job->from, job->out, &job->allen, &done, err));
+    else if (!strcmp(job->kind, "macaque_v4"))
+        NPC_TRY(import_macaque_v4(arena, job->from, job->out, &done, err));
+    else
+        return err_set(err, NPC_ERR_USAGE, "data import: expected allen or macaque_v4, found '%s'",
+                       job->kind);
+    for (uint32_t i = 0; i < done.n; i++) {
+        const Imported *m = &done.made[i];
+        printf("%s/%s: %u neurons, %u trials", job->out, m->name, m->neurons, m->trials);
+        if (m->negative)
+            printf(", %llu responses below 0 are kept", (unsigned long long)m->negative);
+        putchar('\n');
+    }
+    return NPC_OK;
+}
+
+static int data_import(int argc, char **argv)
+{
+    ImportJob job = {.allen = allen_defaults()};
+    int64_t height = job.allen.height, width = job.allen.width, seed = (int64_t)job.allen.seed;
+    const OptionRow options[] = {
+        {"offset", "S", "allen: where the window of responses begins, seconds after the onset",
+         .number = &job.allen.offset},
+        {"length", "S", "allen: length of that window, seconds", .number = &job.allen.length},
+        {"height", "N", "allen: pixels of the images written", .integer = &height, .low = 8,
+         .high = 4096},
+        {"width", "N", "allen: pixels of the images written", .integer = &width, .low = 8,
+         .high = 4096},
+        {"seed", "N", "allen: of the split of images into tiers", .integer = &seed,
+         .high = INT64_MAX},
+        {.name = NULL},
+    };
+    const Command command = {
+        .name = "data import",
+        .arguments = "KIND FROM OUT",
+        .help = "makes recordings of images from other files: allen (an Allen Brain Observatory "
+                "session, .nwb) or macaque_v4 (a folder)",
+        .options = options,
+        .examples = "npc data import allen 501559087.nwb recordings\n"
+                    "npc data import macaque_v4 V4/data recordings\n",
+        .least = 3,
+        .most = 3};
+    Words words;
+    Err err = {0};
+    int code;
+    if (command_read(&command, argc, argv, &words, &code))
+        return code;
+    job.kind = words.at[0];
+    job.from = words.at[1];
+    job.out = words.at[2];
+    job.allen.height = (uint32_t)height;
+    job.allen.width = (uint32_t)width;
+    job.allen.seed = (uint64_t)seed;
+    return command_finish(in_arena(import, &job, job.out, &err), &err);
+}
+
 /* ---- the verb ---- */
 
 typedef struct DataVerb {
@@ -257,6 +335,7 @@ static const DataVerb DATA_VERBS[] = {
     {"synth", "make believable recordings", data_synth},
     {"info", "what recordings hold and what is wrong with them", data_info},
     {"folds", "deal trials to folds by what their films show", data_folds},
+    {"import", "recordings of images from other files", data_import},
 };
 
 enum { N_DATA_VERBS = sizeof DATA_VERBS / sizeof *DATA_VERBS };

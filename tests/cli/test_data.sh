@@ -22,6 +22,16 @@ expect 0 "fold 2" -- data folds "$dir/rec" --folds 3
 grep -q "fold 3" "$dir/out" && complain "--folds 3 made a fourth fold"
 expect 2 "--folds: expected 2 to 1000" -- data folds "$dir/rec" --folds 1
 
+expect 0 "final_test" "true rate" -- data synth "$dir/pictures" --images --mice 1 --neurons 6 \
+    --trials 20 --clips 3 --repeats 2 --height 8 --width 12
+expect 0 "image size   8 x 12" "validation 2" -- data info "$dir/pictures"
+expect 0 '"kind": "images"' -- data info "$dir/pictures" --json
+expect 2 "split by its tiers" -- data folds "$dir/pictures"
+
+expect 2 "expected allen or macaque_v4" -- data import elephant "$dir/absent" "$dir/imported"
+expect 2 "no session here" -- data import macaque_v4 "$dir/absent" "$dir/imported"
+expect 2 "absent" -- data import allen "$dir/absent" "$dir/imported"
+
 first=$(find "$dir/rec" -path '*/data/responses/0.npy' -not -path '*/truth/*' | sort | head -1)
 head -c 100 "$first" >"$dir/cut" && cp "$dir/cut" "$first"
 expect 2 "responses/0.npy" "wrong with the recordings" -- data info "$dir/rec"
