@@ -464,6 +464,23 @@ static void check_replacements(Elaborator *el)
     }
 }
 
+/* A recipe may serve models without some part; but a name may also be mistaken. */
+static void check_selections(const Elaborator *el, const Recipe *recipe)
+{
+    const char *by = NULL;
+    const RecipeSelection *which;
+    for (int i = 0; (which = recipe_selection(recipe, i, &by)); i++) {
+        bool is_used = false;
+        for (uint32_t k = 0; k < el->module->params.len && !is_used; k++)
+            is_used = !el->module->params.at[k].is_state &&
+                      recipe_selects(which->of, el->module->params.at[k].name);
+        if (!is_used)
+            diag_warning(el->diags, DIAG_E0302, which->span,
+                         "'%s' is for no parameter of this model: none begins with \"%s\"", by,
+                         which->of);
+    }
+}
+
 static Module *elaborate_program(Elaborator *el, const ProgramFile *main, Elaborated *out)
 {
     Plan p = {.recipe = &out->recipe};
@@ -494,6 +511,7 @@ static Module *elaborate_program(Elaborator *el, const ProgramFile *main, Elabor
     el_read_maps(el->program, out);
     if (el->diags->n_errors)
         return NULL;
+    check_selections(el, p.recipe);
 
     Resolved r = {.n_chain = p.n_chain,
                   .arguments = arguments,

@@ -8,8 +8,8 @@
  *                   returns [b n], which is [b n t:1]
  *   "train"  batch statistics, random masks, loss
  *            inputs as above, "target/<session>" [b n t], "share/<session>" [b]: the weight of a
- *            sample for that session; all weights together sum to 1
- *            result RESULT_LOSS    "loss"   sum over sessions, b, n, t of share * poisson
+ *            sample for that session; and what else the recipe's loss needs (elaborate_loss.c)
+ *            result RESULT_LOSS    "loss"
  *                   RESULT_OUTPUT  "loss/<session>"  each session's part of it
  *                   RESULT_STATE   new running statistics
  *

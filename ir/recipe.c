@@ -15,7 +15,9 @@ void recipe_default(Recipe *r)
                   .batch = 8,
                   .accumulate = 1,
                   .epoch = 1024,
+                  .loss_weight = 1,
                   .loss_eps = 1e-8,
+                  .correlation_eps = 0x1p-23,
                   .weight_decay = 0.01,
                   .beta1 = 0.9,
                   .beta2 = 0.999,
@@ -96,6 +98,49 @@ static void unknown_argument(Reader *rd, const char *setting, const char *functi
         diag_help(rd->diags, "did you mean '%s'?", suggest_best(&near));
 }
 
+/* The item of a list that is for these parameters; another one when there is none. NULL after a
+ * diagnostic. */
+static void *list_item(Reader *rd, const FieldList *list, const char *of, Span span)
+{
+    int64_t *n = (int64_t *)(void *)((char *)rd->r + list->count);
+    char *at = (char *)rd->r + list->at;
+    for (int64_t i = 0; i < *n; i++) {
+        RecipeSelection own;
+        memcpy(&own, at + (size_t)i * list->bytes, sizeof own);
+        if (!strcmp(own.of, of))
+            return at + (size_t)i * list->bytes;
+    }
+    if (*n == list->most) {
+        diag_error(rd->diags, DIAG_E0004, span, "'%s' stands at most %d times in '%s'",
+                   list->function, (int)list->most, list->setting);
+        return NULL;
+    }
+    at += (size_t)(*n)++ * list->bytes;
+    memcpy(at, list->blank, list->bytes);
+    memcpy(at, &(RecipeSelection){of, span}, sizeof(RecipeSelection));
+    return at;
+}
+
+/* What the fields of a call are kept in: the recipe, or the item that its first argument finds. */
+static void *place_of_call(Reader *rd, const char *setting, const Expr *call)
+{
+    const FieldList *list = recipe_list(setting, call->name);
+    if (!list)
+        return rd->r;
+    const Field *f = find_field(setting, call->name, NULL, 0);
+    const Item *first = call->items.len ? &call->items.at[0] : NULL;
+    RecipePenalty said = {0};
+    if (!first || (first->name && strcmp(first->name, f->arg))) {
+        diag_error(rd->diags, DIAG_E0302, first ? first->value->span : call->span,
+                   "'%s' begins with names of parameters, %s(\"core\", ..)", call->name,
+                   call->name);
+        return NULL;
+    }
+    return reader_field(rd, f, first->value, &said)
+               ? list_item(rd, list, said.which.of, first->value->span)
+               : NULL;
+}
+
 static void read_call(Reader *rd, const char *setting, const Expr *call)
 {
     if (!find_field(setting, call->name, NULL, 0)) {
@@ -104,6 +149,9 @@ static void read_call(Reader *rd, const char *setting, const Expr *call)
         diag_help(rd->diags, "write %s = %s", setting, recipe_setting_form(rd->arena, setting));
         return;
     }
+    void *place = place_of_call(rd, setting, call);
+    if (!place)
+        return;
     if (!strcmp(call->name, "cutmix"))
         rd->r->has_cutmix = true;
     int next = 0;
@@ -111,7 +159,7 @@ static void read_call(Reader *rd, const char *setting, const Expr *call)
         const Item *it = &call->items.at[i];
         const Field *f = find_field(setting, call->name, it->name, it->name ? 0 : next++);
         if (f)
-            reader_field(rd, f, it->value);
+            reader_field(rd, f, it->value, place);
         else if (it->name)
             unknown_argument(rd, setting, call->name, it->name, it->name_span);
         else
@@ -146,7 +194,7 @@ static void read_setting(Reader *rd, const char *name, Span span, const Expr *va
         if (f->function)
             read_chain(rd, name, value);
         else
-            reader_field(rd, f, value);
+            reader_field(rd, f, value, rd->r);
         return;
     }
     unknown_setting(rd, name, span);
@@ -166,6 +214,35 @@ void recipe_read(Arena *arena, Names *names, Diags *diags, const Body *body, Rec
 
 /* ---- overrides ---- */
 
+/* loss.l1.core.weight: the names between function and argument are the list item's. */
+static bool set_in_list(Reader *rd, const SetOption *set, const char *const *path, int n)
+{
+    const FieldList *list = n > 3 ? recipe_list(path[0], path[1]) : NULL;
+    const Field *f = list ? find_field(path[0], path[1], path[n - 1], 0) : NULL;
+    Text of = {.arena = rd->arena};
+    for (int i = 2; i + 1 < n; i++)
+        text_printf(&of, "%s%s", i > 2 ? "." : "", path[i]);
+    void *item = f ? list_item(rd, list, text_str(&of), set->path_span) : NULL;
+    if (item)
+        reader_field(rd, f, set->value, item);
+    return list && f;
+}
+
+/* setting.argument, setting.function or setting.function.argument */
+static void set_argument(Reader *rd, const SetOption *set, const char *const *path, int n)
+{
+    const Field *f = n == 2 ? find_field(path[0], NULL, path[1], 0) : NULL;
+    if (set_in_list(rd, set, path, n))
+        return;
+    if (!f)
+        f = find_field(path[0], path[1], n > 2 ? path[2] : NULL, 0);
+    if (f && n <= 3 && !recipe_list(path[0], f->function))
+        reader_field(rd, f, set->value, rd->r);
+    else
+        unknown_argument(rd, path[0], n > 2 ? path[1] : NULL, path[n > 2 ? n - 1 : 1],
+                         set->path_span);
+}
+
 void recipe_set(Arena *arena, Names *names, Diags *diags, const SetOption *set, int path_at,
                 Recipe *r)
 {
@@ -179,15 +256,7 @@ void recipe_set(Arena *arena, Names *names, Diags *diags, const SetOption *set, 
     } else if (n == 1) {
         read_setting(&rd, path[0], set->path_span, set->value);
     } else {
-        /* setting.argument, setting.function or setting.function.argument */
-        const Field *f = n == 2 ? find_field(path[0], NULL, path[1], 0) : NULL;
-        if (!f)
-            f = find_field(path[0], path[1], n > 2 ? path[2] : NULL, 0);
-        if (f && n <= 3)
-            reader_field(&rd, f, set->value);
-        else
-            unknown_argument(&rd, path[0], n > 2 ? path[1] : NULL, path[n > 2 ? 2 : 1],
-                             set->path_span);
+        set_argument(&rd, set, path, n);
     }
 }
 
@@ -213,6 +282,28 @@ int64_t recipe_steps(const Recipe *r)
     return n;
 }
 
+/* Does the pattern fit the name, or its beginning up to a dot? */
+bool recipe_selects(const char *of, const char *parameter)
+{
+    for (; *of && *of != '*'; of++, parameter++)
+        if (*of != *parameter)
+            return false;
+    if (!*of)
+        return !*parameter || *parameter == '.';
+    for (; *parameter; parameter++)
+        if (recipe_selects(of + 1, parameter))
+            return true;
+    return recipe_selects(of + 1, parameter);
+}
+
+const RecipeSelection *recipe_selection(const Recipe *r, int i, const char **by)
+{
+    if (i >= r->n_penalties)
+        return NULL;
+    *by = "l1";
+    return &r->penalties[i].which;
+}
+
 static bool impossible(Diags *diags, Span span, const char *sentence)
 {
     diag_error(diags, DIAG_E0302, span, "%s", sentence);
@@ -231,6 +322,12 @@ bool recipe_check(Diags *diags, Span span, const Recipe *r)
         return impossible(diags, span, "'accumulate' does not divide 'batch'");
     if (steps > 1e15)
         return impossible(diags, span, "the stages have too many steps");
+    if (r->loss_weight == 0 && r->correlation_weight == 0)
+        return impossible(diags, span, "no part of the loss has a weight");
+    if (r->teacher && r->loss_scale != RECIPE_SCALE_SHARE)
+        return impossible(diags, span, "a 'teacher' shares weights out: write scale(share)");
+    if (r->teacher && r->correlation_weight > 0)
+        return impossible(diags, span, "a 'teacher' has no loss with 'correlation'");
     if (!r->pad_h != !r->pad_w)
         return impossible(diags, span, "'pad' needs both h and w");
     return true;

@@ -55,11 +55,33 @@ typedef enum RecipeStatistics {
     RECIPE_STATISTICS_STORED,
     RECIPE_STATISTICS_COMPUTED,
 } RecipeStatistics;
+/* What eps of the Poisson loss is added to: the prediction inside of the logarithm, or prediction
+ * and target wherever they stand. */
+typedef enum RecipeAdded { RECIPE_ADDED_LOGARITHM, RECIPE_ADDED_EVERYWHERE } RecipeAdded;
+/* What the loss of a recording is multiplied by (runtime/loss_factors.h). */
+typedef enum RecipeScale {
+    RECIPE_SCALE_SHARE,
+    RECIPE_SCALE_NONE,
+    RECIPE_SCALE_TRIALS,
+    RECIPE_SCALE_RECORDED,
+    RECIPE_SCALE_BALANCED,
+} RecipeScale;
 typedef enum RecipePick { RECIPE_PICK_SESSIONS, RECIPE_PICK_TRIALS } RecipePick;
 typedef enum RecipeBlend { RECIPE_BLEND_UNIFORM, RECIPE_BLEND_RAMP } RecipeBlend;
 typedef enum RecipePrecision { RECIPE_F32, RECIPE_MIXED_F16, RECIPE_MIXED_BF16 } RecipePrecision;
 
-enum { RECIPE_MAX_STAGES = 32, RECIPE_MAX_CHANNELS = 8 };
+/* Which parameters something is for, and where that was said. */
+typedef struct RecipeSelection {
+    const char *of; /* see recipe_selects */
+    Span span;
+} RecipeSelection;
+
+typedef struct RecipePenalty {
+    RecipeSelection which;
+    double weight; /* times the sum of magnitudes */
+} RecipePenalty;
+
+enum { RECIPE_MAX_STAGES = 32, RECIPE_MAX_CHANNELS = 8, RECIPE_MAX_PENALTIES = 8 };
 
 typedef struct Recipe {
     const char *name;  /* NULL: the file has none, everything is the default */
@@ -89,7 +111,12 @@ typedef struct Recipe {
     int64_t epoch;      /* clips */
     RecipePick pick;
 
-    double loss_eps;
+    double loss_weight, loss_eps; /* of the Poisson part */
+    RecipeAdded loss_added;
+    double correlation_weight, correlation_eps; /* weight 0: no such part */
+    RecipeScale loss_scale;
+    int64_t n_penalties;
+    RecipePenalty penalties[RECIPE_MAX_PENALTIES];
 
     double weight_decay, beta1, beta2, adam_eps;
     double ema; /* decay of the weight average; 0: no average */
@@ -128,6 +155,12 @@ bool recipe_has_setting(const char *name);
 const char *recipe_setting(int i);
 /* Whether the finished recipe makes sense as a whole; false after a diagnostic. */
 bool recipe_check(Diags *diags, Span span, const Recipe *r);
+
+/* Does a group's or penalty's `of` mean this parameter? It is a name or its beginning up to a dot,
+ * in which `*` stands for any text: "core", "readout.*.features". */
+bool recipe_selects(const char *of, const char *parameter);
+/* The i-th selection of the recipe and what says it, "l1"; NULL behind the last. */
+const RecipeSelection *recipe_selection(const Recipe *r, int i, const char **by);
 
 /* Optimizer steps of one epoch, of a stage, of all stages. */
 int64_t recipe_epoch_steps(const Recipe *r);

@@ -196,7 +196,79 @@ static const Field *fields(int *n)
          0,
          1,
          {0},
-         "added to the prediction inside of the logarithm"},
+         "a small number, so that logarithms exist"},
+        {"loss",
+         "poisson",
+         "added",
+         FIELD_WORD,
+         AT(loss_added),
+         NULL,
+         0,
+         0,
+         {"logarithm", "everywhere"},
+         "logarithm: to the prediction inside of it; everywhere: to prediction and target"},
+        {"loss",
+         "poisson",
+         "weight",
+         FIELD_REAL,
+         AT(loss_weight),
+         NULL,
+         0,
+         1e9,
+         {0},
+         "of this part: sum of prediction - target log(prediction)"},
+        {"loss",
+         "correlation",
+         "weight",
+         FIELD_REAL,
+         AT(correlation_weight),
+         NULL,
+         0,
+         1e9,
+         {0},
+         "of this part: sum over neurons of 1 - correlation over a batch's clips and frames"},
+        {"loss",
+         "correlation",
+         "eps",
+         FIELD_REAL,
+         AT(correlation_eps),
+         NULL,
+         0,
+         1,
+         {0},
+         "added to both deviations"},
+        {"loss",
+         "scale",
+         "by",
+         FIELD_WORD,
+         AT(loss_scale),
+         NULL,
+         0,
+         0,
+         {"share", "none", "trials", "recorded", "balanced"},
+         "of a recording with S trials to train on, B clips in the batch: share: 1 / all clips; "
+         "trials: sqrt(S / B); recorded: the same of all its trials; balanced: mean S / (S M B) of "
+         "M recordings, B as set"},
+        {"loss",
+         "l1",
+         "of",
+         FIELD_STRING,
+         offsetof(RecipePenalty, which.of),
+         NULL,
+         0,
+         0,
+         {0},
+         "parameters, by the beginning of their name; * stands for any text"},
+        {"loss",
+         "l1",
+         "weight",
+         FIELD_REAL,
+         offsetof(RecipePenalty, weight),
+         NULL,
+         0,
+         1e9,
+         {0},
+         "times the sum of their magnitudes, for every recording in a batch"},
         {"optimizer",
          "adamw",
          "weight_decay",
@@ -358,6 +430,19 @@ const Field *recipe_field(int i)
     int n;
     const Field *f = fields(&n);
     return i < n ? &f[i] : NULL;
+}
+
+const FieldList *recipe_list(const char *setting, const char *function)
+{
+    static const RecipePenalty penalty = {0};
+    static const FieldList table[] = {
+        {"loss", "l1", AT(n_penalties), AT(penalties), sizeof penalty, RECIPE_MAX_PENALTIES,
+         &penalty},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (!strcmp(table[i].setting, setting) && !strcmp(table[i].function, function))
+            return &table[i];
+    return NULL;
 }
 
 const OffWord *recipe_off_word(const char *setting)

@@ -31,6 +31,16 @@ typedef struct Field {
     const char *doc;
 } Field;
 
+/* A function that may stand several times, each time for other parameters: what it says is kept in
+ * an array whose items begin with a RecipeSelection, and its first argument, a text, finds the
+ * item. Offsets of its fields are inside of an item. */
+typedef struct FieldList {
+    const char *setting, *function;
+    size_t count, at, bytes; /* in a Recipe: the number (int64_t), the array; of an item */
+    int64_t most;
+    const void *blank; /* an item before anything was said */
+} FieldList;
+
 /* A bare word that switches a setting off: mix = none. */
 typedef struct OffWord {
     const char *setting, *word;
@@ -39,6 +49,7 @@ typedef struct OffWord {
 
 /* NULL behind the last. */
 const Field *recipe_field(int i);
+const FieldList *recipe_list(const char *setting, const char *function); /* NULL: none */
 const OffWord *recipe_off_word(const char *setting);
 /* "recordings(..) |> clip(..)": how the setting is written. */
 const char *recipe_setting_form(Arena *arena, const char *setting);

@@ -32,12 +32,12 @@ static void print_number(Text *t, const char *before, double x)
     text_double(t, x);
 }
 
-/* The word of an argument of `data`. */
-static const char *word_of(const char *arg, int at)
+/* The word of an argument. */
+static const char *word_of(const char *setting, const char *arg, int at)
 {
     for (int i = 0; recipe_field(i); i++) {
         const Field *f = recipe_field(i);
-        if (!strcmp(f->setting, "data") && !strcmp(f->arg, arg))
+        if (!strcmp(f->setting, setting) && !strcmp(f->arg, arg))
             return f->words[at];
     }
     return "";
@@ -55,8 +55,9 @@ static void print_data(Text *t, const Recipe *r)
     text_add(t, r->clip_start == RECIPE_START_ALL ? ")\n" : ", start: not_last)\n");
     if (r->inputs || r->responses || r->statistics)
         text_printf(t, "      |> standardise(inputs: %s, responses: %s, statistics: %s)\n",
-                    word_of("inputs", r->inputs), word_of("responses", r->responses),
-                    word_of("statistics", r->statistics));
+                    word_of("data", "inputs", r->inputs),
+                    word_of("data", "responses", r->responses),
+                    word_of("data", "statistics", r->statistics));
     if (r->pad_h) {
         text_printf(t, "      |> pad([h: %lld, w: %lld]", (long long)r->pad_h, (long long)r->pad_w);
         print_number(t, ", value: ", r->pad_value);
@@ -76,6 +77,26 @@ static void print_data(Text *t, const Recipe *r)
     }
 }
 
+static void print_loss(Text *t, const Recipe *r)
+{
+    print_number(t, "  loss = poisson(eps: ", r->loss_eps);
+    text_printf(t, ", added: %s", word_of("loss", "added", r->loss_added));
+    print_number(t, ", weight: ", r->loss_weight);
+    text_add(t, ")\n");
+    if (r->correlation_weight > 0) {
+        print_number(t, "      |> correlation(weight: ", r->correlation_weight);
+        print_number(t, ", eps: ", r->correlation_eps);
+        text_add(t, ")\n");
+    }
+    text_printf(t, "      |> scale(%s)\n", word_of("loss", "by", r->loss_scale));
+    for (int64_t i = 0; i < r->n_penalties; i++) {
+        text_add(t, "      |> l1(");
+        print_string(t, r->penalties[i].which.of);
+        print_number(t, ", weight: ", r->penalties[i].weight);
+        text_add(t, ")\n");
+    }
+}
+
 static void print_training(Text *t, const Recipe *r)
 {
     static const char *const precisions[] = {"f32", "mixed(f16)", "mixed(bf16)"};
@@ -83,8 +104,8 @@ static void print_training(Text *t, const Recipe *r)
                 (long long)r->batch, (long long)r->accumulate, (long long)r->epoch);
     text_printf(t, "  pick = uniform(%s)\n",
                 r->pick == RECIPE_PICK_SESSIONS ? "sessions" : "trials");
-    print_number(t, "  loss = poisson(eps: ", r->loss_eps);
-    print_number(t, ")\n  optimizer = adamw(weight_decay: ", r->weight_decay);
+    print_loss(t, r);
+    print_number(t, "  optimizer = adamw(weight_decay: ", r->weight_decay);
     print_number(t, ", beta1: ", r->beta1);
     print_number(t, ", beta2: ", r->beta2);
     print_number(t, ", eps: ", r->adam_eps);
@@ -183,7 +204,8 @@ static void print_type(Text *out, const Field *f)
 
 static void print_default(Text *out, const Field *f, const Recipe *r)
 {
-    const char *at = (const char *)r + f->offset;
+    const FieldList *list = f->function ? recipe_list(f->setting, f->function) : NULL;
+    const char *at = (list ? (const char *)list->blank : (const char *)r) + f->offset;
     int word;
     switch (f->type) {
     case FIELD_INT:

@@ -18,7 +18,8 @@ bool reader_number(Reader *rd, const Field *f, const char *name, const Expr *e, 
 int reader_word(Reader *rd, const char *name, const Expr *e, const char *const *words, int n);
 /* `3 epochs` or `500 steps` into at[0] and at[1]. */
 bool reader_period(Reader *rd, const char *name, const Expr *e, int64_t *at);
-bool reader_field(Reader *rd, const Field *f, const Expr *e);
+/* Into the recipe, or the list item or stage that the row's offset is meant for. */
+bool reader_field(Reader *rd, const Field *f, const Expr *e, void *base);
 
 /* recipe_stage.c: a statement, and the override stage.NAME.. */
 void reader_stage(Reader *rd, const Stmt *st);

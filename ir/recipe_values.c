@@ -229,9 +229,9 @@ static bool read_string(Reader *rd, const Field *f, const Expr *e, const char **
     return is_plain;
 }
 
-bool reader_field(Reader *rd, const Field *f, const Expr *e)
+bool reader_field(Reader *rd, const Field *f, const Expr *e, void *base)
 {
-    void *at = (char *)rd->r + f->offset;
+    void *at = (char *)base + f->offset;
     int word;
     switch (f->type) {
     case FIELD_INT:
@@ -257,6 +257,8 @@ bool reader_field(Reader *rd, const Field *f, const Expr *e)
 _Static_assert(sizeof(RecipePick) == sizeof(RecipeBlend) &&
                    sizeof(RecipePick) == sizeof(RecipePrecision) &&
                    sizeof(RecipePick) == sizeof(RecipeStart) &&
+                   sizeof(RecipePick) == sizeof(RecipeAdded) &&
+                   sizeof(RecipePick) == sizeof(RecipeScale) &&
                    sizeof(RecipePick) == sizeof(RecipeInputs) &&
                    sizeof(RecipePick) == sizeof(RecipeResponses) &&
                    sizeof(RecipePick) == sizeof(RecipeStatistics),

@@ -64,12 +64,15 @@ static void fill_session(Subject *s, const Plan *plan, int session)
     char key[512];
     snprintf(key, sizeof key, "target/%s", name);
     fill_random(plan, key, engine_input(e, s->program[0], key), 0, 5);
-    snprintf(key, sizeof key, "share/%s", name);
-    float *share = engine_input(e, s->program[0], key);
-    for (int64_t i = 0; share && i < s->model->batch; i++) {
-        const SampleRange *r = &s->ranges[session];
-        bool is_own = i >= r->first && i < r->first + r->count;
-        share[i] = is_own ? 1 / (float)s->model->batch : 0;
+    static const char *const of_sample[] = {"share", "mean"};
+    for (int k = 0; k < 2; k++) {
+        snprintf(key, sizeof key, "%s/%s", of_sample[k], name);
+        float *share = engine_input(e, s->program[0], key);
+        for (int64_t i = 0; share && i < s->model->batch; i++) {
+            const SampleRange *r = &s->ranges[session];
+            bool is_own = i >= r->first && i < r->first + r->count;
+            share[i] = is_own ? 1 / (float)s->model->batch : 0;
+        }
     }
 }
 
@@ -83,7 +86,8 @@ static void fill_inputs(Subject *s)
     static const struct {
         const char *prefix;
         float value;
-    } scalar[] = {{"rate", 1e-4f}, {"bias", 0.1f}, {"loss_scale", 1}};
+    } scalar[] = {
+        {"rate", 1e-4f}, {"bias", 0.1f}, {"loss_scale", 1}, {"scale/", 1}, {"penalty", 1e-6f}};
     for (uint32_t i = 0; i < plan->buffers.len; i++)
         for (size_t k = 0; k < sizeof scalar / sizeof *scalar; k++) {
             const PlanBuffer *b = &plan->buffers.at[i];

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "ir/base/file.h"
+#include "runtime/loss_factors.h"
 #include "runtime/normal.h"
 #include "runtime/philox.h"
 #include "runtime/workers.h"
@@ -153,7 +154,7 @@ static Status build(Model *m, Err *err)
                       .target = device_traits(&m->machine),
                       .recompute = o->recompute,
                       .optimizer = {r->beta1, r->beta2, r->adam_eps, r->weight_decay, r->ema},
-                      .gradient_factor = 1.0 / (double)(r->accumulate > 0 ? r->accumulate : 1),
+                      .gradient_factor = loss_chunk_factor(r, m->module->sessions.len),
                       .verify = o->verify_passes,
                       .emit_after = o->emit_after,
                       .emit = o->emit};

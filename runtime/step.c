@@ -8,7 +8,8 @@
 Status stepper_add(Stepper *s, Model *m, Err *err)
 {
     *s = (Stepper){.recipe = &m->info.recipe, .update = -1, .average = -1};
-    s->chunks = (uint32_t)(s->recipe->accumulate > 1 ? s->recipe->accumulate : 1);
+    s->chunks = loss_chunks(s->recipe, m->module->sessions.len);
+    s->chunk_factor = loss_chunk_factor(s->recipe, m->module->sessions.len);
     NPC_TRY(model_add(m, s->chunks > 1 ? PROGRAM_ACCUMULATE : PROGRAM_STEP, &s->program, err));
     if (s->chunks > 1)
         NPC_TRY(model_add(m, PROGRAM_UPDATE, &s->update, err));
@@ -29,6 +30,10 @@ static void find_inputs(const Stepper *s, Arena *arena, int program, StepInputs 
     uint32_t n = s->n_sessions;
     *in = (StepInputs){.target = ARENA_ARRAY(arena, float *, n + 1),
                        .share = ARENA_ARRAY(arena, float *, n + 1),
+                       .mean = ARENA_ARRAY(arena, float *, n + 1),
+                       .scale = ARENA_ARRAY(arena, float *, n + 1),
+                       .penalty_of = ARENA_ARRAY(arena, float *, n + 1),
+                       .penalty = input_of(s, arena, program, "penalty", -1),
                        .rate = input_of(s, arena, program, "rate", -1),
                        .bias1 = input_of(s, arena, program, "bias1", -1),
                        .bias2 = input_of(s, arena, program, "bias2", -1),
@@ -38,6 +43,9 @@ static void find_inputs(const Stepper *s, Arena *arena, int program, StepInputs 
     for (uint32_t i = 0; i < n; i++) {
         in->target[i] = input_of(s, arena, program, "target", (int)i);
         in->share[i] = input_of(s, arena, program, "share", (int)i);
+        in->mean[i] = input_of(s, arena, program, "mean", (int)i);
+        in->scale[i] = input_of(s, arena, program, "scale", (int)i);
+        in->penalty_of[i] = input_of(s, arena, program, "penalty", (int)i);
         in->bias1_of[i] = input_of(s, arena, program, "bias1", (int)i);
         in->bias2_of[i] = input_of(s, arena, program, "bias2", (int)i);
     }
@@ -51,7 +59,23 @@ static void find_sums(Stepper *s, Arena *arena, const Module *module)
             s->sums[s->n_sums++] = module->params.at[i].name;
 }
 
-Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip, Err *err)
+static void count_trials(Stepper *s, Arena *arena, const SamplerSession *sessions)
+{
+    uint64_t sum = 0;
+    s->counts = ARENA_ARRAY(arena, LossCounts, s->n_sessions + 1);
+    for (uint32_t i = 0; i < s->n_sessions; i++)
+        sum += sessions[i].n_trials;
+    for (uint32_t i = 0; i < s->n_sessions; i++)
+        s->counts[i] = (LossCounts){.full = (uint64_t)s->recipe->batch,
+                                    .trials = sessions[i].n_trials,
+                                    .all_trials = sessions[i].recording->n_trials,
+                                    .sum_trials = sum,
+                                    .recordings = s->n_sessions,
+                                    .outputs = clip_outputs(&s->clip)};
+}
+
+Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip,
+                     const SamplerSession *sessions, Err *err)
 {
     s->engine = m->engine;
     s->clip = *clip;
@@ -64,7 +88,7 @@ Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip, 
     NPC_TRY(inputs_find(&s->in.inputs, s->engine, s->program, clip, err));
     bool ok = true;
     for (uint32_t i = 0; i < s->n_sessions; i++)
-        ok &= s->in.target[i] && s->in.share[i];
+        ok &= s->in.target[i] && (s->in.share[i] || s->recipe->loss_weight == 0);
     if (!ok || (int64_t)s->batch * s->chunks != s->recipe->batch)
         return err_set(err, NPC_ERR_INTERNAL, "the training program lacks an input");
     s->weight = ARENA_ARRAY(arena, float, (size_t)s->batch * s->n_sessions + 1);
@@ -73,6 +97,7 @@ Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip, 
     s->all = ARENA_ARRAY(arena, SampleRange, s->n_sessions + 1);
     for (uint32_t i = 0; i < s->n_sessions; i++)
         s->all[i] = (SampleRange){0, s->batch};
+    count_trials(s, arena, sessions);
     find_sums(s, arena, m->module);
     return NPC_OK;
 }
@@ -124,12 +149,40 @@ static Status ask_teacher(Stepper *s, Err *err)
     return NPC_OK;
 }
 
+/* Weights become shares. Weights that a teacher gave are shared out as they are. */
 static void fill_shares(Stepper *s)
 {
-    weights_normalise(s->weight, (size_t)s->batch * s->n_sessions, s->weight);
+    if (s->recipe->loss_scale == RECIPE_SCALE_SHARE)
+        weights_normalise(s->weight, (size_t)s->batch * s->n_sessions, s->weight);
     for (uint32_t m = 0; m < s->n_sessions; m++)
-        for (uint32_t k = 0; k < s->batch; k++)
+        for (uint32_t k = 0; k < s->batch && s->in.share[m]; k++)
             s->in.share[m][k] = s->weight[(size_t)k * s->n_sessions + m];
+}
+
+static void put(float *to, double x)
+{
+    if (to)
+        *to = (float)x;
+}
+
+/* Inputs of the loss of a recording; the samples of its range are here. */
+static double fill_factors(Stepper *s, const Batch *batch, uint32_t m)
+{
+    const SampleRange *range = &s->ranges[m];
+    LossCounts *c = &s->counts[m];
+    c->here = (uint64_t)range->count;
+    c->batch = batch->count[m];
+    LossFactors f = loss_factors(s->recipe, c);
+    for (uint32_t k = 0; k < s->batch; k++) {
+        bool own = k >= range->first && k < range->first + range->count;
+        if (s->recipe->loss_scale != RECIPE_SCALE_SHARE)
+            s->weight[(size_t)k * s->n_sessions + m] = own ? (float)f.scale : 0;
+        if (s->in.mean[m])
+            s->in.mean[m][k] = own ? (float)f.mean : 0;
+    }
+    put(s->in.scale[m], f.scale);
+    put(s->in.penalty_of[m], f.penalty);
+    return f.penalty;
 }
 
 static Status fill(Stepper *s, const Batch *batch, uint32_t chunk, Err *err)
@@ -137,6 +190,15 @@ static Status fill(Stepper *s, const Batch *batch, uint32_t chunk, Err *err)
     fill_clips(s, batch, chunk);
     for (uint32_t m = 0; m < s->n_sessions; m++)
         fill_session(s, batch, chunk, m);
+    uint64_t here = 0;
+    double penalty = 0;
+    for (uint32_t m = 0; m < s->n_sessions; m++)
+        here += (uint64_t)s->ranges[m].count;
+    for (uint32_t m = 0; m < s->n_sessions; m++) {
+        s->counts[m].chunk = here;
+        penalty += fill_factors(s, batch, m);
+    }
+    put(s->in.penalty, penalty);
     if (s->teacher)
         NPC_TRY(ask_teacher(s, err));
     fill_shares(s);
@@ -144,12 +206,6 @@ static Status fill(Stepper *s, const Batch *batch, uint32_t chunk, Err *err)
 }
 
 /* ---- running ---- */
-
-static void put(float *to, double x)
-{
-    if (to)
-        *to = (float)x;
-}
 
 /* Update k of each readout and of the rest; a readout without a sample is not updated, and nothing
  * in a step that was skipped. */
@@ -205,7 +261,7 @@ Status stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rat
     for (uint32_t chunk = 0; chunk < s->chunks; chunk++) {
         float part = NAN;
         NPC_TRY(run_chunk(s, batch, chunk, state->step, &part, err));
-        loss += (double)part / s->chunks;
+        loss += (double)part * s->chunk_factor;
     }
     if (s->update >= 0)
         NPC_TRY(engine_run(s->engine, s->update, s->whole, err));

@@ -10,6 +10,7 @@
 
 #include "runtime/inputs.h"
 #include "runtime/loader.h"
+#include "runtime/loss_factors.h"
 #include "runtime/train_state.h"
 
 /* A trained model whose predictions are targets. */
@@ -24,10 +25,12 @@ typedef struct Teacher {
 /* Where a batch goes in a program. */
 typedef struct StepInputs {
     Inputs inputs;
-    float **target, **share;      /* per session */
-    float *rate, *bias1, *bias2;  /* NULL: the program needs none */
-    float *loss_scale;            /* f16, else NULL */
-    float **bias1_of, **bias2_of; /* per session */
+    float **target, **share;             /* per session */
+    float **mean, **scale, **penalty_of; /* per session, and.. */
+    float *penalty;                      /* ..of all; NULL: not needed (loss_factors.h) */
+    float *rate, *bias1, *bias2;         /* NULL: the program needs none */
+    float *loss_scale;                   /* f16, else NULL */
+    float **bias1_of, **bias2_of;        /* per session */
 } StepInputs;
 
 typedef struct Stepper {
@@ -36,6 +39,8 @@ typedef struct Stepper {
     ClipShape clip;
     const Session *sessions;
     uint32_t n_sessions, batch, chunks; /* clips of a chunk, chunks of a step */
+    double chunk_factor;                /* of each chunk's loss in that of the step */
+    LossCounts *counts;                 /* per session; clips are filled in for each chunk */
     int program, update, average;       /* numbers in the engine; -1: none */
     StepInputs in, in_update;
     float *weight;                     /* [batch sessions] of a chunk */
@@ -47,8 +52,9 @@ typedef struct Stepper {
 
 /* Adds the programs of a step to the model. */
 Status stepper_add(Stepper *s, Model *m, Err *err);
-/* After model_ready. */
-Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip, Err *err);
+/* After model_ready. `sessions`: what each recording is trained on. */
+Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip,
+                     const SamplerSession *sessions, Err *err);
 /* Runs a step on a batch of the loader; counters in `state`, the loss among them, advance.
  * NPC_ERR_DEVICE: they do not, and what is in the engine is not to be saved. */
 Status stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rate, Err *err);

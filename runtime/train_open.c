@@ -282,7 +282,7 @@ static Status prepare_programs(Trainer *t, Err *err)
         NPC_TRY(lengths_add(&t->lengths, &t->arena, t->model, &t->data, t->split.validate,
                             t->data.n, (uint32_t)t->recipe->burn_in, err));
     NPC_TRY(model_ready(t->model, err));
-    NPC_TRY(stepper_ready(&t->stepper, &t->arena, t->model, &t->clip, err));
+    NPC_TRY(stepper_ready(&t->stepper, &t->arena, t->model, &t->clip, t->split.train, err));
     if (t->recipe->teacher && !run_dir_is_run(t->recipe->teacher))
         return err_set(err, NPC_ERR_INPUT,
                        "the recipe's teacher '%s' is no run directory: train it first, or name "

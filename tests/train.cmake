@@ -1,4 +1,5 @@
 # Whole runs: training, resuming, prediction, scores; and what happens when the world fails.
+npc_test(unit loss npc_runtime)
 npc_test(models train npc_runtime)
 npc_test(models inputs npc_runtime)
 npc_test(models images npc_runtime)

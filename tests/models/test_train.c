@@ -173,6 +173,40 @@ static void chunks_of_a_batch_resume_too(void **state)
     assert_same_file(checkpoint("chunks", 6), checkpoint("chunks2", 6));
 }
 
+/* The same settings in one go and in two. */
+static TrainResult train_interrupted(const char *const *sets, int n_sets, const char *name,
+                                     uint64_t stop)
+{
+    char first[100], second[100];
+    snprintf(first, sizeof first, "%s-1", name);
+    snprintf(second, sizeof second, "%s-2", name);
+    TrainOptions o = options(path(first));
+    o.sets = sets;
+    o.n_sets = n_sets;
+    TrainResult whole = train_with(&o);
+    o.run_dir = path(second);
+    o.stop_after = stop;
+    train_with(&o);
+    o.resume = true;
+    o.stop_after = 0;
+    TrainResult r = train_with(&o);
+    assert_true(isfinite(whole.loss) && whole.loss == r.loss && whole.step == r.step);
+    assert_same_file(checkpoint(first, (int)r.step), checkpoint(second, (int)r.step));
+    return r;
+}
+
+static void losses_of_every_kind_train(void **state)
+{
+    (void)state;
+    const char *sets[] = {"loss=poisson(eps: 2 ^ -23, added: everywhere) |> correlation(10)",
+                          "loss=scale(trials) |> l1(\"core\", 0.01) |> l1(\"readout.*.bias\", 1)",
+                          "accumulate=2"};
+    TrainResult with = train_interrupted(sets, 3, "losses", 4);
+    sets[1] = "loss=scale(trials)";
+    TrainResult without = train_interrupted(sets, 3, "losses-plain", 4);
+    assert_true(with.loss > without.loss);
+}
+
 /* Validation borrows the engine and puts the average in the parameters' place for a while. */
 static void validation_leaves_training_alone(void **state)
 {
@@ -637,6 +671,7 @@ int main(void)
         cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(a_request_to_stop_saves_and_ends_well),
         cmocka_unit_test(chunks_of_a_batch_resume_too),
+        cmocka_unit_test(losses_of_every_kind_train),
         cmocka_unit_test(validation_leaves_training_alone),
         cmocka_unit_test(a_teacher_teaches),
         cmocka_unit_test(an_infinite_loss_stops_and_keeps_the_checkpoints),

@@ -84,10 +84,12 @@ static const char *const everything =
     "split = folds(5, validate: 2)\n"
     "mix = cutmix(alpha: 0.3, chance: 0.25)\n"
     "batch = 12 clips\n accumulate = 3\n epoch = 36 clips\n"
-    "pick = uniform(trials)\n loss = poisson(eps: 1e-6)\n"
+    "pick = uniform(trials)\n"
+    "loss = poisson(eps: 1e-6, added: everywhere, weight: 2)"
+    " |> correlation(weight: 1000, eps: 1e-7) |> scale(balanced)"
+    " |> l1(\"core\", 0.5) |> l1(\"readout.*.features\", weight: 0.25)\n"
     "optimizer = adamw(weight_decay: 0.1, beta1: 0.8, beta2: 0.9, eps: 1e-5)\n"
     "average = ema(0.9)\n precision = mixed(bf16)\n seed = 9007199254740993\n"
-    "teacher = distill(\"runs/\\\"one\\\" \\{x\\}\", ratio: 0.5)\n"
     "stage warm(2 epochs) { lr = linear(from: 0, to: 0.1); keep = none }\n"
     "stage cool(7 steps) { lr = constant(0.01); keep = best }\n"
     "predict = sliding(9 frames, every: 4 frames, blend: ramp)\n"
@@ -108,10 +110,14 @@ static void every_setting_is_read(void **state)
     assert_true(r->has_cutmix && r->cutmix_alpha == 0.3 && r->cutmix_chance == 0.25);
     assert_true(r->batch == 12 && r->accumulate == 3 && r->epoch == 36);
     assert_true(r->pick == RECIPE_PICK_TRIALS && r->loss_eps == 1e-6);
+    assert_true(r->loss_added == RECIPE_ADDED_EVERYWHERE && r->loss_weight == 2);
+    assert_true(r->correlation_weight == 1000 && r->correlation_eps == 1e-7);
+    assert_true(r->loss_scale == RECIPE_SCALE_BALANCED && r->n_penalties == 2);
+    assert_string_equal(r->penalties[1].which.of, "readout.*.features");
+    assert_true(r->penalties[0].weight == 0.5 && r->penalties[1].weight == 0.25);
     assert_true(r->weight_decay == 0.1 && r->beta1 == 0.8 && r->beta2 == 0.9);
     assert_true(r->adam_eps == 1e-5 && r->ema == 0.9 && r->precision == RECIPE_MIXED_BF16);
-    assert_string_equal(r->teacher, "runs/\"one\" {x}");
-    assert_true(r->seed == 9007199254740993u && r->teacher_ratio == 0.5);
+    assert_true(r->seed == 9007199254740993u);
     assert_true(r->n_stages == 2 && r->stages[0].epochs == 2 && r->stages[1].steps == 7);
     assert_true(r->stages[0].schedule == RECIPE_LINEAR && r->stages[0].to == 0.1);
     assert_true(r->stages[1].to == 0.01 && r->stages[1].keep == RECIPE_KEEP_BEST);
@@ -144,6 +150,21 @@ static void defaults_print_and_read_back(void **state)
     const char *text = text_of(t), *body = strchr(text, '{') + 1;
     apply(again, arena_strndup(&again->arena, body, strlen(body) - 2));
     assert_fine(again);
+    assert_string_equal(text, text_of(again));
+    end(again);
+    end(t);
+}
+
+static void a_teacher_is_read(void **state)
+{
+    (void)state;
+    Test *t = begin(), *again = begin();
+    apply(t, "teacher = distill(\"runs/\\\"one\\\" \\{x\\}\", ratio: 0.5)");
+    assert_string_equal(t->r.teacher, "runs/\"one\" {x}");
+    assert_true(t->r.teacher_ratio == 0.5);
+    assert_fine(t);
+    const char *text = text_of(t), *body = strchr(text, '{') + 1;
+    apply(again, arena_strndup(&again->arena, body, strlen(body) - 2));
     assert_string_equal(text, text_of(again));
     end(again);
     end(t);
@@ -187,6 +208,12 @@ static void overrides_name_settings_arguments_and_stages(void **state)
     set(t, "predict=whole");
     set(t, "data.inputs=published");
     assert_true(t->r.predict_frames == 0 && t->r.inputs == RECIPE_INPUTS_PUBLISHED);
+    set(t, "loss=l1(\"core\", 2) |> l1(\"readout\", 3)"); /* a list: by names, .. */
+    set(t, "loss=l1(\"core\", weight: 4)");
+    set(t, "loss.l1.core.stem.weight=5");
+    assert_true(t->r.n_penalties == 3 && t->r.penalties[0].weight == 4);
+    assert_true(t->r.penalties[1].weight == 3 && t->r.penalties[2].weight == 5);
+    assert_string_equal(t->r.penalties[2].which.of, "core.stem");
     set(t, "mix=none");
     set(t, "precision=f32");
     assert_true(!t->r.has_cutmix && t->r.precision == RECIPE_F32);
@@ -211,11 +238,43 @@ static void wrong_overrides_are_reported(void **state)
     assert_error(t, DIAG_E0304, "'stage' is counted in epochs, not in clips");
     set(t, "predict.sliding.blend=rmap");
     assert_error(t, DIAG_E0302, "'blend' is one of: uniform, ramp");
+    set(t, "loss.l1.weight=3");
+    assert_error(t, DIAG_E0301, "'l1' has no 'weight'");
+    set(t, "loss=l1(weight: 3)");
+    assert_error(t, DIAG_E0302, "'l1' begins with names of parameters");
+    for (int i = 0; i < RECIPE_MAX_PENALTIES; i++)
+        set(t, arena_printf(&t->arena, "loss=l1(\"part%d\", 1)", i));
+    assert_int_equal(t->r.n_penalties, RECIPE_MAX_PENALTIES);
+    set(t, "loss=l1(\"more\", 1)");
+    assert_error(t, DIAG_E0004, "'l1' stands at most 8 times in 'loss'");
     set(t, "seed=-1");
     assert_error(t, DIAG_E0302, "'seed' is not negative");
     set(t, "data.clip.every=0.01sec");
     assert_error(t, DIAG_E0302, "no whole number of frames");
     end(t);
+}
+
+static void names_select_parameters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *of, *name;
+        bool selects;
+    } cases[] = {
+        {"core", "core", true},
+        {"core", "core.stem.weight", true},
+        {"core", "cores.weight", false},
+        {"core.stem", "core", false},
+        {"readout.*.features", "readout.A.features", true},
+        {"readout.*.features", "readout.a.b.features.x", true},
+        {"readout.*.features", "readout.A.features2", false},
+        {"*", "anything.at.all", true},
+        {"*.bias", "bias", false},
+        {"*.bias", "core.bias", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (recipe_selects(cases[i].of, cases[i].name) != cases[i].selects)
+            fail_msg("\"%s\" and \"%s\"", cases[i].of, cases[i].name);
 }
 
 static void a_recipe_is_checked_as_a_whole(void **state)
@@ -225,6 +284,9 @@ static void a_recipe_is_checked_as_a_whole(void **state)
         {"split = folds(3, validate: 3)", "'validate' of 'folds'"},
         {"batch = 8 clips\naccumulate = 3", "'accumulate' does not divide"},
         {"data = pad([h: 4])", "'pad' needs both"},
+        {"loss = poisson(weight: 0)", "no part of the loss"},
+        {"teacher = distill(\"a\")\nloss = scale(trials)", "write scale(share)"},
+        {"teacher = distill(\"a\")\nloss = correlation(1)", "no loss with 'correlation'"},
         {"epoch = 1000000000000 clips\nbatch = 1 clips\nstage a(1000000 epochs) { }", "too many"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -245,6 +307,8 @@ int main(void)
         cmocka_unit_test(a_stage_of_the_same_name_is_changed),
         cmocka_unit_test(overrides_name_settings_arguments_and_stages),
         cmocka_unit_test(wrong_overrides_are_reported),
+        cmocka_unit_test(names_select_parameters),
+        cmocka_unit_test(a_teacher_is_read),
         cmocka_unit_test(a_recipe_is_checked_as_a_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
