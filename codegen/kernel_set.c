@@ -3,7 +3,7 @@
 #include "codegen/cache.h"
 #include "codegen/llvm_jit.h"
 #include "ir/base/file.h"
-#include <dlfcn.h>
+#include "ir/base/module.h"
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -30,27 +30,14 @@ struct KernelSet {
 static const char *module_path;   /* where the module was found */
 static char module_refused[1024]; /* why, when it was found but not opened */
 
-/* Beside the executable, in the build folder above it, or in the library folder of a prefix. */
 static void *open_module(char *path, size_t size)
 {
-    static const char *const place[] = {"", "../", "../../", "../lib/", "../lib/npc/"};
-    char folder[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", folder, sizeof folder - 1);
-
-    while (n > 0 && folder[n - 1] != '/')
-        n--;
-    folder[n > 0 ? n : 0] = 0;
-    for (size_t i = 0; i < sizeof place / sizeof *place; i++) {
-        int length = snprintf(path, size, "%s%slibnpc_llvm.so", folder, place[i]);
-        if (length < 0 || (size_t)length >= size || !file_exists(path))
-            continue;
-        void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        if (module)
-            return module;
+    char why[sizeof module_refused - 60] = "";
+    void *module = module_open("libnpc_llvm.so", path, size, why, sizeof why);
+    if (!module && *why)
         snprintf(module_refused, sizeof module_refused, "the code generator cannot be loaded: %s",
-                 dlerror());
-    }
-    return NULL;
+                 why);
+    return module;
 }
 
 static const LlvmApi *llvm_api(void)
@@ -65,7 +52,7 @@ static const LlvmApi *llvm_api(void)
         void *module = open_module(path, sizeof path);
         LlvmApiFunction get = NULL;
         if (module)
-            *(void **)&get = dlsym(module, LLVM_API_SYMBOL);
+            *(void **)&get = module_symbol(module, LLVM_API_SYMBOL);
         api = get ? get() : NULL;
         module_path = path;
         tried = true;

@@ -10,11 +10,12 @@ set -eu
 
 build='gcc libc6-dev cmake ninja-build pkg-config flex bison libjansson-dev libxxhash-dev'
 pictures='libcairo2-dev'
+imports='libhdf5-dev'
 tests='libcmocka-dev'
 checks='clang libclang-rt-14-dev clang-format'
 llvm='llvm-19-dev'
 
-wanted="$build $pictures $tests"
+wanted="$build $pictures $imports $tests"
 case "${1:-}" in
 '') ;;
 --checks) wanted="$wanted $checks" ;;
