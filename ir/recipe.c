@@ -152,8 +152,9 @@ static void read_call(Reader *rd, const char *setting, const Expr *call)
     void *place = place_of_call(rd, setting, call);
     if (!place)
         return;
-    if (!strcmp(call->name, "cutmix"))
-        rd->r->has_cutmix = true;
+    const CallSwitch *said = recipe_call_switch(setting, call->name);
+    if (said)
+        memcpy((char *)rd->r + said->offset, &said->value, said->bytes);
     int next = 0;
     for (uint32_t i = 0; i < call->items.len; i++) {
         const Item *it = &call->items.at[i];
@@ -171,7 +172,7 @@ static void read_call(Reader *rd, const char *setting, const Expr *call)
 /* recordings(..) |> clip(..) |> pad(..), or one call, or the word that switches it off. */
 static void read_chain(Reader *rd, const char *setting, const Expr *e)
 {
-    const OffWord *off = recipe_off_word(setting);
+    const BareWord *off = recipe_bare_word(setting);
     if (e->kind == EXPR_PIPE) {
         read_chain(rd, setting, e->left);
         read_call(rd, setting, e->right);
@@ -179,6 +180,8 @@ static void read_chain(Reader *rd, const char *setting, const Expr *e)
         read_call(rd, setting, e);
     } else if (e->kind == EXPR_NAME && off && !strcmp(e->name, off->word)) {
         memset((char *)rd->r + off->offset, 0, off->bytes);
+        if (off->value)
+            memcpy((char *)rd->r + off->offset, &off->value, sizeof off->value);
     } else if (e->kind != EXPR_ERROR) {
         diag_error(rd->diags, DIAG_E0302, e->span, "'%s' is written %s", setting,
                    recipe_setting_form(rd->arena, setting));
@@ -264,21 +267,21 @@ void recipe_set(Arena *arena, Names *names, Diags *diags, const SetOption *set, 
 
 int64_t recipe_epoch_steps(const Recipe *r)
 {
-    int64_t n = r->epoch / r->batch;
+    int64_t n = r->pick == RECIPE_PICK_ROUNDS ? 1 : r->epoch / r->batch;
     return n ? n : 1;
 }
 
-int64_t recipe_stage_steps(const Recipe *r, int stage)
+int64_t recipe_stage_steps(const Recipe *r, int stage, int64_t epoch_steps)
 {
     const RecipeStage *s = &r->stages[stage];
-    return s->steps ? s->steps : s->epochs * recipe_epoch_steps(r);
+    return s->steps ? s->steps : s->epochs * epoch_steps;
 }
 
-int64_t recipe_steps(const Recipe *r)
+int64_t recipe_steps(const Recipe *r, int64_t epoch_steps)
 {
     int64_t n = 0;
     for (int i = 0; i < r->n_stages; i++)
-        n += recipe_stage_steps(r, i);
+        n += recipe_stage_steps(r, i, epoch_steps);
     return n;
 }
 
@@ -326,6 +329,8 @@ bool recipe_check(Diags *diags, Span span, const Recipe *r)
         return impossible(diags, span, "no part of the loss has a weight");
     if (r->teacher && r->loss_scale != RECIPE_SCALE_SHARE)
         return impossible(diags, span, "a 'teacher' shares weights out: write scale(share)");
+    if (r->teacher && r->pick == RECIPE_PICK_ROUNDS)
+        return impossible(diags, span, "a 'teacher' needs pick = uniform(..)");
     if (r->teacher && r->correlation_weight > 0)
         return impossible(diags, span, "a 'teacher' has no loss with 'correlation'");
     if (!r->pad_h != !r->pad_w)

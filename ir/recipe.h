@@ -66,7 +66,7 @@ typedef enum RecipeScale {
     RECIPE_SCALE_RECORDED,
     RECIPE_SCALE_BALANCED,
 } RecipeScale;
-typedef enum RecipePick { RECIPE_PICK_SESSIONS, RECIPE_PICK_TRIALS } RecipePick;
+typedef enum RecipePick { RECIPE_PICK_SESSIONS, RECIPE_PICK_TRIALS, RECIPE_PICK_ROUNDS } RecipePick;
 typedef enum RecipeBlend { RECIPE_BLEND_UNIFORM, RECIPE_BLEND_RAMP } RecipeBlend;
 typedef enum RecipePrecision { RECIPE_F32, RECIPE_MIXED_F16, RECIPE_MIXED_BF16 } RecipePrecision;
 
@@ -162,10 +162,11 @@ bool recipe_selects(const char *of, const char *parameter);
 /* The i-th selection of the recipe and what says it, "l1"; NULL behind the last. */
 const RecipeSelection *recipe_selection(const Recipe *r, int i, const char **by);
 
-/* Optimizer steps of one epoch, of a stage, of all stages. */
+/* Optimizer steps of one epoch; the recordings decide where clips are picked in rounds: 1. */
 int64_t recipe_epoch_steps(const Recipe *r);
-int64_t recipe_stage_steps(const Recipe *r, int stage);
-int64_t recipe_steps(const Recipe *r);
+/* Of a stage, of all stages, with so many steps in an epoch. */
+int64_t recipe_stage_steps(const Recipe *r, int stage, int64_t epoch_steps);
+int64_t recipe_steps(const Recipe *r, int64_t epoch_steps);
 
 /* `recipe NAME for MODEL { .. }` with every setting; reading it gives the same recipe. */
 void recipe_print(Text *out, const Recipe *r);

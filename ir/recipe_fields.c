@@ -165,7 +165,7 @@ static const Field *fields(int *n)
          1,
          100000,
          {0},
-         "clips of one optimizer step"},
+         "clips of one optimizer step; in rounds of each recording"},
         {"accumulate",
          NULL,
          NULL,
@@ -176,7 +176,16 @@ static const Field *fields(int *n)
          100000,
          {0},
          "equal chunks in which a batch is computed"},
-        {"epoch", NULL, NULL, FIELD_INT, AT(epoch), "clips", 1, 1e12, {0}, "clips of one epoch"},
+        {"epoch",
+         NULL,
+         NULL,
+         FIELD_INT,
+         AT(epoch),
+         "clips",
+         1,
+         1e12,
+         {0},
+         "clips of one epoch; not counted in rounds"},
         {"pick",
          "uniform",
          "over",
@@ -445,15 +454,18 @@ const FieldList *recipe_list(const char *setting, const char *function)
     return NULL;
 }
 
-const OffWord *recipe_off_word(const char *setting)
+const BareWord *recipe_bare_word(const char *setting)
 {
-    static const OffWord words[] = {
-        {"split", "none", AT(folds), sizeof(int64_t)},
-        {"mix", "none", AT(has_cutmix), sizeof(bool)},
-        {"average", "none", AT(ema), sizeof(double)},
-        {"precision", "f32", AT(precision), sizeof(RecipePrecision)},
-        {"teacher", "none", AT(teacher), sizeof(const char *)},
-        {"predict", "whole", AT(predict_frames), sizeof(int64_t)},
+    static const BareWord words[] = {
+        {"split", "none", AT(folds), sizeof(int64_t), 0, NULL},
+        {"mix", "none", AT(has_cutmix), sizeof(bool), 0, NULL},
+        {"average", "none", AT(ema), sizeof(double), 0, NULL},
+        {"precision", "f32", AT(precision), sizeof(RecipePrecision), 0, NULL},
+        {"pick", "rounds", AT(pick), sizeof(RecipePick), RECIPE_PICK_ROUNDS,
+         "`batch` clips of every recording in turn, each permuted afresh, gradients added up; an "
+         "epoch is as many rounds as the largest needs"},
+        {"teacher", "none", AT(teacher), sizeof(const char *), 0, NULL},
+        {"predict", "whole", AT(predict_frames), sizeof(int64_t), 0, NULL},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (!strcmp(words[i].setting, setting))
@@ -461,11 +473,23 @@ const OffWord *recipe_off_word(const char *setting)
     return NULL;
 }
 
+const CallSwitch *recipe_call_switch(const char *setting, const char *function)
+{
+    static const CallSwitch table[] = {
+        {"mix", "cutmix", AT(has_cutmix), sizeof(bool), true},
+        {"pick", "uniform", AT(pick), sizeof(RecipePick), RECIPE_PICK_SESSIONS},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (!strcmp(table[i].setting, setting) && !strcmp(table[i].function, function))
+            return &table[i];
+    return NULL;
+}
+
 const char *recipe_setting_form(Arena *arena, const char *setting)
 {
     Text t = {.arena = arena};
     const char *last = "";
-    const OffWord *off = recipe_off_word(setting);
+    const BareWord *off = recipe_bare_word(setting);
     for (int i = 0; recipe_field(i); i++) {
         const Field *f = recipe_field(i);
         if (strcmp(f->setting, setting) || !f->function || !strcmp(f->function, last))

@@ -41,16 +41,26 @@ typedef struct FieldList {
     const void *blank; /* an item before anything was said */
 } FieldList;
 
-/* A bare word that switches a setting off: mix = none. */
-typedef struct OffWord {
+/* A bare word instead of a call: mix = none, pick = rounds. */
+typedef struct BareWord {
     const char *setting, *word;
-    size_t offset, bytes; /* set to 0 */
-} OffWord;
+    size_t offset, bytes; /* set to 0, or, of an enum, to: */
+    int value;
+    const char *doc; /* NULL: it switches the setting off */
+} BareWord;
+
+/* What calling a function says already. */
+typedef struct CallSwitch {
+    const char *setting, *function;
+    size_t offset, bytes; /* of a bool or an enum, little-endian */
+    int value;
+} CallSwitch;
 
 /* NULL behind the last. */
 const Field *recipe_field(int i);
 const FieldList *recipe_list(const char *setting, const char *function); /* NULL: none */
-const OffWord *recipe_off_word(const char *setting);
+const BareWord *recipe_bare_word(const char *setting);
+const CallSwitch *recipe_call_switch(const char *setting, const char *function);
 /* "recordings(..) |> clip(..)": how the setting is written. */
 const char *recipe_setting_form(Arena *arena, const char *setting);
 

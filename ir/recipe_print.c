@@ -102,8 +102,10 @@ static void print_training(Text *t, const Recipe *r)
     static const char *const precisions[] = {"f32", "mixed(f16)", "mixed(bf16)"};
     text_printf(t, "  batch = %lld clips\n  accumulate = %lld\n  epoch = %lld clips\n",
                 (long long)r->batch, (long long)r->accumulate, (long long)r->epoch);
-    text_printf(t, "  pick = uniform(%s)\n",
-                r->pick == RECIPE_PICK_SESSIONS ? "sessions" : "trials");
+    if (r->pick == RECIPE_PICK_ROUNDS)
+        text_add(t, "  pick = rounds\n");
+    else
+        text_printf(t, "  pick = uniform(%s)\n", word_of("pick", "over", r->pick));
     print_loss(t, r);
     print_number(t, "  optimizer = adamw(weight_decay: ", r->weight_decay);
     print_number(t, ", beta1: ", r->beta1);
@@ -245,5 +247,9 @@ void recipe_print_settings(Text *out)
         text_add(out, " | ");
         print_default(out, f, &r);
         text_printf(out, " | %s |\n", f->doc);
+        const Field *next = recipe_field(i + 1);
+        const BareWord *word = recipe_bare_word(f->setting);
+        if (word && word->doc && (!next || strcmp(next->setting, f->setting)))
+            text_printf(out, "| `%s` | `%s` | | | %s |\n", f->setting, word->word, word->doc);
     }
 }

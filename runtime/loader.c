@@ -25,6 +25,7 @@ typedef struct Slot {
     Err err;            /* status NPC_OK: none */
     uint32_t *item;     /* [batch] item number of each sample */
     uint32_t *session;  /* [batch] */
+    uint32_t *trial;    /* [batch] in rounds: which one of the session's; else SAMPLER_ANY */
     float *target_data; /* sessions' targets one behind the other */
 } Slot;
 
@@ -62,12 +63,13 @@ static void plan_drawn(Loader *l, Slot *slot)
     Batch *b = &slot->batch;
     b->epoch = (uint32_t)(global / steps);
     b->step = (uint32_t)(global % steps);
-    b->n = s->batch;
     if (l->order_epoch != b->epoch) {
         sampler_order(s, b->epoch, l->order);
         l->order_epoch = b->epoch;
     }
-    sampler_plan(s, l->order, b->step, slot->item, slot->session, b->first, b->count);
+    b->n = sampler_plan(s, l->order, b->step, slot->item, slot->session, b->first, b->count);
+    for (uint32_t i = 0; i < b->n; i++)
+        slot->trial[i] = s->rounds ? l->order[slot->item[i]] : SAMPLER_ANY;
 }
 
 static void plan_listed(Loader *l, Slot *slot)
@@ -142,7 +144,7 @@ static Status make_sample(Loader *l, Slot *slot, uint32_t i, float *scratch, Err
     if (l->config.clips)
         *clip = l->config.clips[slot->item[i]];
     else
-        NPC_TRY(sampler_clip(s, b->epoch, slot->item[i], m, clip, err));
+        NPC_TRY(sampler_clip(s, b->epoch, slot->item[i], m, slot->trial[i], clip, err));
     NPC_TRY(take_clip(l, r, clip->trial, clip->end, x, y, err));
     if (!clip->is_mixed)
         return NPC_OK;
@@ -274,16 +276,17 @@ static bool slot_allocate(Slot *slot, const Sampler *s)
     b->clips = block(n, sizeof *b->clips);
     slot->item = block(n, sizeof *slot->item);
     slot->session = block(n, sizeof *slot->session);
+    slot->trial = block(n, sizeof *slot->trial);
     slot->target_data = block(n, n_y * sizeof *slot->target_data);
     return b->x && b->weights && b->target && b->first && b->count && b->clips && slot->item &&
-           slot->session && slot->target_data;
+           slot->session && slot->trial && slot->target_data;
 }
 
 static void slot_free(Slot *slot)
 {
     Batch *b = &slot->batch;
-    void *all[] = {b->x,     b->weights, b->target,     b->first,         b->count,
-                   b->clips, slot->item, slot->session, slot->target_data};
+    void *all[] = {b->x,     b->weights, b->target,     b->first,    b->count,
+                   b->clips, slot->item, slot->session, slot->trial, slot->target_data};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }
@@ -296,7 +299,7 @@ static Status allocate(Loader *l, Err *err)
     l->cache = trial_cache_new(c->cache_bytes);
     l->slots = block(c->depth, sizeof *l->slots);
     l->workers = block(c->threads, sizeof *l->workers);
-    l->order = block(c->clips ? 0 : s->clips_per_epoch, sizeof *l->order);
+    l->order = block(c->clips ? 0 : sampler_order_size(s), sizeof *l->order);
     bool good = l->cache && l->slots && l->workers && l->order;
     for (uint32_t i = 0; good && i < c->depth; i++)
         good = slot_allocate(&l->slots[i], s);

@@ -4,8 +4,8 @@
 
 uint32_t loss_chunks(const Recipe *r, uint32_t recordings)
 {
-    (void)recordings;
-    return r->accumulate > 1 ? (uint32_t)r->accumulate : 1;
+    uint32_t parts = r->accumulate > 1 ? (uint32_t)r->accumulate : 1;
+    return r->pick == RECIPE_PICK_ROUNDS ? parts * recordings : parts;
 }
 
 double loss_chunk_factor(const Recipe *r, uint32_t recordings)

@@ -59,8 +59,74 @@ static uint32_t session_of_trial(const Sampler *s, uint64_t at)
     return m;
 }
 
+/* ---- rounds ---- */
+
+static uint32_t parts_of(const Sampler *s, uint32_t m)
+{
+    return (s->sessions[m].n_trials + s->rounds - 1) / s->rounds;
+}
+
+void sampler_set_rounds(Sampler *s, uint32_t n)
+{
+    uint64_t most = 0;
+    s->rounds = n;
+    for (uint32_t m = 0; m < s->n_sessions; m++)
+        most = parts_of(s, m) > most ? parts_of(s, m) : most;
+    uint64_t batch = (uint64_t)n * s->n_sessions, epoch = most * batch;
+    s->batch = batch < UINT32_MAX ? (uint32_t)batch : UINT32_MAX; /* sampler_check refuses it */
+    s->clips_per_epoch = epoch < UINT32_MAX ? (uint32_t)epoch : UINT32_MAX;
+}
+
+size_t sampler_order_size(const Sampler *s)
+{
+    uint32_t most = 0; /* a permutation may be cut off by the end of the epoch */
+    for (uint32_t m = 0; m < s->n_sessions && s->rounds; m++)
+        most = s->sessions[m].n_trials > most ? s->sessions[m].n_trials : most;
+    return (size_t)s->clips_per_epoch + most;
+}
+
+/* Items of session m are those of its rounds, one behind the other. */
+static void order_rounds(const Sampler *s, uint32_t epoch, uint32_t *order)
+{
+    uint32_t own = sampler_steps(s) * s->rounds;
+    for (uint32_t m = 0; m < s->n_sessions; m++) {
+        uint32_t *at = order + (size_t)m * own, n = s->sessions[m].n_trials;
+        uint32_t pass = parts_of(s, m) * s->rounds;
+        for (uint32_t first = 0, k = 0; first < own; first += pass, k++) {
+            uint64_t number = ((uint64_t)epoch * s->n_sessions + m) << 24 | k;
+            philox_permutation(s->seed, philox_stream("sampler.rounds") + number, n, at + first);
+            for (uint32_t i = n; i < pass && first + i < own; i++)
+                at[first + i] = SAMPLER_ANY;
+        }
+    }
+}
+
+static uint32_t plan_round(const Sampler *s, const uint32_t *order, uint32_t step, uint32_t *item,
+                           uint32_t *session, uint32_t *first, uint32_t *count)
+{
+    uint32_t own = sampler_steps(s) * s->rounds, n = 0;
+    for (uint32_t m = 0; m < s->n_sessions; m++) {
+        first[m] = n;
+        for (uint32_t i = 0; i < s->rounds; i++) {
+            uint32_t at = m * own + step * s->rounds + i;
+            if (order[at] == SAMPLER_ANY)
+                continue;
+            item[n] = at;
+            session[n++] = m;
+        }
+        count[m] = n - first[m];
+    }
+    return n;
+}
+
+/* ---- batches of any sessions ---- */
+
 void sampler_order(const Sampler *s, uint32_t epoch, uint32_t *order)
 {
+    if (s->rounds) {
+        order_rounds(s, epoch, order);
+        return;
+    }
     uint64_t stream = philox_stream("sampler.order") + epoch;
     philox_permutation(s->seed, stream, s->clips_per_epoch, order);
     if (s->by_trials) {
@@ -75,10 +141,12 @@ void sampler_order(const Sampler *s, uint32_t epoch, uint32_t *order)
         order[i] = (uint32_t)((uint64_t)order[i] * s->n_sessions / s->clips_per_epoch);
 }
 
-void sampler_plan(const Sampler *s, const uint32_t *order, uint32_t step, uint32_t *item,
-                  uint32_t *session, uint32_t *first, uint32_t *count)
+uint32_t sampler_plan(const Sampler *s, const uint32_t *order, uint32_t step, uint32_t *item,
+                      uint32_t *session, uint32_t *first, uint32_t *count)
 {
     uint32_t begin = step * s->batch;
+    if (s->rounds)
+        return plan_round(s, order, step, item, session, first, count);
     memset(count, 0, s->n_sessions * sizeof *count);
     for (uint32_t i = 0; i < s->batch; i++)
         count[order[begin + i]]++;
@@ -91,6 +159,7 @@ void sampler_plan(const Sampler *s, const uint32_t *order, uint32_t step, uint32
     }
     for (uint32_t m = 0; m < s->n_sessions; m++)
         first[m] -= count[m];
+    return s->batch;
 }
 
 static double beta(Rng *rng, double alpha)
@@ -109,14 +178,15 @@ double beta_draw(double alpha, uint64_t seed, uint64_t index)
     return beta(&rng, alpha);
 }
 
-/* A trial that is long enough, and the last frame of a window in it. */
-static Status draw_window(const Sampler *s, const SamplerSession *one, Rng *rng, uint32_t *trial,
-                          uint32_t *end, Err *err)
+/* A trial that is long enough, `chosen` if possible, and the last frame of a window in it. */
+static Status draw_window(const Sampler *s, const SamplerSession *one, Rng *rng, uint32_t chosen,
+                          uint32_t *trial, uint32_t *end, Err *err)
 {
     uint32_t span = clip_span(&s->clip);
     for (int i = 0; i < MAX_TRIES; i++) {
         uint32_t frames;
-        *trial = one->trials[rng_below(rng, one->n_trials)];
+        bool is_given = !i && chosen != SAMPLER_ANY;
+        *trial = one->trials[is_given ? chosen : (uint32_t)rng_below(rng, one->n_trials)];
         NPC_TRY(recording_valid_frames(one->recording, *trial, &frames, err));
         if (frames >= span) {
             uint32_t starts = frames - span + 1;
@@ -130,19 +200,19 @@ static Status draw_window(const Sampler *s, const SamplerSession *one, Rng *rng,
                    one->recording->path, span, MAX_TRIES);
 }
 
-Status sampler_clip(const Sampler *s, uint32_t epoch, uint32_t item, uint32_t session, Clip *out,
-                    Err *err)
+Status sampler_clip(const Sampler *s, uint32_t epoch, uint32_t item, uint32_t session,
+                    uint32_t trial, Clip *out, Err *err)
 {
     const SamplerSession *one = &s->sessions[session];
     uint64_t number = (uint64_t)epoch * s->clips_per_epoch + item;
     Rng rng = rng_start(s->seed, philox_stream("sampler.clip") + number);
     memset(out, 0, sizeof *out);
     out->session = session;
-    NPC_TRY(draw_window(s, one, &rng, &out->trial, &out->end, err));
+    NPC_TRY(draw_window(s, one, &rng, trial, &out->trial, &out->end, err));
     out->is_mixed = rng_double(&rng) < s->mix_chance;
     if (!out->is_mixed)
         return NPC_OK;
-    NPC_TRY(draw_window(s, one, &rng, &out->partner_trial, &out->partner_end, err));
+    NPC_TRY(draw_window(s, one, &rng, SAMPLER_ANY, &out->partner_trial, &out->partner_end, err));
     double share = beta(&rng, s->mix_alpha);
     uint32_t row = (uint32_t)rng_below(&rng, s->clip.height);
     uint32_t column = (uint32_t)rng_below(&rng, s->clip.width);

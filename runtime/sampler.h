@@ -7,8 +7,13 @@
  * uniform over {span - 1 .. valid - 1} (`not_last`: .. valid - 2); trials shorter than the window
  * are drawn again. With probability `mix_chance` a partner of the same session is drawn by the same
  * rule and a CutMix box with share ~ Beta(mix_alpha, mix_alpha). Within a batch samples are ordered
- * by session (stable), so that every session's samples are contiguous. Source:
- * specs/dwiseneuro.md 3.2, 3.3.
+ * by session (stable), so that every session's samples are contiguous.
+ *
+ * In rounds a batch holds `rounds` clips of every session: its trials are permuted and cut into
+ * parts of so many, the last one shorter; a session that is through begins with another
+ * permutation, and an epoch has as many rounds as the longest one has parts (specs/viv1t.md 6). A
+ * trial that does not hold a window gives its place to one drawn as above. Sources:
+ * specs/dwiseneuro.md 3.2, 3.3; viv1t.md 6.
  */
 #ifndef NPC_RUNTIME_SAMPLER_H
 #define NPC_RUNTIME_SAMPLER_H
@@ -31,6 +36,7 @@ typedef struct Sampler {
     const SamplerSession *sessions; /* the caller's, as long as the sampler is used */
     uint32_t n_sessions;
     bool by_trials;
+    uint32_t rounds; /* clips of each session in a batch; 0: batches of any sessions */
     bool not_last; /* a window never begins at the last possible frame, unless it is the only one */
 } Sampler;
 
@@ -41,18 +47,26 @@ typedef struct Clip {
     CutmixBox box;
 } Clip;
 
+enum { SAMPLER_ANY = UINT32_MAX }; /* no trial, or any */
+
+/* Batch and epoch of a sampler that goes in rounds of n clips of each session. */
+void sampler_set_rounds(Sampler *s, uint32_t n);
 /* Sizes, shares and recordings fit together; say so before drawing. */
 Status sampler_check(const Sampler *s, Err *err);
 uint32_t sampler_steps(const Sampler *s); /* batches per epoch */
-/* order[clips_per_epoch]: the session of every item of the epoch, permuted. */
+/* The session of every item of the epoch, permuted; in rounds its trial, as a position in the
+ * session's list, or SAMPLER_ANY where there is no item. Needs sampler_order_size entries, of which
+ * clips_per_epoch are the order. */
+size_t sampler_order_size(const Sampler *s);
 void sampler_order(const Sampler *s, uint32_t epoch, uint32_t *order);
 /* The clips of batch `step` in their final places. item[i] is the epoch's item number of sample i
- * (batch entries), first[s] and count[s] say where each session's samples are. */
-void sampler_plan(const Sampler *s, const uint32_t *order, uint32_t step, uint32_t *item,
-                  uint32_t *session, uint32_t *first, uint32_t *count);
-/* Draws one clip; reads the drawn trials' lengths. */
-Status sampler_clip(const Sampler *s, uint32_t epoch, uint32_t item, uint32_t session, Clip *out,
-                    Err *err);
+ * (as many as the batch has, which are returned), first[s] and count[s] say where each session's
+ * samples are. */
+uint32_t sampler_plan(const Sampler *s, const uint32_t *order, uint32_t step, uint32_t *item,
+                      uint32_t *session, uint32_t *first, uint32_t *count);
+/* Draws one clip; reads the drawn trials' lengths. `trial`: a position in the session's list. */
+Status sampler_clip(const Sampler *s, uint32_t epoch, uint32_t item, uint32_t session,
+                    uint32_t trial, Clip *out, Err *err);
 
 /* Validation: a trial is cut into floor(valid / span) disjoint spans from frame 0. */
 uint32_t span_count(const ClipShape *s, uint32_t valid);

@@ -89,7 +89,7 @@ Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip,
     bool ok = true;
     for (uint32_t i = 0; i < s->n_sessions; i++)
         ok &= s->in.target[i] && (s->in.share[i] || s->recipe->loss_weight == 0);
-    if (!ok || (int64_t)s->batch * s->chunks != s->recipe->batch)
+    if (!ok || s->recipe->batch % s->batch)
         return err_set(err, NPC_ERR_INTERNAL, "the training program lacks an input");
     s->weight = ARENA_ARRAY(arena, float, (size_t)s->batch * s->n_sessions + 1);
     s->ranges = ARENA_ARRAY(arena, SampleRange, s->n_sessions + 1);
@@ -104,27 +104,46 @@ Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip,
 
 /* ---- filling a chunk ---- */
 
-static void fill_clips(Stepper *s, const Batch *batch, uint32_t chunk)
+/* The clips of a chunk: `first`, first + stride, .. below `end`, of any recording or of one. */
+typedef struct Chunk {
+    uint32_t first, stride, end;
+    uint32_t n; /* clips */
+} Chunk;
+
+static Chunk chunk_of(const Stepper *s, const Batch *batch, uint32_t chunk)
+{
+    Chunk c = {.first = chunk, .stride = s->chunks, .end = batch->n};
+    if (s->recipe->pick == RECIPE_PICK_ROUNDS) {
+        c.stride = s->chunks / s->n_sessions;
+        uint32_t m = chunk / c.stride;
+        c.first = batch->first[m] + chunk % c.stride;
+        c.end = batch->first[m] + batch->count[m];
+    }
+    c.n = c.first < c.end ? (c.end - c.first + c.stride - 1) / c.stride : 0;
+    return c;
+}
+
+static void fill_clips(Stepper *s, const Batch *batch, const Chunk *c)
 {
     size_t elems = clip_input_elems(&s->clip);
     for (uint32_t k = 0; k < s->batch; k++) {
-        const float *x = batch->x + (chunk + (size_t)k * s->chunks) * elems;
+        const float *x = batch->x + (c->first + (size_t)(k % c->n) * c->stride) * elems;
         inputs_put(&s->in.inputs, k, x);
         if (s->teacher)
             inputs_put(&s->teacher->inputs, k, x);
     }
 }
 
-/* Samples i = chunk + k chunks of the batch become sample k of the chunk. */
-static void fill_session(Stepper *s, const Batch *batch, uint32_t chunk, uint32_t m)
+/* Clip k of the chunk is sample k. */
+static void fill_session(Stepper *s, const Batch *batch, const Chunk *c, uint32_t m)
 {
     size_t elems = clip_target_elems(&s->clip, (uint32_t)s->sessions[m].neurons);
     uint32_t begin = batch->first[m], end = begin + batch->count[m];
     SampleRange *range = &s->ranges[m];
     *range = (SampleRange){0, 0};
     for (uint32_t k = 0; k < s->batch; k++) {
-        uint32_t i = chunk + k * s->chunks;
-        bool own = i >= begin && i < end;
+        uint32_t i = c->first + k * c->stride;
+        bool own = k < c->n && i >= begin && i < end;
         s->weight[(size_t)k * s->n_sessions + m] = own;
         if (!own)
             continue;
@@ -185,11 +204,11 @@ static double fill_factors(Stepper *s, const Batch *batch, uint32_t m)
     return f.penalty;
 }
 
-static Status fill(Stepper *s, const Batch *batch, uint32_t chunk, Err *err)
+static Status fill(Stepper *s, const Batch *batch, const Chunk *c, Err *err)
 {
-    fill_clips(s, batch, chunk);
+    fill_clips(s, batch, c);
     for (uint32_t m = 0; m < s->n_sessions; m++)
-        fill_session(s, batch, chunk, m);
+        fill_session(s, batch, c, m);
     uint64_t here = 0;
     double penalty = 0;
     for (uint32_t m = 0; m < s->n_sessions; m++)
@@ -227,7 +246,11 @@ static void put_factors(const Stepper *s, const StepInputs *in, const TrainState
 static Status run_chunk(Stepper *s, const Batch *batch, uint32_t chunk, uint64_t draw, float *loss,
                         Err *err)
 {
-    NPC_TRY(fill(s, batch, chunk, err));
+    Chunk c = chunk_of(s, batch, chunk);
+    *loss = 0;
+    if (!c.n)
+        return NPC_OK;
+    NPC_TRY(fill(s, batch, &c, err));
     engine_draw_masks(s->engine, s->program, s->recipe->seed, draw * s->chunks + chunk);
     NPC_TRY(engine_run(s->engine, s->program, s->teacher ? s->all : s->ranges, err));
     return engine_read(s->engine, s->program, RESULT_LOSS, "loss", loss, err);

@@ -1,8 +1,10 @@
 /* One optimizer step: fills the inputs of the training program from a batch and runs it.
  *
  * A batch is computed in `chunks` equal parts (recipe.accumulate); chunk j takes the samples j, j +
- * chunks, .. of the batch, so that it holds every recording of it. With a teacher, predictions of
- * its averaged weights are the targets of the recordings a sample does not come from
+ * chunks, .. of the batch, so that it holds every recording of it. In rounds each recording's clips
+ * are so cut, one recording after the other; where the last clips do not fill a chunk they are
+ * there repeatedly, which only a batch norm sees. With a teacher, predictions of its averaged
+ * weights are the targets of the recordings a sample does not come from
  * (specs/dwiseneuro.md 3.4-3.7). In f16 the loss is scaled, and a step with a gradient that is not
  * finite updates nothing (loss_scale.h). Nothing is allocated after stepper_ready. */
 #ifndef NPC_RUNTIME_STEP_H

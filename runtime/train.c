@@ -68,7 +68,7 @@ static void show(Trainer *t)
                            .step = s->step,
                            .loss = s->loss,
                            .score = s->score,
-                           .clips = s->step * (uint64_t)t->recipe->batch};
+                           .clips = s->step * (uint64_t)t->sampler.batch};
     progress_update(&t->progress, &state);
 }
 

@@ -307,21 +307,7 @@ static Status prepare_state(Trainer *t, Err *err)
     return train_state_restore(&t->state, t->checkpoints, t->hash, trainer_note, t, err);
 }
 
-static void plan_steps(Trainer *t)
-{
-    static const ScheduleShape shape[] = {SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE};
-    t->epoch_steps = (uint64_t)recipe_epoch_steps(t->recipe);
-    for (int i = 0; i < t->recipe->n_stages; i++) {
-        const RecipeStage *s = &t->recipe->stages[i];
-        t->schedule[i] = (ScheduleStage){shape[s->schedule], s->from, s->to,
-                                         (uint64_t)recipe_stage_steps(t->recipe, i)};
-    }
-    t->total = (uint64_t)recipe_steps(t->recipe);
-    uint64_t stop = t->o->stop_after;
-    t->limit = stop && stop < t->total ? stop : t->total;
-}
-
-static Status open_loader(Trainer *t, Err *err)
+static Status plan_sampler(Trainer *t, Err *err)
 {
     const Recipe *r = t->recipe;
     t->sampler = (Sampler){.seed = r->seed,
@@ -334,10 +320,31 @@ static Status open_loader(Trainer *t, Err *err)
                            .n_sessions = t->data.n,
                            .not_last = r->clip_start == RECIPE_START_NOT_LAST,
                            .by_trials = r->pick == RECIPE_PICK_TRIALS};
+    if (r->pick == RECIPE_PICK_ROUNDS)
+        sampler_set_rounds(&t->sampler, (uint32_t)r->batch);
     if (r->epoch > UINT32_MAX || r->batch > UINT32_MAX)
         return err_set(err, NPC_ERR_INPUT, "recipe: an epoch of %lld clips is too long",
                        (long long)r->epoch);
-    NPC_TRY(sampler_check(&t->sampler, err));
+    return sampler_check(&t->sampler, err);
+}
+
+static void plan_steps(Trainer *t)
+{
+    static const ScheduleShape shape[] = {SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE};
+    int64_t epoch = sampler_steps(&t->sampler) ? sampler_steps(&t->sampler) : 1;
+    t->epoch_steps = (uint64_t)epoch;
+    for (int i = 0; i < t->recipe->n_stages; i++) {
+        const RecipeStage *s = &t->recipe->stages[i];
+        t->schedule[i] = (ScheduleStage){shape[s->schedule], s->from, s->to,
+                                         (uint64_t)recipe_stage_steps(t->recipe, i, epoch)};
+    }
+    t->total = (uint64_t)recipe_steps(t->recipe, epoch);
+    uint64_t stop = t->o->stop_after;
+    t->limit = stop && stop < t->total ? stop : t->total;
+}
+
+static Status open_loader(Trainer *t, Err *err)
+{
     if (t->state.step >= t->limit)
         return NPC_OK;
     LoaderConfig config = {.sampler = &t->sampler,
@@ -376,8 +383,9 @@ Status trainer_open(Trainer *t, Err *err)
 {
     NPC_TRY(open_run(t, err));
     NPC_TRY(run_dir_path(&t->dir, "checkpoints", t->checkpoints, sizeof t->checkpoints, err));
-    plan_steps(t);
     NPC_TRY(use_data(t, err));
+    NPC_TRY(plan_sampler(t, err));
+    plan_steps(t);
     NPC_TRY(prepare_programs(t, err));
     NPC_TRY(prepare_state(t, err));
     NPC_TRY(validation_open(&t->validation, &t->arena, t->model, t->evaluate, t->split.validate,

@@ -21,6 +21,7 @@
 #include "tests/unit/scratch.h"
 
 #define MODEL "tests/models/tiny.nm"
+#define PLAIN "tests/models/plain.nm"
 enum { SIZE = 4, EVERY = 8, SPAN = 25 }; /* of its windows */
 
 #define assert_says(err, part)                                                                     \
@@ -205,6 +206,35 @@ static void losses_of_every_kind_train(void **state)
     sets[1] = "loss=scale(trials)";
     TrainResult without = train_interrupted(sets, 3, "losses-plain", 4);
     assert_true(with.loss > without.loss);
+}
+
+static void rounds_train_and_resume(void **state)
+{
+    (void)state;
+    const char *sets[] = {"pick=rounds", "batch=2clips", "loss=scale(trials)",
+                          "stage.train=2epochs"};
+    TrainResult r = train_interrupted(sets, 4, "rounds", 3);
+    assert_int_equal(r.step, 2 + 2 * 3); /* 5 trials in parts of 2 */
+}
+
+/* What a weighted sum is made of does not depend on how a batch is cut. */
+static void chunks_of_rounds_add_up(void **state)
+{
+    (void)state;
+    const char *sets[] = {"accumulate=2"};
+    TrainOptions o = options(path("add1"));
+    o.model_path = PLAIN;
+    TrainResult whole = train_with(&o);
+    assert_int_equal(whole.step, 2 * 3);
+    o.run_dir = path("add2");
+    o.sets = sets;
+    o.n_sets = 1;
+    TrainResult cut = train_with(&o);
+    assert_true(fabs(whole.loss - cut.loss) < 1e-6 * whole.loss);
+    const char *without[] = {"loss=l1(\"core\", 0)"};
+    o.run_dir = path("add3");
+    o.sets = without;
+    assert_true(train_with(&o).loss < whole.loss * (1 - 1e-6));
 }
 
 /* Validation borrows the engine and puts the average in the parameters' place for a while. */
@@ -672,6 +702,8 @@ int main(void)
         cmocka_unit_test(a_request_to_stop_saves_and_ends_well),
         cmocka_unit_test(chunks_of_a_batch_resume_too),
         cmocka_unit_test(losses_of_every_kind_train),
+        cmocka_unit_test(rounds_train_and_resume),
+        cmocka_unit_test(chunks_of_rounds_add_up),
         cmocka_unit_test(validation_leaves_training_alone),
         cmocka_unit_test(a_teacher_teaches),
         cmocka_unit_test(an_infinite_loss_stops_and_keeps_the_checkpoints),

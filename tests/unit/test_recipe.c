@@ -129,7 +129,7 @@ static void every_setting_is_read(void **state)
     assert_true(r->inputs == RECIPE_INPUTS_ALL_RANGE && r->responses == RECIPE_RESPONSES_RANGE);
     assert_true(r->statistics == RECIPE_STATISTICS_COMPUTED);
     assert_int_equal(recipe_epoch_steps(r), 3);
-    assert_int_equal(recipe_steps(r), 2 * 3 + 7);
+    assert_int_equal(recipe_steps(r, 3), 2 * 3 + 7);
 
     /* the text says the same */
     const char *text = text_of(t), *body = strchr(text, '{') + 1;
@@ -214,6 +214,12 @@ static void overrides_name_settings_arguments_and_stages(void **state)
     assert_true(t->r.n_penalties == 3 && t->r.penalties[0].weight == 4);
     assert_true(t->r.penalties[1].weight == 3 && t->r.penalties[2].weight == 5);
     assert_string_equal(t->r.penalties[2].which.of, "core.stem");
+    set(t, "pick=uniform(trials)");
+    set(t, "pick=rounds");
+    assert_true(t->r.pick == RECIPE_PICK_ROUNDS && recipe_epoch_steps(&t->r) == 1);
+    assert_non_null(strstr(text_of(t), "  pick = rounds\n"));
+    set(t, "pick=uniform()");
+    assert_true(t->r.pick == RECIPE_PICK_SESSIONS);
     set(t, "mix=none");
     set(t, "precision=f32");
     assert_true(!t->r.has_cutmix && t->r.precision == RECIPE_F32);
@@ -285,6 +291,7 @@ static void a_recipe_is_checked_as_a_whole(void **state)
         {"batch = 8 clips\naccumulate = 3", "'accumulate' does not divide"},
         {"data = pad([h: 4])", "'pad' needs both"},
         {"loss = poisson(weight: 0)", "no part of the loss"},
+        {"teacher = distill(\"a\")\npick = rounds", "needs pick = uniform"},
         {"teacher = distill(\"a\")\nloss = scale(trials)", "write scale(share)"},
         {"teacher = distill(\"a\")\nloss = correlation(1)", "no loss with 'correlation'"},
         {"epoch = 1000000000000 clips\nbatch = 1 clips\nstage a(1000000 epochs) { }", "too many"},

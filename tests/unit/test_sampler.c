@@ -70,7 +70,7 @@ static Clip drawn(const Sampler *s, uint32_t epoch, uint32_t item)
 {
     Clip clip;
     Err err = {0};
-    if (sampler_clip(s, epoch, item, item % 3, &clip, &err) != NPC_OK)
+    if (sampler_clip(s, epoch, item, item % 3, SAMPLER_ANY, &clip, &err) != NPC_OK)
         fail_msg("%s", err.text);
     return clip;
 }
@@ -114,6 +114,72 @@ static void windows_end_uniformly_inside_trials_that_hold_one(void **state)
     assert_in_range(n_mixed, n / 2 - 274, n / 2 + 274);
     for (int e = 12; e < 40; e++)
         assert_in_range(ends[e], 142, 287); /* 6000 / 28 = 214 */
+}
+
+/* 5, 3 and 1 trials in rounds of 2: 3 rounds; the second session begins again in the third. */
+static void rounds_go_through_permutations_of_every_session(void **state)
+{
+    (void)state;
+    static const uint32_t trials[] = {0, 1, 0, 1, 0};
+    SamplerSession own[3];
+    Sampler s = published();
+    for (uint32_t m = 0; m < 3; m++)
+        own[m] = (SamplerSession){sessions[0].recording, trials, (uint32_t[]){5, 3, 1}[m]};
+    s.sessions = own;
+    sampler_set_rounds(&s, 2);
+    assert_int_equal(sampler_steps(&s), 3);
+    assert_int_equal(s.batch, 6);
+    assert_int_equal(sampler_order_size(&s), 18 + 5);
+    static const uint32_t counts[3][3] = {{2, 2, 1}, {2, 1, 1}, {1, 2, 1}};
+    uint32_t order[2][23], seen[2][3][5] = {0}, number[18] = {0};
+    for (uint32_t epoch = 0; epoch < 2; epoch++) {
+        sampler_order(&s, epoch, order[epoch]);
+        for (uint32_t step = 0; step < 3; step++) {
+            uint32_t item[6], session[6], first[3], count[3];
+            uint32_t n = sampler_plan(&s, order[epoch], step, item, session, first, count);
+            assert_memory_equal(count, counts[step], sizeof count);
+            assert_int_equal(n, count[0] + count[1] + count[2]);
+            for (uint32_t i = 0; i < n; i++) {
+                uint32_t m = session[i], trial = order[epoch][item[i]];
+                assert_in_range(i, first[m], first[m] + count[m] - 1);
+                assert_true(trial < own[m].n_trials);
+                seen[epoch][m][trial] += m != 1 || step < 2; /* its first pass */
+                number[item[i]]++;
+            }
+        }
+    }
+    for (int k = 0; k < 2; k++) {
+        for (uint32_t i = 0; i < 5; i++)
+            assert_int_equal(seen[k][0][i], 1);
+        for (uint32_t i = 0; i < 3; i++)
+            assert_int_equal(seen[k][1][i], 1);
+        assert_int_equal(seen[k][2][0], 3);
+    }
+    for (int i = 0; i < 18; i++) /* items are never used twice in an epoch */
+        assert_in_range(number[i], 0, 2);
+    assert_memory_not_equal(order[0], order[1], sizeof *order);
+    Clip clip;
+    Err err = {0};
+    assert_int_equal(sampler_clip(&s, 1, 0, 0, 1, &clip, &err), NPC_OK);
+    assert_int_equal(clip.trial, trials[1]);
+}
+
+/* A trial that holds no window gives its place away. */
+static void a_short_trial_of_a_round_is_replaced(void **state)
+{
+    (void)state;
+    static const uint32_t trials[] = {0, 3};
+    SamplerSession own = {sessions[0].recording, trials, 2};
+    Sampler s = published();
+    Clip clip;
+    Err err = {0};
+    s.sessions = &own;
+    s.n_sessions = 1;
+    sampler_set_rounds(&s, 2);
+    for (uint32_t item = 0; item < 20; item++) {
+        assert_int_equal(sampler_clip(&s, 0, item, 0, 1, &clip, &err), NPC_OK);
+        assert_int_equal(clip.trial, 0);
+    }
 }
 
 static void mixing_can_be_switched_off_and_on(void **state)
@@ -185,7 +251,7 @@ static void a_session_without_a_long_trial_is_an_error(void **state)
     s.n_sessions = 1;
     Clip clip;
     Err err = {0};
-    assert_int_equal(sampler_clip(&s, 0, 0, 0, &clip, &err), NPC_ERR_INPUT);
+    assert_int_equal(sampler_clip(&s, 0, 0, 0, SAMPLER_ANY, &clip, &err), NPC_ERR_INPUT);
     assert_says(err, "no trial with 13 valid frames");
 }
 
@@ -243,6 +309,8 @@ int main(void)
         cmocka_unit_test(samples_of_a_session_stand_together_in_stable_order),
         cmocka_unit_test(a_clip_depends_on_seed_epoch_and_item_alone),
         cmocka_unit_test(windows_end_uniformly_inside_trials_that_hold_one),
+        cmocka_unit_test(rounds_go_through_permutations_of_every_session),
+        cmocka_unit_test(a_short_trial_of_a_round_is_replaced),
         cmocka_unit_test(mixing_can_be_switched_off_and_on),
         cmocka_unit_test(shares_follow_the_beta_distribution),
         cmocka_unit_test(impossible_settings_are_named),
