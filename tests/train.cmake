@@ -1,6 +1,7 @@
 # Whole runs: training, resuming, prediction, scores; and what happens when the world fails.
 npc_test(unit loss npc_runtime)
 npc_test(models train npc_runtime)
+npc_test(models training npc_runtime)
 npc_test(models inputs npc_runtime)
 npc_test(models images npc_runtime)
 npc_test(unit score npc_runtime)

@@ -1,13 +1,5 @@
 /* Whole runs in miniature: training, resuming, predicting, scoring, on recordings of 12 neurons
  * made on the spot and the model tests/models/tiny.nm. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "runtime/dataset.h"
 #include "runtime/folds.h"
 #include "runtime/metrics.h"
@@ -15,92 +7,19 @@
 #include "runtime/score.h"
 #include "runtime/signals.h"
 #include "runtime/step.h"
-#include "runtime/synth.h"
-#include "runtime/train.h"
 #include "runtime/validate.h"
-#include "tests/unit/scratch.h"
+#include "tests/models/train_harness.h"
 
-#define MODEL "tests/models/tiny.nm"
-#define PLAIN "tests/models/plain.nm"
-enum { SIZE = 4, EVERY = 8, SPAN = 25 }; /* of its windows */
-
-#define assert_says(err, part)                                                                     \
-    do {                                                                                           \
-        if (!strstr((err).text, (part)))                                                           \
-            fail_msg("\"%s\" does not say \"%s\"", (err).text, (part));                            \
-    } while (0)
-
-static char data[4096], cache[4096];
-
-static const char *path(const char *name)
-{
-    return scratch_path(name);
-}
-
-static TrainOptions options(const char *run)
-{
-    return (TrainOptions){
-        .model_path = MODEL,
-        .run_dir = run,
-        .data = data,
-        .machine = {.threads = 1, .workers = 1, .cache_folder = cache, .progress = PROGRESS_QUIET}};
-}
-
-static void must(Status s, const Err *err)
-{
-    if (s != NPC_OK)
-        fail_msg("%s", err->text);
-}
-
-static TrainResult train_with(const TrainOptions *o)
-{
-    TrainResult r;
-    Err err = {0};
-    must(train_run(o, &r, &err), &err);
-    return r;
-}
-
-static void assert_same_file(const char *a, const char *b)
-{
-    Arena arena = {0};
-    char *x, *y;
-    size_t n, m;
-    Err err = {0};
-    must(file_read(&arena, a, 1 << 28, &x, &n, &err), &err);
-    must(file_read(&arena, b, 1 << 28, &y, &m, &err), &err);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    arena_free(&arena);
-}
-
-static const char *checkpoint(const char *run, int step)
-{
-    char name[200];
-    snprintf(name, sizeof name, "%s/checkpoints/step-%08d.safetensors", run, step);
-    return path(name);
-}
+enum { SIZE = 4, EVERY = 8, SPAN = 25 }; /* of tiny.nm's windows */
 
 /* Six steps in one go, once for all tests: "whole". */
 static int make_data(void **state)
 {
-    if (scratch_make(state))
-        return -1;
-    SynthOptions o = synth_defaults();
+    TrainResult r;
     Err err = {0};
-    o.neurons = 12;
-    o.trials = 5;
-    o.frames = 81;
-    o.height = 8;
-    o.width = 12;
-    o.repeats = 2;
-    snprintf(data, sizeof data, "%s", path("data"));
-    snprintf(cache, sizeof cache, "%s", path("cache"));
-    if (file_make_folder(cache, &err) != NPC_OK)
-        return -1;
-    if (synth_write(data, &o, NULL, NULL, NULL, &err) != NPC_OK)
+    if (make_recordings(state))
         return -1;
     TrainOptions t = options(path("whole"));
-    TrainResult r;
     if (train_run(&t, &r, &err) == NPC_OK && r.step == 6)
         return 0;
     fprintf(stderr, "%s\n", err.text);
@@ -172,69 +91,6 @@ static void chunks_of_a_batch_resume_too(void **state)
     TrainResult r = train_with(&o);
     assert_true(isfinite(whole.loss) && whole.loss == r.loss);
     assert_same_file(checkpoint("chunks", 6), checkpoint("chunks2", 6));
-}
-
-/* The same settings in one go and in two. */
-static TrainResult train_interrupted(const char *const *sets, int n_sets, const char *name,
-                                     uint64_t stop)
-{
-    char first[100], second[100];
-    snprintf(first, sizeof first, "%s-1", name);
-    snprintf(second, sizeof second, "%s-2", name);
-    TrainOptions o = options(path(first));
-    o.sets = sets;
-    o.n_sets = n_sets;
-    TrainResult whole = train_with(&o);
-    o.run_dir = path(second);
-    o.stop_after = stop;
-    train_with(&o);
-    o.resume = true;
-    o.stop_after = 0;
-    TrainResult r = train_with(&o);
-    assert_true(isfinite(whole.loss) && whole.loss == r.loss && whole.step == r.step);
-    assert_same_file(checkpoint(first, (int)r.step), checkpoint(second, (int)r.step));
-    return r;
-}
-
-static void losses_of_every_kind_train(void **state)
-{
-    (void)state;
-    const char *sets[] = {"loss=poisson(eps: 2 ^ -23, added: everywhere) |> correlation(10)",
-                          "loss=scale(trials) |> l1(\"core\", 0.01) |> l1(\"readout.*.bias\", 1)",
-                          "accumulate=2"};
-    TrainResult with = train_interrupted(sets, 3, "losses", 4);
-    sets[1] = "loss=scale(trials)";
-    TrainResult without = train_interrupted(sets, 3, "losses-plain", 4);
-    assert_true(with.loss > without.loss);
-}
-
-static void rounds_train_and_resume(void **state)
-{
-    (void)state;
-    const char *sets[] = {"pick=rounds", "batch=2clips", "loss=scale(trials)",
-                          "stage.train=2epochs"};
-    TrainResult r = train_interrupted(sets, 4, "rounds", 3);
-    assert_int_equal(r.step, 2 + 2 * 3); /* 5 trials in parts of 2 */
-}
-
-/* What a weighted sum is made of does not depend on how a batch is cut. */
-static void chunks_of_rounds_add_up(void **state)
-{
-    (void)state;
-    const char *sets[] = {"accumulate=2"};
-    TrainOptions o = options(path("add1"));
-    o.model_path = PLAIN;
-    TrainResult whole = train_with(&o);
-    assert_int_equal(whole.step, 2 * 3);
-    o.run_dir = path("add2");
-    o.sets = sets;
-    o.n_sets = 1;
-    TrainResult cut = train_with(&o);
-    assert_true(fabs(whole.loss - cut.loss) < 1e-6 * whole.loss);
-    const char *without[] = {"loss=l1(\"core\", 0)"};
-    o.run_dir = path("add3");
-    o.sets = without;
-    assert_true(train_with(&o).loss < whole.loss * (1 - 1e-6));
 }
 
 /* Validation borrows the engine and puts the average in the parameters' place for a while. */
@@ -701,9 +557,6 @@ int main(void)
         cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(a_request_to_stop_saves_and_ends_well),
         cmocka_unit_test(chunks_of_a_batch_resume_too),
-        cmocka_unit_test(losses_of_every_kind_train),
-        cmocka_unit_test(rounds_train_and_resume),
-        cmocka_unit_test(chunks_of_rounds_add_up),
         cmocka_unit_test(validation_leaves_training_alone),
         cmocka_unit_test(a_teacher_teaches),
         cmocka_unit_test(an_infinite_loss_stops_and_keeps_the_checkpoints),
