@@ -66,6 +66,8 @@ typedef enum RecipeScale {
     RECIPE_SCALE_RECORDED,
     RECIPE_SCALE_BALANCED,
 } RecipeScale;
+/* Tier train alone, or also the test tiers whose responses are public. */
+typedef enum RecipeTrainTiers { RECIPE_TIERS_TRAIN, RECIPE_TIERS_RELEASED } RecipeTrainTiers;
 typedef enum RecipePick { RECIPE_PICK_SESSIONS, RECIPE_PICK_TRIALS, RECIPE_PICK_ROUNDS } RecipePick;
 typedef enum RecipeBlend { RECIPE_BLEND_UNIFORM, RECIPE_BLEND_RAMP } RecipeBlend;
 typedef enum RecipePrecision { RECIPE_F32, RECIPE_MIXED_F16, RECIPE_MIXED_BF16 } RecipePrecision;
@@ -100,8 +102,9 @@ typedef struct Recipe {
     int64_t pad_h, pad_w; /* size after padding; 0: none */
     double pad_value;
 
-    int64_t folds;    /* number of folds; 0: the recordings' own train and validation tiers */
-    int64_t validate; /* the fold held out */
+    int64_t folds; /* number of folds; 0: the recordings' own train and validation tiers */
+    RecipeTrainTiers train_tiers; /* without folds */
+    int64_t validate;             /* the fold held out */
 
     bool has_cutmix;
     double cutmix_alpha, cutmix_chance;

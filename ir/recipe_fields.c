@@ -136,6 +136,16 @@ static const Field *fields(int *n)
          1000,
          {0},
          "the part held out"},
+        {"split",
+         "tiers",
+         "train",
+         FIELD_WORD,
+         AT(train_tiers),
+         NULL,
+         0,
+         0,
+         {"train", "released"},
+         "without folds; released: also test tiers whose responses are public"},
         {"mix",
          "cutmix",
          "alpha",
@@ -457,7 +467,8 @@ const FieldList *recipe_list(const char *setting, const char *function)
 const BareWord *recipe_bare_word(const char *setting)
 {
     static const BareWord words[] = {
-        {"split", "none", AT(folds), sizeof(int64_t), 0, NULL},
+        {"split", "none", AT(folds), AT(train_tiers) + sizeof(RecipeTrainTiers) - AT(folds), 0,
+         NULL},
         {"mix", "none", AT(has_cutmix), sizeof(bool), 0, NULL},
         {"average", "none", AT(ema), sizeof(double), 0, NULL},
         {"precision", "f32", AT(precision), sizeof(RecipePrecision), 0, NULL},
@@ -476,6 +487,7 @@ const BareWord *recipe_bare_word(const char *setting)
 const CallSwitch *recipe_call_switch(const char *setting, const char *function)
 {
     static const CallSwitch table[] = {
+        {"split", "tiers", AT(folds), sizeof(int), 0}, /* its low half: folds are few */
         {"mix", "cutmix", AT(has_cutmix), sizeof(bool), true},
         {"pick", "uniform", AT(pick), sizeof(RecipePick), RECIPE_PICK_SESSIONS},
     };

@@ -67,7 +67,8 @@ static void print_data(Text *t, const Recipe *r)
         text_printf(t, "  split = folds(%lld, validate: %lld)\n", (long long)r->folds,
                     (long long)r->validate);
     else
-        text_add(t, "  split = none\n");
+        text_add(t, r->train_tiers == RECIPE_TIERS_RELEASED ? "  split = tiers(train: released)\n"
+                                                            : "  split = none\n");
     if (r->has_cutmix) {
         print_number(t, "  mix = cutmix(alpha: ", r->cutmix_alpha);
         print_number(t, ", chance: ", r->cutmix_chance);

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/batch.h"
 #include "runtime/cost.h"
 #include "runtime/philox.h"
 
@@ -80,7 +81,11 @@ static void fill_inputs(Subject *s)
 {
     Engine *e = s->model->engine;
     const Plan *plan = engine_plan(e, s->program[0]);
-    fill_random(plan, "clip", engine_input(e, s->program[0], "clip"), 0, 255);
+    for (int k = 0; k < INPUT_COUNT; k++) {
+        const char *name = input_name((ModelInput)k);
+        fill_random(plan, name, engine_input(e, s->program[0], name), 0,
+                    k <= INPUT_IMAGE ? 255 : 1);
+    }
     for (uint32_t k = 0; k < s->model->module->sessions.len; k++)
         fill_session(s, plan, (int)k);
     static const struct {

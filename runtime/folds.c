@@ -236,14 +236,20 @@ static void split_by_folds(SamplerSession *train, SamplerSession *validate, Aren
     *validate = (SamplerSession){r, side[1], n[1]};
 }
 
-static void split_by_tiers(SamplerSession *train, SamplerSession *validate, Arena *arena,
-                           const Recording *r)
+static Status split_by_tiers(SamplerSession *train, SamplerSession *validate, Arena *arena,
+                             const Recording *r, RecipeTrainTiers which, Err *err)
 {
     uint32_t *trials;
-    uint32_t n = recording_trials(r, TIER_BIT(TIER_TRAIN), arena, &trials);
+    unsigned tiers = TIER_BIT(TIER_TRAIN);
+    if (which == RECIPE_TIERS_RELEASED) {
+        NPC_TRY(dealt_tiers(r, &tiers, err));
+        tiers &= ~TIERS_VALIDATION;
+    }
+    uint32_t n = recording_trials(r, tiers, arena, &trials);
     *train = (SamplerSession){r, trials, n};
     n = recording_trials(r, TIERS_VALIDATION, arena, &trials);
     *validate = (SamplerSession){r, trials, n};
+    return NPC_OK;
 }
 
 Status split_trials(Split *out, Arena *arena, const Recording *const *recording, uint32_t n,
@@ -256,7 +262,8 @@ Status split_trials(Split *out, Arena *arena, const Recording *const *recording,
             split_by_folds(&out->train[i], &out->validate[i], arena, recording[i], folds->of[i],
                            r->validate);
         else
-            split_by_tiers(&out->train[i], &out->validate[i], arena, recording[i]);
+            NPC_TRY(split_by_tiers(&out->train[i], &out->validate[i], arena, recording[i],
+                                   r->train_tiers, err));
         if (!out->train[i].n_trials)
             return err_set(err, NPC_ERR_INPUT, "%s: no trial to train on%s", recording[i]->path,
                            r->folds > 0 ? " outside of the held-out fold"

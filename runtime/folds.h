@@ -3,7 +3,8 @@
  * With folds, the trials with public responses are dealt to `recipe.folds` parts by what their film
  * shows (video_hash.h), so that no film is on both sides, in any recording; part `recipe.validate`
  * validates. Taking part: tiers train and oracle, and each test tier whose responses were released.
- * Without folds tier train trains and tier oracle validates. specs/dwiseneuro.md section 4. */
+ * Without folds tier train trains, with `tiers(train: released)` also the test tiers that have
+ * responses, and tier oracle validates. specs/dwiseneuro.md section 4, specs/viv1t.md 5.1. */
 #ifndef NPC_RUNTIME_FOLDS_H
 #define NPC_RUNTIME_FOLDS_H
 

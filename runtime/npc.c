@@ -1,4 +1,5 @@
 #include "runtime/npc.h"
+#include "runtime/dataset.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -164,15 +165,19 @@ int npc_load(NpcModel *model, const char *run_dir, const char *weights)
 
 /* ---- predicting a batch ---- */
 
+/* Elements of an input as the model declares it; 0: it has none of that name. */
+static int64_t input_elems(const NpcModel *model, ModelInput input)
+{
+    const Shape *s = dataset_input_shape(model->model->module, input_name(input));
+    return s ? shape_elems(s) : 0;
+}
+
 int64_t npc_clip_elems(const NpcModel *model)
 {
-    const Plan *plan = engine_plan(model->model->engine, model->program);
-    for (uint32_t i = 0; i < plan->buffers.len; i++) {
-        const PlanBuffer *b = &plan->buffers.at[i];
-        if (b->kind == BUFFER_INPUT && !strcmp(b->name, "clip"))
-            return shape_elems(&b->layout.shape);
-    }
-    return 0;
+    int64_t n = 0;
+    for (int i = 0; i < INPUT_COUNT; i++)
+        n += input_elems(model, (ModelInput)i);
+    return n;
 }
 
 int64_t npc_response_elems(const NpcModel *model, int i)
@@ -192,9 +197,13 @@ int npc_predict_batch(NpcModel *model, int i, const float *clip, float *response
         return finish(err_set(&err, NPC_ERR_USAGE, "there is no recording %d; the model has %d", i,
                               npc_model_recordings(model)),
                       &err);
-    float *input = engine_input(e, model->program, "clip");
-    if (input)
-        memcpy(input, clip, (size_t)npc_clip_elems(model) * sizeof *clip);
+    for (int k = 0; k < INPUT_COUNT; k++) {
+        size_t n = (size_t)input_elems(model, (ModelInput)k);
+        float *input = n ? engine_input(e, model->program, input_name((ModelInput)k)) : NULL;
+        if (input)
+            memcpy(input, clip, n * sizeof *clip);
+        clip += n;
+    }
     model->ranges[i] = (SampleRange){0, model->model->batch};
     Status s = engine_run(e, model->program, model->ranges, &err);
     model->ranges[i] = (SampleRange){0};

@@ -73,11 +73,13 @@ void npc_initialise(NpcModel *model, uint64_t seed);
 /* Weights of a run directory: "average", "raw" or "best" (npc_train). */
 int npc_load(NpcModel *model, const char *run_dir, const char *weights);
 
-/* Elements of a batch of clips [b c t h w], and of recording i's answer [b n t]. */
+/* Elements of a batch of inputs, and of recording i's answer [b n t] (t 1 for images). Inputs stand
+ * whole, one behind the other, in the order clip [b c t h w], video [b c t h w], image [b c h w],
+ * behavior [b k t], pupil [b k t], as far as the model has them. */
 int64_t npc_clip_elems(const NpcModel *model);
 int64_t npc_response_elems(const NpcModel *model, int i);
-/* Predicts recording i's responses to a batch of clips. Channels are prepared as the recipe says
- * (grey levels 0..255, behaviour as recorded). */
+/* Predicts recording i's responses to a batch of inputs, prepared as the recipe says (grey levels
+ * 0..255 and behaviour as recorded, unless it standardises). */
 int npc_predict_batch(NpcModel *model, int i, const float *clip, float *responses);
 
 /* ---- whole jobs on recordings ---- */

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "runtime/dataset.h"
+#include "runtime/folds.h"
 #include "runtime/lengths.h"
 #include "runtime/metrics.h"
 #include "runtime/npy.h"
@@ -283,6 +284,30 @@ static void inputs_that_data_do_not_fill_are_named(void **state)
     }
 }
 
+/* The second of the two recordings has public test responses, the first withholds them. */
+static void released_tiers_can_train(void **state)
+{
+    (void)state;
+    Arena arena = {0};
+    Dataset d;
+    Recipe recipe;
+    Split own, more;
+    Err err = {0};
+    uint32_t *list;
+    recipe_default(&recipe);
+    must(dataset_open(&d, &arena, data, NULL, 0, &err), &err);
+    must(split_trials(&own, &arena, d.recording, d.n, &recipe, NULL, &err), &err);
+    recipe.train_tiers = RECIPE_TIERS_RELEASED;
+    must(split_trials(&more, &arena, d.recording, d.n, &recipe, NULL, &err), &err);
+    uint32_t n = recording_trials(d.recording[1], TIERS_LABELLED_IF_RELEASED, &arena, &list);
+    assert_true(n > 0);
+    assert_int_equal(own.train[0].n_trials, more.train[0].n_trials);
+    assert_int_equal(own.train[1].n_trials + n, more.train[1].n_trials);
+    for (uint32_t m = 0; m < 2; m++)
+        assert_int_equal(own.validate[m].n_trials, more.validate[m].n_trials);
+    arena_free(&arena);
+}
+
 /* Transformed responses, over all frames of the trials to train on. */
 static void means_are_of_what_is_trained_on(void **state)
 {
@@ -350,6 +375,7 @@ int main(void)
         cmocka_unit_test(validation_sees_whole_trials),
         cmocka_unit_test(sliding_windows_predict_their_last_frames),
         cmocka_unit_test(inputs_that_data_do_not_fill_are_named),
+        cmocka_unit_test(released_tiers_can_train),
         cmocka_unit_test(means_are_of_what_is_trained_on),
         cmocka_unit_test(cutmix_is_refused_for_values_apart),
         cmocka_unit_test(parameters_that_depend_on_the_length_are_refused),

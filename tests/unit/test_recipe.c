@@ -205,6 +205,11 @@ static void overrides_name_settings_arguments_and_stages(void **state)
     assert_true(t->r.precision == RECIPE_MIXED_F16 && t->r.stages[0].steps == 3);
     assert_true(!t->r.stages[0].epochs && t->r.stages[0].to == 0.25);
     assert_true(t->r.stages[0].keep == RECIPE_KEEP_NONE && t->r.checkpoint_steps == 9);
+    set(t, "split=folds(3)");
+    set(t, "split=tiers(train: released)");
+    assert_true(!t->r.folds && t->r.train_tiers == RECIPE_TIERS_RELEASED);
+    set(t, "split=none");
+    assert_true(t->r.train_tiers == RECIPE_TIERS_TRAIN);
     set(t, "predict=whole");
     set(t, "data.inputs=published");
     assert_true(t->r.predict_frames == 0 && t->r.inputs == RECIPE_INPUTS_PUBLISHED);

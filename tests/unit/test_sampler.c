@@ -182,6 +182,24 @@ static void a_short_trial_of_a_round_is_replaced(void **state)
     }
 }
 
+/* As published with ViV1T: the last possible start never occurs, unless it is the only one. */
+static void the_last_start_can_be_left_out(void **state)
+{
+    (void)state;
+    Sampler s = published();
+    uint32_t last[2] = {0}, n_short = 0;
+    for (uint32_t i = 0; i < 6000; i++) {
+        Clip all = drawn(&s, 0, i);
+        last[0] += all.trial == 0 && all.end == 39;
+        s.not_last = true;
+        Clip c = drawn(&s, 0, i);
+        s.not_last = false;
+        last[1] += c.trial == 0 && c.end == 39;
+        n_short += c.trial == 1 && c.end == 12; /* a trial of one window */
+    }
+    assert_true(last[0] > 50 && last[1] == 0 && n_short > 2000);
+}
+
 static void mixing_can_be_switched_off_and_on(void **state)
 {
     (void)state;
@@ -311,6 +329,7 @@ int main(void)
         cmocka_unit_test(windows_end_uniformly_inside_trials_that_hold_one),
         cmocka_unit_test(rounds_go_through_permutations_of_every_session),
         cmocka_unit_test(a_short_trial_of_a_round_is_replaced),
+        cmocka_unit_test(the_last_start_can_be_left_out),
         cmocka_unit_test(mixing_can_be_switched_off_and_on),
         cmocka_unit_test(shares_follow_the_beta_distribution),
         cmocka_unit_test(impossible_settings_are_named),

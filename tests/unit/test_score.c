@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "runtime/blend.h"
 #include "runtime/npy_write.h"
 #include "runtime/score.h"
 #include "tests/unit/scratch.h"
@@ -113,6 +114,46 @@ static void score_written(TierScore *out, Arena *arena, const char *root)
     assert_true(found);
 }
 
+/* Predictions in units of the per-frame statistic score as those in the responses' own. */
+static void scaled_predictions_are_not_scaled_again(void **state)
+{
+    (void)state;
+    Arena arena = {0};
+    TierScore own, scaled, wrong;
+    Recording *r;
+    Err err = {0};
+    bool found;
+    char root[4000], name[60], path[3][4200];
+    snprintf(root, sizeof root, "%s", scratch_path("scaled"));
+    put_recording(root);
+    score_written(&own, &arena, root);
+    float precision[10];
+    response_precision(&deviation[0][0], 10, precision);
+    for (int i = 0; i < 4; i++) {
+        size_t t = i == 3 ? 4 : 5;
+        float y[10];
+        for (size_t k = 0; k < 2; k++)
+            for (size_t f = 0; f < t; f++)
+                y[k * t + f] = predicted[i][k][f] * precision[k * 5 + f];
+        snprintf(name, sizeof name, "predictions/rec/oracle/%d.npy", i);
+        put_array(root, name, y, 2, (size_t[]){2, t});
+    }
+    snprintf(path[0], sizeof *path, "%s/rec", root);
+    snprintf(path[1], sizeof *path, "%s/predictions", root);
+    snprintf(path[2], sizeof *path, "%s/truth", root);
+    must(recording_open(&r, &arena, path[0], &err), &err);
+    ScoreRules rules = {.burn_in = 1, .is_scaled = true};
+    must(score_tier(&scaled, &found, &arena, r, TIER_ORACLE, path[1], path[2], &rules, NULL, &err),
+         &err);
+    assert_true(found && fabs(scaled.single_trial - own.single_trial) < 1e-6);
+    assert_true(fabs(scaled.to_average - own.to_average) < 1e-6);
+    rules.is_scaled = false;
+    must(score_tier(&wrong, &found, &arena, r, TIER_ORACLE, path[1], path[2], &rules, NULL, &err),
+         &err);
+    assert_true(fabs(wrong.single_trial - own.single_trial) > 1e-3);
+    arena_free(&arena);
+}
+
 static void scores_equal_reference_numbers(void **state)
 {
     (void)state;
@@ -156,6 +197,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scores_equal_reference_numbers),
+        cmocka_unit_test(scaled_predictions_are_not_scaled_again),
         cmocka_unit_test(a_statistic_that_is_zero_ends_every_trial),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
