@@ -23,7 +23,7 @@ Status image_writer_open(ImageWriter *w, const char *out, const char *name, uint
 {
     static const char *const folders[] = {"data/images",       "data/responses", "data/behavior",
                                           "data/pupil_center", "meta/neurons",   "meta/trials"};
-    memset(w, 0, sizeof *w);
+    *w = (ImageWriter){.arena.exhausted = w->arena.exhausted};
     w->colours = colours;
     w->height = height;
     w->width = width;

@@ -48,7 +48,7 @@ typedef struct ImageNeurons {
     const char *about; /* text of config.json: where the recording comes from, what is absent */
 } ImageNeurons;
 
-/* NPC_ERR_INPUT: OUT/NAME is there already. Memory that ends goes the way of the arena in `w`. */
+/* NPC_ERR_INPUT: OUT/NAME is there already. `w` is zeroed, but for the way out of its arena. */
 Status image_writer_open(ImageWriter *w, const char *out, const char *name, uint32_t colours,
                          uint32_t height, uint32_t width, uint32_t neurons, Err *err);
 Status image_writer_put(ImageWriter *w, const ImageTrial *trial, Err *err);

@@ -187,9 +187,9 @@ static Status write_recording(Job *j, const char *file, const char *out, Err *er
     for (uint32_t i = 0; i < s->neurons; i++)
         units[i] = (int64_t)i + 1;
     j->w = ARENA_NEW(j->arena, ImageWriter);
+    j->w->arena.exhausted = j->arena->exhausted;
     Status status =
         image_writer_open(j->w, out, j->made->name, 1, j->o->height, j->o->width, s->neurons, err);
-    j->w->arena.exhausted = j->arena->exhausted;
     if (status == NPC_OK)
         status = write_trials(j, file, err);
     neurons.about = about(j);

@@ -103,8 +103,8 @@ static Status import_session(Arena *arena, const Source *s, int session, const c
         .about = "{\"source\": \"macaque V4, spikes per 100 ms\", "
                  "\"absent\": [\"behavior\", \"pupil_center\", \"cell_motor_coordinates\"]}\n"};
     snprintf(made->name, sizeof made->name, "macaque-v4-%s", SESSIONS[session].name);
-    Status status = image_writer_open(w, out, made->name, 1, s->height, s->width, s->units, err);
     w->arena.exhausted = arena->exhausted;
+    Status status = image_writer_open(w, out, made->name, 1, s->height, s->width, s->units, err);
     if (status == NPC_OK)
         status = write_trials(s, w, err);
     made->neurons = s->units;

@@ -223,9 +223,12 @@ static Status prepare(Maker *m, Err *err)
     return calibrate(m, err);
 }
 
-static Status make_all(Maker *m, SynthSummary *summary, SynthProgress progress, void *cx, Err *err)
+static Status make_all(Maker *m, const char *out, SynthSummary *summary, SynthProgress progress,
+                       void *cx, Err *err)
 {
     const SynthOptions *o = m->o;
+    NPC_TRY(
+        image_writer_open(&m->writer, out, summary->name, 1, o->height, o->width, o->neurons, err));
     NPC_TRY(prepare(m, err));
     float *places = ARENA_ARRAY(&m->arena, float, 3 * (size_t)o->neurons);
     for (uint32_t i = 0; i < m->n_trials; i++) {
@@ -258,12 +261,11 @@ static Status make_recording(Maker *m, const char *out, SynthSummary *summary,
     snprintf(summary->name, sizeof summary->name, "static%u-%u-%u-Images-%08" PRIx32 "%08" PRIx32,
              90000 + m->index, 1 + m->index % 9, 1 + m->index % 7, code.v[0], code.v[1]);
     snprintf(m->truth, sizeof m->truth, "%.2800s/truth/%s", out, summary->name);
-    s = image_writer_open(&m->writer, out, summary->name, 1, o->height, o->width, o->neurons, err);
     m->arena.exhausted = m->writer.arena.exhausted = &exhausted;
-    if (s == NPC_OK && setjmp(exhausted))
+    if (setjmp(exhausted))
         s = err_set(err, NPC_ERR_MEMORY, "no memory for %u images", o->trials);
-    else if (s == NPC_OK)
-        s = make_all(m, summary, progress, cx, err);
+    else
+        s = make_all(m, out, summary, progress, cx, err);
     if (s != NPC_OK)
         file_remove_tree(m->truth);
     m->writer.arena.exhausted = NULL;

@@ -271,6 +271,13 @@ static void a_trial_ends_where_no_training_trial_reaches(void **state)
     use(r, &recipe);
     assert_int_equal(recording_valid_frames(r, 1, &frames, &err), NPC_OK);
     assert_int_equal(frames, 31);
+    for (uint32_t longest = 35; longest > 19; longest -= 15) { /* the shorter of both counts */
+        recipe.longest = longest;
+        use(r, &recipe);
+        assert_int_equal(recording_valid_frames(r, 1, &frames, &err), NPC_OK);
+        assert_int_equal(frames, longest < 31 ? longest : 31);
+    }
+    recipe.longest = 0;
     recipe.inputs = RECIPE_INPUTS_ALL; /* one statistic for all frames */
     use(r, &recipe);
     assert_int_equal(recording_valid_frames(r, 1, &frames, &err), NPC_OK);
