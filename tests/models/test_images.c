@@ -460,6 +460,43 @@ static void single_trials_of_macaques_become_trials(void **state)
     assert_says(err, "no session here");
 }
 
+/* The recording itself, where it lies beside the sources (or $NPC_MACAQUE_V4): each trial against
+ * the mean of the image's five others correlates with 0.457 on average over units, as
+ * the note that comes with the data says. */
+static void the_real_recording_has_its_noise_ceiling(void **state)
+{
+    (void)state;
+    const char *given = getenv("NPC_MACAQUE_V4");
+    const char *from = given ? given : "../shared/data/real/macaque_v4";
+    ImportedList done = {0};
+    Err err = {0};
+    if (!file_is_folder(from)) {
+        print_message("skipped: no recording of macaque V4; NPC_MACAQUE_V4 names its folder\n");
+        skip();
+    }
+    must(import_macaque_v4(&arena, from, scratch_path("real"), &done, &err), &err);
+    assert_int_equal(done.n, 3);
+    Recording *r = opened(scratch_path("real/macaque-v4-210325"));
+    assert_int_equal(r->n_neurons, 50);
+    assert_int_equal(r->n_trials, 640 * 6);
+    ScoreTrial *trials = ARENA_ARRAY(&arena, ScoreTrial, r->n_trials);
+    float *counts = ARENA_ARRAY(&arena, float, (size_t)r->n_trials * 50);
+    double ceiling[50], mean = 0;
+    ClipShape s = {.size = 1, .step = 1};
+    for (uint32_t i = 0; i < r->n_trials; i++) {
+        TrialMap map;
+        must(trial_map(&map, r, i, &err), &err);
+        must(clip_target(&map, &s, 0, counts + i * 50, &err), &err);
+        trials[i] = (ScoreTrial){.response = {counts + i * 50, 1, 1, 1}, .group = r->image_ids[i]};
+        trial_unmap(&map);
+    }
+    ScoreSet set = {trials, r->n_trials, 50, 0};
+    must(metrics_leave_one_out_ceiling(&set, ceiling, &err), &err);
+    for (int k = 0; k < 50; k++)
+        mean += ceiling[k] / 50;
+    assert_true(fabs(mean - 0.457) < 5e-4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -471,6 +508,7 @@ int main(void)
         cmocka_unit_test(a_model_of_images_trains_predicts_and_scores),
         cmocka_unit_test(kinds_do_not_mix),
         cmocka_unit_test(single_trials_of_macaques_become_trials),
+        cmocka_unit_test(the_real_recording_has_its_noise_ceiling),
     };
     return cmocka_run_group_tests(tests, make_data, end);
 }
