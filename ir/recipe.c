@@ -22,6 +22,7 @@ void recipe_default(Recipe *r)
                   .beta1 = 0.9,
                   .beta2 = 0.999,
                   .adam_eps = 1e-8,
+                  .warmup = 400,
                   .seed = 1,
                   .teacher_ratio = 0.36,
                   .predict_frames = 16,
@@ -299,12 +300,23 @@ bool recipe_selects(const char *of, const char *parameter)
     return recipe_selects(of + 1, parameter);
 }
 
+const RecipeGroup *recipe_group(const RecipeGroup *groups, int64_t n, const char *parameter)
+{
+    while (n-- > 0)
+        if (recipe_selects(groups[n].which.of, parameter))
+            return &groups[n];
+    return NULL;
+}
+
 const RecipeSelection *recipe_selection(const Recipe *r, int i, const char **by)
 {
-    if (i >= r->n_penalties)
-        return NULL;
-    *by = "l1";
-    return &r->penalties[i].which;
+    if (i < r->n_penalties) {
+        *by = "l1";
+        return &r->penalties[i].which;
+    }
+    i -= (int)r->n_penalties;
+    *by = "group";
+    return i < r->n_groups ? &r->groups[i].which : NULL;
 }
 
 static bool impossible(Diags *diags, Span span, const char *sentence)
@@ -333,6 +345,10 @@ bool recipe_check(Diags *diags, Span span, const Recipe *r)
         return impossible(diags, span, "a 'teacher' needs pick = uniform(..)");
     if (r->teacher && r->correlation_weight > 0)
         return impossible(diags, span, "a 'teacher' has no loss with 'correlation'");
+    if (r->schedule_free && r->ema > 0)
+        return impossible(diags, span, "'schedule_free' averages itself: write average = none");
+    if (r->clip_norm > 0 && r->clip_percentile > 0)
+        return impossible(diags, span, "there is one limit: 'clip' or 'autoclip'");
     if (!r->pad_h != !r->pad_w)
         return impossible(diags, span, "'pad' needs both h and w");
     return true;

@@ -68,6 +68,8 @@ typedef enum RecipeScale {
 } RecipeScale;
 /* Tier train alone, or also the test tiers whose responses are public. */
 typedef enum RecipeTrainTiers { RECIPE_TIERS_TRAIN, RECIPE_TIERS_RELEASED } RecipeTrainTiers;
+/* What a step does to parameters of recordings that it has no clip of. */
+typedef enum RecipeAbsent { RECIPE_ABSENT_KEEP, RECIPE_ABSENT_ZERO } RecipeAbsent;
 typedef enum RecipePick { RECIPE_PICK_SESSIONS, RECIPE_PICK_TRIALS, RECIPE_PICK_ROUNDS } RecipePick;
 typedef enum RecipeBlend { RECIPE_BLEND_UNIFORM, RECIPE_BLEND_RAMP } RecipeBlend;
 typedef enum RecipePrecision { RECIPE_F32, RECIPE_MIXED_F16, RECIPE_MIXED_BF16 } RecipePrecision;
@@ -83,7 +85,19 @@ typedef struct RecipePenalty {
     double weight; /* times the sum of magnitudes */
 } RecipePenalty;
 
-enum { RECIPE_MAX_STAGES = 32, RECIPE_MAX_CHANNELS = 8, RECIPE_MAX_PENALTIES = 8 };
+/* How the optimizer treats some parameters. */
+typedef struct RecipeGroup {
+    RecipeSelection which;
+    double rate;         /* times the learning rate */
+    double weight_decay; /* negative: as the others' */
+} RecipeGroup;
+
+enum {
+    RECIPE_MAX_STAGES = 32,
+    RECIPE_MAX_CHANNELS = 8,
+    RECIPE_MAX_PENALTIES = 8,
+    RECIPE_MAX_GROUPS = 8
+};
 
 typedef struct Recipe {
     const char *name;  /* NULL: the file has none, everything is the default */
@@ -122,6 +136,13 @@ typedef struct Recipe {
     RecipePenalty penalties[RECIPE_MAX_PENALTIES];
 
     double weight_decay, beta1, beta2, adam_eps;
+    RecipeAbsent absent;
+    bool schedule_free;     /* AdamW without a schedule (passes/train_step.c) */
+    int64_t warmup;         /* its steps of growing rate */
+    double clip_norm;       /* of all gradients together; 0: no limit */
+    double clip_percentile; /* the limit is this percentile of the norms so far; 0: no limit */
+    int64_t n_groups;
+    RecipeGroup groups[RECIPE_MAX_GROUPS];
     double ema; /* decay of the weight average; 0: no average */
     RecipePrecision precision;
     uint64_t seed;
@@ -162,6 +183,8 @@ bool recipe_check(Diags *diags, Span span, const Recipe *r);
 /* Does a group's or penalty's `of` mean this parameter? It is a name or its beginning up to a dot,
  * in which `*` stands for any text: "core", "readout.*.features". */
 bool recipe_selects(const char *of, const char *parameter);
+/* The last of the groups that a parameter is in; NULL: none. */
+const RecipeGroup *recipe_group(const RecipeGroup *groups, int64_t n, const char *parameter);
 /* The i-th selection of the recipe and what says it, "l1"; NULL behind the last. */
 const RecipeSelection *recipe_selection(const Recipe *r, int i, const char **by);
 

@@ -98,6 +98,35 @@ static void print_loss(Text *t, const Recipe *r)
     }
 }
 
+static void print_optimizer(Text *t, const Recipe *r)
+{
+    text_printf(t, "  optimizer = %s(", r->schedule_free ? "schedule_free" : "adamw");
+    print_number(t, "weight_decay: ", r->weight_decay);
+    print_number(t, ", beta1: ", r->beta1);
+    print_number(t, ", beta2: ", r->beta2);
+    print_number(t, ", eps: ", r->adam_eps);
+    if (r->schedule_free)
+        text_printf(t, ", warmup: %lld steps", (long long)r->warmup);
+    text_printf(t, ", absent: %s)\n", word_of("optimizer", "absent", r->absent));
+    if (r->clip_norm > 0) {
+        print_number(t, "      |> clip(norm: ", r->clip_norm);
+        text_add(t, ")\n");
+    }
+    if (r->clip_percentile > 0) {
+        print_number(t, "      |> autoclip(percentile: ", r->clip_percentile);
+        text_add(t, ")\n");
+    }
+    for (int64_t i = 0; i < r->n_groups; i++) {
+        const RecipeGroup *g = &r->groups[i];
+        text_add(t, "      |> group(");
+        print_string(t, g->which.of);
+        print_number(t, ", rate: ", g->rate);
+        if (g->weight_decay >= 0)
+            print_number(t, ", weight_decay: ", g->weight_decay);
+        text_add(t, ")\n");
+    }
+}
+
 static void print_training(Text *t, const Recipe *r)
 {
     static const char *const precisions[] = {"f32", "mixed(f16)", "mixed(bf16)"};
@@ -108,13 +137,10 @@ static void print_training(Text *t, const Recipe *r)
     else
         text_printf(t, "  pick = uniform(%s)\n", word_of("pick", "over", r->pick));
     print_loss(t, r);
-    print_number(t, "  optimizer = adamw(weight_decay: ", r->weight_decay);
-    print_number(t, ", beta1: ", r->beta1);
-    print_number(t, ", beta2: ", r->beta2);
-    print_number(t, ", eps: ", r->adam_eps);
+    print_optimizer(t, r);
     if (r->ema > 0)
-        print_number(t, ")\n  average = ema(", r->ema);
-    text_add(t, r->ema > 0 ? ")\n" : ")\n  average = none\n");
+        print_number(t, "  average = ema(", r->ema);
+    text_add(t, r->ema > 0 ? ")\n" : "  average = none\n");
     text_printf(t, "  precision = %s\n  seed = %llu\n", precisions[r->precision],
                 (unsigned long long)r->seed);
     if (r->teacher) {
@@ -216,7 +242,10 @@ static void print_default(Text *out, const Field *f, const Recipe *r)
         text_printf(out, "%lld", (long long)*(const int64_t *)at);
         break;
     case FIELD_REAL:
-        text_double(out, *(const double *)at);
+        if (*(const double *)at < f->low)
+            text_add(out, "as the others");
+        else
+            text_double(out, *(const double *)at);
         break;
     case FIELD_WORD:
         memcpy(&word, at, sizeof word);

@@ -258,6 +258,7 @@ _Static_assert(sizeof(RecipePick) == sizeof(RecipeBlend) &&
                    sizeof(RecipePick) == sizeof(RecipePrecision) &&
                    sizeof(RecipePick) == sizeof(RecipeStart) &&
                    sizeof(RecipePick) == sizeof(RecipeAdded) &&
+                   sizeof(RecipePick) == sizeof(RecipeAbsent) &&
                    sizeof(RecipePick) == sizeof(RecipeScale) &&
                    sizeof(RecipePick) == sizeof(RecipeInputs) &&
                    sizeof(RecipePick) == sizeof(RecipeResponses) &&

@@ -7,6 +7,7 @@
 #define NPC_PASSES_PASS_H
 
 #include "ir/func.h"
+#include "ir/recipe.h"
 #include "passes/traits.h"
 
 /* What a program is for; a set of bits in passes.def. */
@@ -39,6 +40,9 @@ typedef enum RecomputeMode {
 
 typedef struct OptimizerAttrs {
     double beta1, beta2, eps, weight_decay, ema_decay;
+    const RecipeGroup *groups; /* parameters with own factors of rate and decay */
+    int64_t n_groups;
+    bool schedule_free, clips; /* clips: PROGRAM_UPDATE limits the norm of the gradients */
 } OptimizerAttrs;
 
 typedef struct PassOptions {

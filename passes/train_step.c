@@ -4,6 +4,7 @@
  * Inputs it adds, scalars filled by the runtime before each step: "rate"; "bias1", "bias2"
  * (1 - beta^k, k the number of updates), and "bias1/<recording>", "bias2/<recording>" for the
  * parameters of a recording's readout, which are updated only in steps with samples of it.
+ * Parameters of a group (PassOptions.optimizer) have a rate and decay of their own.
  * Needs autodiff done. Where updates ride behind gradients, one whose gradient is a merge (groups
  * of channels) is computed in the parts' shape, which is the same storage. The moments are states
  * "adam_m/<parameter>" and "adam_v/<parameter>".
@@ -15,7 +16,13 @@
  * here, and when one of them is not finite every parameter, moment and running statistic keeps its
  * value; the output "finite" is 1 or 0, by which the runtime chooses the next scale.
  *
- * average: state "ema/<name>" of every parameter and state moves towards it. */
+ * The update program can limit the norm of all gradients together: input "limit", output "norm".
+ *
+ * Without a schedule (schedule_free below) the states are "adam_v/<parameter>" and
+ * "free_z/<parameter>", which begins as a copy; further input "mix" (schedule.h).
+ *
+ * average: state "ema/<name>" of every parameter and state moves towards it; without a schedule it
+ * becomes the average that parameter and free_z stand for. */
 #include "passes/pass.h"
 
 static const Shape SCALAR = {.rank = 0};
@@ -105,42 +112,124 @@ static bool has_parts(const PassCx *cx, const Func *f, Val grad)
     return shape_axis(s, n->attrs.axis3) == shape_axis(s, n->attrs.axis2) + 1;
 }
 
-/* `finite`: none unless gradients are scaled. */
-static void update(PassCx *cx, Func *f, const char *name, Val grad, Val finite)
+/* The learning rate of the parameter's group, and its decay. */
+static Val rate_of(PassCx *cx, Func *f, const Param *p, double *decay)
 {
     const OptimizerAttrs *o = &cx->options->optimizer;
-    const Param p = *module_param(f->module, name);
-
-    f->session = p.session;
-    f->part = func_node(f, grad)->part;
-    f->span = p.span;
-    f->backward = true;
-    const bool in_parts = has_parts(cx, f, grad);
-    const Node merge = *func_node(f, grad);
-    grad = unscaled(f, in_parts ? merge.in[0] : grad, finite);
-    Val old_m = companion(f, "adam_m", &p);
-    old_m = in_parts ? parted(f, old_m, &merge) : old_m;
-    Val m = lerp(f, OP_LERP, old_m, grad, o->beta1);
-    Val old_v = companion(f, "adam_v", &p);
-    old_v = in_parts ? parted(f, old_v, &merge) : old_v;
-    Val v = lerp(f, OP_LERP_SQUARE, old_v, grad, o->beta2);
+    const RecipeGroup *group = recipe_group(o->groups, o->n_groups, p->name);
     Val rate = func_input(f, name_intern(f->module->names, "rate"), &SCALAR);
-    Val old = func_param(f, name);
-    old = in_parts ? parted(f, old, &merge) : old;
-    Val in[] = {
-        old, m, v, rate, bias_input(f, "bias1", p.session), bias_input(f, "bias2", p.session)};
-    Attrs a = {.k = {p.no_decay ? 0 : o->weight_decay, o->eps}};
-    Val w = func_emit(f, OP_ADAMW, &a, in, 6);
+    *decay = group && group->weight_decay >= 0 ? group->weight_decay : o->weight_decay;
+    *decay = p->no_decay ? 0 : *decay;
+    return group && group->rate != 1 ? func_scale(f, rate, group->rate) : rate;
+}
 
-    const char *to[] = {prefixed(f, "adam_m", name), prefixed(f, "adam_v", name), name};
-    Val value[] = {guarded(f, m, old_m, finite), guarded(f, v, old_v, finite),
-                   guarded(f, w, old, finite)};
-    for (int i = 0; i < 3; i++) {
-        const Attrs *at = &merge.attrs;
-        if (in_parts)
-            value[i] = func_merge(f, value[i], at->axis2, at->axis3, at->axis);
-        func_result(f, RESULT_STATE, to[i], value[i]);
+/* What an update reads and writes; tensors in the shape of the gradient's parts if it has some. */
+typedef struct Update {
+    PassCx *cx;
+    Func *f;
+    Param p;
+    const Node *merge; /* NULL: the gradient is whole */
+    Val finite;        /* none unless gradients are scaled */
+} Update;
+
+/* "" is the parameter itself. */
+static const char *state_name(const Update *u, const char *prefix)
+{
+    return *prefix ? prefixed(u->f, prefix, u->p.name) : u->p.name;
+}
+
+static Val old_value(const Update *u, const char *prefix)
+{
+    Val old = *prefix ? companion(u->f, prefix, &u->p) : func_param(u->f, u->p.name);
+    return u->merge ? parted(u->f, old, u->merge) : old;
+}
+
+/* A value and what it replaces. */
+typedef struct Change {
+    const char *prefix;
+    Val old, value;
+} Change;
+
+static void write_changes(const Update *u, const Change *change, int n)
+{
+    Val value[3];
+    for (int i = 0; i < n; i++)
+        value[i] = guarded(u->f, change[i].value, change[i].old, u->finite);
+    for (int i = 0; i < n; i++) {
+        if (u->merge) {
+            const Attrs *at = &u->merge->attrs;
+            value[i] = func_merge(u->f, value[i], at->axis2, at->axis3, at->axis);
+        }
+        func_result(u->f, RESULT_STATE, state_name(u, change[i].prefix), value[i]);
     }
+}
+
+static void adamw(const Update *u, Val grad)
+{
+    const OptimizerAttrs *o = &u->cx->options->optimizer;
+    Func *f = u->f;
+    double decay;
+    Val old_m = old_value(u, "adam_m");
+    Val m = lerp(f, OP_LERP, old_m, grad, o->beta1);
+    Val old_v = old_value(u, "adam_v");
+    Val v = lerp(f, OP_LERP_SQUARE, old_v, grad, o->beta2);
+    Val rate = rate_of(u->cx, f, &u->p, &decay);
+    Val old = old_value(u, "");
+    Val in[] = {old,
+                m,
+                v,
+                rate,
+                bias_input(f, "bias1", u->p.session),
+                bias_input(f, "bias2", u->p.session)};
+    Attrs a = {.k = {decay, o->eps}};
+    Val w = func_emit(f, OP_ADAMW, &a, in, 6);
+    const Change change[] = {{"adam_m", old_m, m}, {"adam_v", old_v, v}, {"", old, w}};
+    write_changes(u, change, 3);
+}
+
+/* y is the parameter, z the state that steps are made of, x = y + (z - y) (1 - 1 / beta1) their
+ * average (pass_average). With u the gradient over its root mean square, and decay y:
+ *     y <- (1 - mix) y + mix z + rate (beta1 (1 - mix) - 1) u,  z <- z - rate u
+ * Defazio et al. 2024, arXiv:2405.15682; specs/viv1t.md 6. */
+static void schedule_free(const Update *u, Val grad)
+{
+    const OptimizerAttrs *o = &u->cx->options->optimizer;
+    Func *f = u->f;
+    double decay;
+    Val old_v = old_value(u, "adam_v");
+    Val v = lerp(f, OP_LERP_SQUARE, old_v, grad, o->beta2);
+    Val rate = rate_of(u->cx, f, &u->p, &decay);
+    Val y = old_value(u, ""), z = old_value(u, "free_z");
+    Val mix = func_input(f, name_intern(f->module->names, "mix"), &SCALAR);
+    Val in[] = {grad, v, bias_input(f, "bias2", u->p.session), y};
+    Val step =
+        func_map(f, "a / (sqrt(b) / sqrt(c) + k0) + k1 * d", (double[]){o->eps, decay}, 2, in, 4);
+    Val new_y = func_map(f, "(1 - c) * a + c * b + d * (k0 * (1 - c) - 1) * e", &o->beta1, 1,
+                         (Val[]){y, z, mix, rate, step}, 5);
+    Val new_z = func_map(f, "a - b * c", NULL, 0, (Val[]){z, rate, step}, 3);
+    const Change change[] = {{"adam_v", old_v, v}, {"", y, new_y}, {"free_z", z, new_z}};
+    write_changes(u, change, 3);
+}
+
+/* `clip`: what the gradient is multiplied by; none: nothing. */
+static void update(PassCx *cx, Func *f, const char *name, Val grad, Val finite, Val clip)
+{
+    Update u = {.cx = cx, .f = f, .p = *module_param(f->module, name), .finite = finite};
+    const Node merge = *func_node(f, grad);
+    f->session = u.p.session;
+    f->part = merge.part;
+    f->span = u.p.span;
+    f->backward = true;
+    if (has_parts(cx, f, grad)) {
+        u.merge = &merge;
+        grad = merge.in[0];
+    }
+    grad = unscaled(f, grad, finite);
+    grad = clip.id ? func_emit2(f, OP_MUL, grad, clip) : grad;
+    if (cx->options->optimizer.schedule_free)
+        schedule_free(&u, grad);
+    else
+        adamw(&u, grad);
 }
 
 static Val copy(Rewrite *r, Val old, const Node *n, const Val *in)
@@ -149,26 +238,55 @@ static Val copy(Rewrite *r, Val old, const Node *n, const Val *in)
     return rewrite_keep(r, n, in);
 }
 
+/* Sum over everything; a scalar stays. */
+static Val total_of(Func *f, Val a)
+{
+    AxisList all = {0};
+    const Shape *s = func_shape(f, a);
+    for (int d = 0; d < s->rank; d++)
+        all.name[all.n++] = s->name[d];
+    return all.n ? func_sum(f, a, &all, 1) : a;
+}
+
+/* The norm of all gradients together, an output, and what brings it below the input "limit". */
+static Val clip_factor(Func *f, const Val *grad, uint32_t n, Val finite)
+{
+    Val total = VAL_NONE;
+    for (uint32_t i = 0; i < n; i++) {
+        f->session = func_node(f, grad[i])->session;
+        f->part = func_node(f, grad[i])->part;
+        Val own = total_of(f, func_emit1(f, OP_SQUARE, unscaled(f, grad[i], finite)));
+        f->session = f->part = -1;
+        total = total.id ? func_emit2(f, OP_ADD, total, own) : own;
+    }
+    Val norm = func_emit1(f, OP_SQRT, total);
+    func_result(f, RESULT_OUTPUT, name_intern(f->module->names, "norm"), norm);
+    Val limit = func_input(f, name_intern(f->module->names, "limit"), &SCALAR);
+    return func_map(f, "min(1, a / (b + 0.000001))", NULL, 0, (Val[]){limit, norm}, 2);
+}
+
 /* Gradients as read from the accumulated states. */
 static void update_all(PassCx *cx, Func *f)
 {
     Module *m = f->module;
     uint32_t n = m->params.len; /* companions are appended meanwhile */
     VEC(Val) grads = {0};
-    for (uint32_t i = 0; pass_scales_loss(cx) && i < n; i++) {
-        const Param p = m->params.at[i];
-        f->session = p.session;
-        if (!p.is_state && !p.frozen)
-            vec_push(cx->arena, &grads, companion(f, "grad", &p));
-    }
-    Val finite = pass_scales_loss(cx) ? all_finite(f, grads.at, grads.len) : VAL_NONE;
+    VEC(const char *) names = {0};
+    f->backward = true;
     for (uint32_t i = 0; i < n; i++) {
         const Param p = m->params.at[i];
         if (p.is_state || p.frozen)
             continue;
         f->session = p.session;
-        update(cx, f, p.name, companion(f, "grad", &p), finite);
+        vec_push(cx->arena, &names, p.name);
+        vec_push(cx->arena, &grads, companion(f, "grad", &p));
     }
+    Val finite = pass_scales_loss(cx) ? all_finite(f, grads.at, grads.len) : VAL_NONE;
+    Val clip = VAL_NONE;
+    if (cx->options->optimizer.clips && grads.len)
+        clip = clip_factor(f, grads.at, grads.len, finite);
+    for (uint32_t i = 0; i < grads.len; i++)
+        update(cx, f, names.at[i], grads.at[i], finite, clip);
 }
 
 Func *pass_train_step(PassCx *cx, const Func *in)
@@ -204,7 +322,7 @@ Func *pass_train_step(PassCx *cx, const Func *in)
     for (uint32_t i = 0; i < grads.len; i++) {
         const Result r = grads.at[i];
         if (cx->kind == PROGRAM_STEP) {
-            update(cx, f, r.name, r.val, finite);
+            update(cx, f, r.name, r.val, finite, VAL_NONE);
             continue;
         }
         const Param p = *module_param(f->module, r.name);
@@ -219,8 +337,8 @@ Func *pass_train_step(PassCx *cx, const Func *in)
 
 static bool is_companion(const char *name)
 {
-    static const char *PREFIX[] = {"adam_m/", "adam_v/", "grad/", "ema/"};
-    for (int i = 0; i < 4; i++)
+    static const char *PREFIX[] = {"adam_m/", "adam_v/", "free_z/", "grad/", "ema/"};
+    for (int i = 0; i < 5; i++)
         if (!strncmp(name, PREFIX[i], strlen(PREFIX[i])))
             return true;
     return false;
@@ -231,6 +349,16 @@ static double as_float32(double x)
 {
     volatile float rounded = (float)x;
     return rounded;
+}
+
+/* Parameters alone: running statistics are no part of it. */
+static void average_free(PassCx *cx, Func *f, const Param *p)
+{
+    double part = 1 - 1 / cx->options->optimizer.beta1;
+    Val z = companion(f, "free_z", p), y = func_param(f, p->name);
+    companion(f, "ema", p);
+    func_result(f, RESULT_STATE, prefixed(f, "ema", p->name),
+                func_map(f, "a + (b - a) * k0", &part, 1, (Val[]){y, z}, 2));
 }
 
 Func *pass_average(PassCx *cx, const Func *in)
@@ -246,6 +374,11 @@ Func *pass_average(PassCx *cx, const Func *in)
         const Param p = m->params.at[i];
         if (is_companion(p.name))
             continue;
+        if (cx->options->optimizer.schedule_free) {
+            if (!p.is_state && !p.frozen)
+                average_free(cx, f, &p);
+            continue;
+        }
         Attrs a = {.k = {keep, move}};
         Val moved =
             func_emit(f, OP_LERP, &a, (Val[]){companion(f, "ema", &p), func_param(f, p.name)}, 2);

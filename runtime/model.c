@@ -149,15 +149,16 @@ static Status build(Model *m, Err *err)
         diags_print(&m->diags, messages(m));
     const Recipe *r = &m->info.recipe;
     m->batch = o->batch ? o->batch : r->batch / (r->accumulate > 0 ? r->accumulate : 1);
-    m->passes =
-        (PassOptions){.fuse = o->fuse,
-                      .target = device_traits(&m->machine),
-                      .recompute = o->recompute,
-                      .optimizer = {r->beta1, r->beta2, r->adam_eps, r->weight_decay, r->ema},
-                      .gradient_factor = loss_chunk_factor(r, m->module->sessions.len),
-                      .verify = o->verify_passes,
-                      .emit_after = o->emit_after,
-                      .emit = o->emit};
+    m->passes = (PassOptions){.fuse = o->fuse,
+                              .target = device_traits(&m->machine),
+                              .recompute = o->recompute,
+                              .optimizer = {r->beta1, r->beta2, r->adam_eps, r->weight_decay,
+                                            r->ema, r->groups, r->n_groups, r->schedule_free,
+                                            r->clip_norm > 0 || r->clip_percentile > 0},
+                              .gradient_factor = loss_chunk_factor(r, m->module->sessions.len),
+                              .verify = o->verify_passes,
+                              .emit_after = o->emit_after,
+                              .emit = o->emit};
     NPC_TRY(find_precision(m, err));
     NPC_TRY(disabled_passes(m, err));
     if (o->emit_after && (!strcmp(o->emit_after, "elaborate")) && o->emit)
@@ -345,8 +346,8 @@ void model_initialise(Model *m, uint64_t seed)
             continue;
         float *at = engine_tensor(m->engine, p->name);
         size_t bytes = (size_t)shape_elems(&p->shape) * sizeof *at;
-        if (!strncmp(p->name, "ema/", 4))
-            memcpy(at, engine_tensor(m->engine, p->name + 4), bytes);
+        if (!strncmp(p->name, "ema/", 4) || !strncmp(p->name, "free_z/", 7))
+            memcpy(at, engine_tensor(m->engine, strchr(p->name, '/') + 1), bytes);
         else
             memset(at, 0, bytes);
     }

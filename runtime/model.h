@@ -66,7 +66,7 @@ void model_close(Model *m);
 /* Learned parameters (no states), and their elements. */
 int model_n_parameters(const Model *m, int64_t *elems);
 /* Fills parameters and states with their initial values, a function of seed and name alone. The
- * averages start as copies, the optimizer's moments as zeros. */
+ * averages and the weights of schedule_free start as copies, the optimizer's moments as zeros. */
 void model_initialise(Model *m, uint64_t seed);
 
 #endif

@@ -44,3 +44,13 @@ AdamFactors adam_factors(double rate, double b1, double b2, double decay, uint64
         .scale = 1 / sqrt(1 - pow(b2, (double)k)),
     };
 }
+
+ScheduleFreeStep schedule_free_step(ScheduleFree *s, double rate, uint64_t k, uint64_t warmup)
+{
+    if (k + 1 < warmup)
+        rate *= (double)(k + 1) / (double)warmup;
+    s->largest = rate > s->largest ? rate : s->largest;
+    double w = s->largest * s->largest;
+    s->sum += w;
+    return (ScheduleFreeStep){rate, s->sum > 0 ? w / s->sum : 0};
+}

@@ -40,4 +40,18 @@ typedef struct AdamFactors {
 
 AdamFactors adam_factors(double rate, double b1, double b2, double decay, uint64_t k);
 
+/* AdamW without a schedule, Defazio et al. 2024, arXiv:2405.15682. Update k, from 0, goes at the
+ * rate min(1, (k + 1) / warmup) times the given one, and moves the weights by mix = w / (sum of all
+ * w) towards the sequence z, w the square of the largest rate so far. */
+typedef struct ScheduleFree {
+    double largest, sum; /* of rates; of w */
+} ScheduleFree;
+
+typedef struct ScheduleFreeStep {
+    double rate, mix;
+} ScheduleFreeStep;
+
+/* `s` becomes what it is after update k. */
+ScheduleFreeStep schedule_free_step(ScheduleFree *s, double rate, uint64_t k, uint64_t warmup);
+
 #endif

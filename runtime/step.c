@@ -10,10 +10,14 @@ Status stepper_add(Stepper *s, Model *m, Err *err)
     *s = (Stepper){.recipe = &m->info.recipe, .update = -1, .average = -1};
     s->chunks = loss_chunks(s->recipe, m->module->sessions.len);
     s->chunk_factor = loss_chunk_factor(s->recipe, m->module->sessions.len);
-    NPC_TRY(model_add(m, s->chunks > 1 ? PROGRAM_ACCUMULATE : PROGRAM_STEP, &s->program, err));
-    if (s->chunks > 1)
+    const Recipe *r = s->recipe;
+    /* an update that waits for all gradients is a program of its own */
+    bool is_cut = s->chunks > 1 || r->absent == RECIPE_ABSENT_ZERO || r->clip_norm > 0 ||
+                  r->clip_percentile > 0;
+    NPC_TRY(model_add(m, is_cut ? PROGRAM_ACCUMULATE : PROGRAM_STEP, &s->program, err));
+    if (is_cut)
         NPC_TRY(model_add(m, PROGRAM_UPDATE, &s->update, err));
-    if (s->recipe->ema > 0)
+    if (r->ema > 0 || r->schedule_free)
         NPC_TRY(model_add(m, PROGRAM_AVERAGE, &s->average, err));
     return NPC_OK;
 }
@@ -37,6 +41,8 @@ static void find_inputs(const Stepper *s, Arena *arena, int program, StepInputs 
                        .rate = input_of(s, arena, program, "rate", -1),
                        .bias1 = input_of(s, arena, program, "bias1", -1),
                        .bias2 = input_of(s, arena, program, "bias2", -1),
+                       .mix = input_of(s, arena, program, "mix", -1),
+                       .limit = input_of(s, arena, program, "limit", -1),
                        .loss_scale = input_of(s, arena, program, "loss_scale", -1),
                        .bias1_of = ARENA_ARRAY(arena, float *, n + 1),
                        .bias2_of = ARENA_ARRAY(arena, float *, n + 1)};
@@ -226,14 +232,28 @@ static Status fill(Stepper *s, const Batch *batch, const Chunk *c, Err *err)
 
 /* ---- running ---- */
 
+static float norm_limit(const Recipe *r, const TrainState *state)
+{
+    return r->clip_norm > 0 ? (float)r->clip_norm
+                            : norms_percentile(&state->norms, r->clip_percentile);
+}
+
 /* Update k of each readout and of the rest; a readout without a sample is not updated, and nothing
- * in a step that was skipped. */
+ * in a step that was skipped. `free`: the optimizer's state if this step is none of these. */
 static void put_factors(const Stepper *s, const StepInputs *in, const TrainState *state,
-                        double rate)
+                        double rate, ScheduleFree *free)
 {
     const Recipe *r = s->recipe;
-    double k = (double)(state->step - state->skipped + 1);
+    uint64_t done = state->step - state->skipped;
+    double k = (double)(done + 1);
+    *free = state->free;
+    if (r->schedule_free) {
+        ScheduleFreeStep step = schedule_free_step(free, rate, done, (uint64_t)r->warmup);
+        put(in->mix, step.mix);
+        rate = step.rate;
+    }
     put(in->rate, rate);
+    put(in->limit, (double)norm_limit(r, state));
     put(in->bias1, 1 - pow(r->beta1, k));
     put(in->bias2, 1 - pow(r->beta2, k));
     for (uint32_t m = 0; m < s->n_sessions; m++) {
@@ -256,6 +276,22 @@ static Status run_chunk(Stepper *s, const Batch *batch, uint32_t chunk, uint64_t
     return engine_read(s->engine, s->program, RESULT_LOSS, "loss", loss, err);
 }
 
+/* The norm that the update found joins those before. */
+static Status record_norm(Stepper *s, TrainState *state, Err *err)
+{
+    float norm;
+    if (!state->norms.room)
+        return NPC_OK;
+    NPC_TRY(engine_read(s->engine, s->update, RESULT_OUTPUT, "norm", &norm, err));
+    norms_add(&state->norms, norm);
+    return NPC_OK;
+}
+
+Status stepper_average(Stepper *s, Err *err)
+{
+    return s->recipe->schedule_free ? engine_run(s->engine, s->average, NULL, err) : NPC_OK;
+}
+
 /* Did the step update anything? Chooses the next scale of the loss. */
 static Status finish_update(Stepper *s, TrainState *state, bool *updated, Err *err)
 {
@@ -272,13 +308,14 @@ static Status finish_update(Stepper *s, TrainState *state, bool *updated, Err *e
 Status stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rate, Err *err)
 {
     double loss = 0;
-    bool updated;
+    bool updated, all = s->teacher || s->recipe->absent == RECIPE_ABSENT_ZERO;
+    ScheduleFree free;
     for (uint32_t m = 0; m < s->n_sessions; m++)
-        s->whole[m] = s->teacher ? (SampleRange){0, s->recipe->batch}
-                                 : (SampleRange){batch->first[m], batch->count[m]};
+        s->whole[m] = all ? (SampleRange){0, s->recipe->batch}
+                          : (SampleRange){batch->first[m], batch->count[m]};
     for (size_t i = 0; i < s->n_sums; i++)
         NPC_TRY(engine_zero(s->engine, s->sums[i], err));
-    put_factors(s, s->update < 0 ? &s->in : &s->in_update, state, rate);
+    put_factors(s, s->update < 0 ? &s->in : &s->in_update, state, rate, &free);
     put(s->in.loss_scale, (double)state->scale.scale);
     put(s->in_update.loss_scale, (double)state->scale.scale);
     for (uint32_t chunk = 0; chunk < s->chunks; chunk++) {
@@ -288,9 +325,13 @@ Status stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rat
     }
     if (s->update >= 0)
         NPC_TRY(engine_run(s->engine, s->update, s->whole, err));
-    if (s->average >= 0)
+    if (s->recipe->ema > 0)
         NPC_TRY(engine_run(s->engine, s->average, NULL, err));
     NPC_TRY(finish_update(s, state, &updated, err));
+    if (updated) {
+        state->free = free;
+        NPC_TRY(record_norm(s, state, err));
+    }
     for (uint32_t m = 0; m < s->n_sessions; m++)
         state->updates[m] += updated && s->whole[m].count > 0;
     state->skipped += !updated;

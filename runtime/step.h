@@ -31,6 +31,7 @@ typedef struct StepInputs {
     float **mean, **scale, **penalty_of; /* per session, and.. */
     float *penalty;                      /* ..of all; NULL: not needed (loss_factors.h) */
     float *rate, *bias1, *bias2;         /* NULL: the program needs none */
+    float *mix, *limit;                  /* of schedule_free; of the gradients' norm */
     float *loss_scale;                   /* f16, else NULL */
     float **bias1_of, **bias2_of;        /* per session */
 } StepInputs;
@@ -60,6 +61,9 @@ Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip,
 /* Runs a step on a batch of the loader; counters in `state`, the loss among them, advance.
  * NPC_ERR_DEVICE: they do not, and what is in the engine is not to be saved. */
 Status stepper_run(Stepper *s, TrainState *state, const Batch *batch, double rate, Err *err);
+
+/* Brings an average up to date that is not made with every step (schedule_free). */
+Status stepper_average(Stepper *s, Err *err);
 
 /* Opens the teacher's run folder for a student of these sessions; `options` give the machine. */
 Status teacher_open(Teacher *t, Arena *arena, const ModelOptions *options, const char *run_dir,

@@ -113,6 +113,7 @@ static Status validate(Trainer *t, bool *improved, Err *err)
 {
     TrainState *s = &t->state;
     bool stopped;
+    NPC_TRY(stepper_average(&t->stepper, err));
     NPC_TRY(train_state_swap_average(s, err));
     Status status = validation_run(&t->validation, signals_stop_requested, &stopped, err);
     NPC_TRY(train_state_swap_average(s, err));
@@ -140,6 +141,7 @@ static Status save(Trainer *t, Err *err)
 {
     const TrainState *s = &t->state;
     bool scored = s->validated == s->step && s->step && finished_stage(t)->keep != RECIPE_KEEP_NONE;
+    NPC_TRY(stepper_average(&t->stepper, err));
     return train_state_save(s, t->checkpoints, t->hash, scored, (uint32_t)t->recipe->keep_last,
                             err);
 }
@@ -245,7 +247,8 @@ static Status draw_traces(Trainer *t, Err *err)
     NPC_TRY(trial_map(&map, r, from->trials[0], err));
     float *predicted = ARENA_ARRAY(&t->arena, float, (size_t)r->n_neurons *map.valid + 1);
     float *recorded = ARENA_ARRAY(&t->arena, float, (size_t)r->n_neurons *map.valid + 1);
-    Status s = train_state_swap_average(&t->state, err);
+    Status s = stepper_average(&t->stepper, err);
+    s = s == NPC_OK ? train_state_swap_average(&t->state, err) : s;
     if (s == NPC_OK) {
         s = predict_trace(t, m, &map, predicted, &frames, err);
         train_state_swap_average(&t->state, err);

@@ -299,7 +299,7 @@ static Status prepare_programs(Trainer *t, Err *err)
 
 static Status prepare_state(Trainer *t, Err *err)
 {
-    train_state_init(&t->state, &t->arena, t->model);
+    train_state_init(&t->state, &t->arena, t->model, t->total);
     if (!t->o->resume || !checkpoint_exists(t->checkpoints)) {
         model_initialise(t->model, t->recipe->seed);
         return NPC_OK;

@@ -36,7 +36,17 @@ static void add_tensor(TrainState *s, Arena *arena, const Model *m, const Param 
                                                    (size_t)shape_elems(&p->shape)};
 }
 
-void train_state_init(TrainState *s, Arena *arena, const Model *m)
+static void add_norms(TrainState *s, Arena *arena, uint64_t steps)
+{
+    uint64_t *shape = ARENA_ARRAY(arena, uint64_t, 1);
+    *shape = steps;
+    norms_init(&s->norms, arena, steps);
+    s->entry[s->n] = (SafetensorsEntry){
+        .name = "norms", .dtype = SAFETENSORS_F32, .rank = 1, .shape = shape, .data = s->norms.at};
+    s->target[s->n++] = (CheckpointTarget){"norms", SAFETENSORS_F32, 1, shape, s->norms.at};
+}
+
+void train_state_init(TrainState *s, Arena *arena, const Model *m, uint64_t steps)
 {
     const Module *module = m->module;
     uint32_t n = module->params.len;
@@ -49,12 +59,14 @@ void train_state_init(TrainState *s, Arena *arena, const Model *m)
                       .sessions = module->sessions.at,
                       .n_sessions = module->sessions.len,
                       .updates = ARENA_ARRAY(arena, uint64_t, module->sessions.len + 1),
-                      .entry = ARENA_ARRAY(arena, SafetensorsEntry, n + 1),
-                      .target = ARENA_ARRAY(arena, CheckpointTarget, n + 1),
+                      .entry = ARENA_ARRAY(arena, SafetensorsEntry, n + 2),
+                      .target = ARENA_ARRAY(arena, CheckpointTarget, n + 2),
                       .average = ARENA_ARRAY(arena, AveragePair, n + 1)};
     for (uint32_t i = 0; i < n; i++)
         if (!is_gradient(module->params.at[i].name)) /* sums start afresh with every step */
             add_tensor(s, arena, m, &module->params.at[i]);
+    if (m->info.recipe.clip_percentile > 0)
+        add_norms(s, arena, steps);
 }
 
 /* ---- the counters as text ---- */
@@ -85,6 +97,9 @@ static char *counters_text(const TrainState *s)
     put_number(o, "loss_scale", (double)s->scale.scale);
     json_object_set_new(o, "good_steps", json_integer((json_int_t)s->scale.good_steps));
     json_object_set_new(o, "skipped", json_integer((json_int_t)s->skipped));
+    put_number(o, "largest_rate", s->free.largest);
+    put_number(o, "rate_squares", s->free.sum);
+    json_object_set_new(o, "norms", json_integer((json_int_t)s->norms.n));
     char *text = json_dumps(o, JSON_COMPACT);
     json_decref(o);
     return text;
@@ -112,6 +127,12 @@ static bool read_counters(TrainState *s, const char *text)
         s->scale = (LossScale){(float)get_number(o, "loss_scale"), good};
         s->skipped = (uint64_t)skipped;
         ok &= s->scale.scale > 0 && good >= 0 && skipped >= 0 && (uint64_t)skipped <= s->step;
+    }
+    if (json_object_get(o, "norms")) { /* else from before there were any */
+        json_int_t n = json_integer_value(json_object_get(o, "norms"));
+        s->free = (ScheduleFree){get_number(o, "largest_rate"), get_number(o, "rate_squares")};
+        ok &= n >= 0 && (uint64_t)n <= s->norms.room && isfinite(s->free.largest + s->free.sum);
+        norms_restore(&s->norms, ok ? (uint64_t)n : 0);
     }
     json_decref(o);
     return ok;

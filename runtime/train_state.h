@@ -7,6 +7,8 @@
 #include "runtime/checkpoint.h"
 #include "runtime/loss_scale.h"
 #include "runtime/model.h"
+#include "runtime/norms.h"
+#include "runtime/schedule.h"
 
 typedef struct AveragePair {
     float *value, *average;
@@ -20,6 +22,8 @@ typedef struct TrainState {
     uint64_t validated; /* finished steps at the last validation; UINT64_MAX: none yet */
     double score, best; /* validation scores: the last one and the best; NaN: none */
     double loss;        /* of the last step */
+    ScheduleFree free;  /* of an optimizer without a schedule */
+    Norms norms;        /* of gradients, where they are limited by those before */
     Engine *engine;     /* that holds the tensors */
     const Session *sessions;
     uint32_t n_sessions;
@@ -32,8 +36,8 @@ typedef struct TrainState {
     size_t n_average;
 } TrainState;
 
-/* After model_ready. Lives in the arena. */
-void train_state_init(TrainState *s, Arena *arena, const Model *m);
+/* After model_ready. Lives in the arena. `steps`: of the whole run. */
+void train_state_init(TrainState *s, Arena *arena, const Model *m, uint64_t steps);
 /* NPC_ERR_IO, NPC_ERR_DEVICE: the earlier checkpoints are as they were. `counts_as_best`: the score
  * decides whether this one becomes best.safetensors. */
 Status train_state_save(const TrainState *s, const char *folder, const char *model_hash,

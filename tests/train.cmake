@@ -1,5 +1,6 @@
 # Whole runs: training, resuming, prediction, scores; and what happens when the world fails.
 npc_test(unit loss npc_runtime)
+npc_test(unit optimizer npc_runtime)
 npc_test(models train npc_runtime)
 npc_test(models training npc_runtime)
 npc_test(models inputs npc_runtime)

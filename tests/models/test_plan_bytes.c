@@ -46,7 +46,11 @@ static void compile(Compiled *c, const char *path, const char *expansion, PassOp
     if (!m)
         fail_msg("%s: %u errors", path, c->diags.n_errors);
     const Recipe *r = &info.recipe;
-    o.optimizer = (OptimizerAttrs){r->beta1, r->beta2, r->adam_eps, r->weight_decay, r->ema};
+    o.optimizer = (OptimizerAttrs){.beta1 = r->beta1,
+                                   .beta2 = r->beta2,
+                                   .eps = r->adam_eps,
+                                   .weight_decay = r->weight_decay,
+                                   .ema_decay = r->ema};
     o.gradient_factor = 1;
     c->f = passes_run(m, PROGRAM_STEP, &o);
     assert_non_null(c->f);

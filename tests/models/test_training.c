@@ -1,4 +1,5 @@
 /* How training is arranged: losses, rounds; on recordings made on the spot. */
+#include "runtime/safetensors.h"
 #include "tests/models/train_harness.h"
 
 /* The same settings in one go and in two. */
@@ -64,12 +65,87 @@ static void chunks_of_rounds_add_up(void **state)
     assert_true(train_with(&o).loss < whole.loss * (1 - 1e-6));
 }
 
+static void optimizers_train_and_resume(void **state)
+{
+    (void)state;
+    const char *sets[] = {"optimizer=schedule_free(weight_decay: 0.01, warmup: 3 steps)",
+                          "optimizer=autoclip(10) |> group(\"core\", rate: 2)",
+                          "optimizer.absent=zero", "average=none"};
+    TrainResult free = train_interrupted(sets, 4, "free", 3);
+    const char *clipped[] = {"optimizer=clip(1e-3)", "accumulate=3"};
+    TrainResult clip = train_interrupted(clipped, 2, "clip", 3);
+    assert_true(free.loss != clip.loss && isfinite(free.score) && isfinite(clip.score));
+}
+
+/* The trained weights are no longer those that are validated and predicted with. */
+static void what_is_validated_is_the_average(void **state)
+{
+    (void)state;
+    Safetensors file;
+    Err err = {0};
+    const char *sets[] = {"optimizer=schedule_free(warmup: 0 steps)"};
+    TrainOptions o = options(path("average"));
+    o.model_path = PLAIN;
+    o.sets = sets;
+    o.n_sets = 1;
+    train_with(&o);
+    must(safetensors_open(&file, checkpoint("average", 6), &err), &err);
+    const float *y = safetensors_find(&file, "core.mix.weight")->data;
+    const float *z = safetensors_find(&file, "free_z/core.mix.weight")->data;
+    const float *x = safetensors_find(&file, "ema/core.mix.weight")->data;
+    double moved = 0;
+    for (int i = 0; i < 30; i++) {
+        double want = (double)y[i] + ((double)z[i] - (double)y[i]) * (1 - 1 / 0.9);
+        assert_true(fabs((double)x[i] - want) < 1e-6);
+        moved += fabs((double)x[i] - (double)y[i]);
+    }
+    assert_true(moved > 1e-6);
+    safetensors_close(&file);
+}
+
+/* One clip per step: the other recording's readout stays, or decays. */
+static void readouts_without_a_clip_may_decay(void **state)
+{
+    (void)state;
+    const char *names[] = {"keep", "zero"};
+    Safetensors file[2];
+    Err err = {0};
+    int n = 0, differ = 0;
+    for (int k = 0; k < 2; k++) {
+        char absent[100];
+        snprintf(absent, sizeof absent, "optimizer.absent=%s", names[k]);
+        const char *sets[] = {absent, "pick=uniform(sessions)", "batch=1clips",
+                              "loss=scale(share)"};
+        TrainOptions o = options(path(names[k]));
+        o.model_path = PLAIN;
+        o.sets = sets;
+        o.n_sets = 4;
+        o.stop_after = 1;
+        train_with(&o);
+        must(safetensors_open(&file[k], checkpoint(names[k], 1), &err), &err);
+    }
+    for (uint32_t i = 0; i < file[0].n; i++) {
+        const SafetensorsEntry *a = &file[0].entry[i], *b = safetensors_find(&file[1], a->name);
+        if (strncmp(a->name, "readout.", 8) || !strstr(a->name, "weight"))
+            continue;
+        n++;
+        differ += memcmp(a->data, b->data, a->bytes) != 0;
+    }
+    assert_int_equal(n, 2);
+    assert_int_equal(differ, 1);
+    safetensors_close(&file[0]);
+    safetensors_close(&file[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_of_every_kind_train),
         cmocka_unit_test(rounds_train_and_resume),
         cmocka_unit_test(chunks_of_rounds_add_up),
+        cmocka_unit_test(optimizers_train_and_resume),
+        cmocka_unit_test(what_is_validated_is_the_average),
+        cmocka_unit_test(readouts_without_a_clip_may_decay),
     };
     return cmocka_run_group_tests(tests, make_recordings, scratch_remove);
 }

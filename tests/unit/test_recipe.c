@@ -88,7 +88,8 @@ static const char *const everything =
     "loss = poisson(eps: 1e-6, added: everywhere, weight: 2)"
     " |> correlation(weight: 1000, eps: 1e-7) |> scale(balanced)"
     " |> l1(\"core\", 0.5) |> l1(\"readout.*.features\", weight: 0.25)\n"
-    "optimizer = adamw(weight_decay: 0.1, beta1: 0.8, beta2: 0.9, eps: 1e-5)\n"
+    "optimizer = adamw(weight_decay: 0.1, beta1: 0.8, beta2: 0.9, eps: 1e-5, absent: zero)"
+    " |> clip(2) |> group(\"core\", rate: 4 / 3) |> group(\"out\", weight_decay: 0)\n"
     "average = ema(0.9)\n precision = mixed(bf16)\n seed = 9007199254740993\n"
     "stage warm(2 epochs) { lr = linear(from: 0, to: 0.1); keep = none }\n"
     "stage cool(7 steps) { lr = constant(0.01); keep = best }\n"
@@ -118,6 +119,9 @@ static void every_setting_is_read(void **state)
     assert_true(r->weight_decay == 0.1 && r->beta1 == 0.8 && r->beta2 == 0.9);
     assert_true(r->adam_eps == 1e-5 && r->ema == 0.9 && r->precision == RECIPE_MIXED_BF16);
     assert_true(r->seed == 9007199254740993u);
+    assert_true(r->absent == RECIPE_ABSENT_ZERO && r->clip_norm == 2 && r->n_groups == 2);
+    assert_true(r->groups[0].rate == 4.0 / 3 && r->groups[0].weight_decay < 0);
+    assert_true(r->groups[1].rate == 1 && r->groups[1].weight_decay == 0);
     assert_true(r->n_stages == 2 && r->stages[0].epochs == 2 && r->stages[1].steps == 7);
     assert_true(r->stages[0].schedule == RECIPE_LINEAR && r->stages[0].to == 0.1);
     assert_true(r->stages[1].to == 0.01 && r->stages[1].keep == RECIPE_KEEP_BEST);
@@ -219,6 +223,18 @@ static void overrides_name_settings_arguments_and_stages(void **state)
     assert_true(t->r.n_penalties == 3 && t->r.penalties[0].weight == 4);
     assert_true(t->r.penalties[1].weight == 3 && t->r.penalties[2].weight == 5);
     assert_string_equal(t->r.penalties[2].which.of, "core.stem");
+    set(t, "optimizer=group(\"core\", rate: 2) |> group(\"core.stem\", rate: 3)");
+    set(t, "optimizer.group.core.weight_decay=0.5");
+    assert_true(t->r.n_groups == 2 && t->r.groups[0].rate == 2);
+    assert_true(t->r.groups[0].weight_decay == 0.5 && t->r.groups[1].weight_decay < 0);
+    assert_ptr_equal(recipe_group(t->r.groups, 2, "core.stem.weight"), &t->r.groups[1]);
+    assert_ptr_equal(recipe_group(t->r.groups, 2, "core.weight"), &t->r.groups[0]);
+    assert_null(recipe_group(t->r.groups, 2, "readout.weight"));
+    set(t, "optimizer=schedule_free(warmup: 7 steps) |> autoclip(10)");
+    assert_true(t->r.schedule_free && t->r.warmup == 7 && t->r.clip_percentile == 10);
+    assert_non_null(strstr(text_of(t), "schedule_free(weight_decay: "));
+    set(t, "optimizer=adamw()");
+    assert_false(t->r.schedule_free);
     set(t, "pick=uniform(trials)");
     set(t, "pick=rounds");
     assert_true(t->r.pick == RECIPE_PICK_ROUNDS && recipe_epoch_steps(&t->r) == 1);
@@ -296,6 +312,8 @@ static void a_recipe_is_checked_as_a_whole(void **state)
         {"batch = 8 clips\naccumulate = 3", "'accumulate' does not divide"},
         {"data = pad([h: 4])", "'pad' needs both"},
         {"loss = poisson(weight: 0)", "no part of the loss"},
+        {"optimizer = schedule_free()\naverage = ema(0.9)", "averages itself"},
+        {"optimizer = clip(1) |> autoclip(10)", "there is one limit"},
         {"teacher = distill(\"a\")\npick = rounds", "needs pick = uniform"},
         {"teacher = distill(\"a\")\nloss = scale(trials)", "write scale(share)"},
         {"teacher = distill(\"a\")\nloss = correlation(1)", "no loss with 'correlation'"},
