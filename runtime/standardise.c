@@ -102,9 +102,10 @@ static uint32_t frames_known(const Statistics *s)
     return (uint32_t)known;
 }
 
-static Status use_statistics(Recording *r, Arena *arena, const Recipe *recipe, Variable v,
-                             Transform *t, uint32_t *longest, const char *keep, bool may_write,
-                             Err *err)
+/* The statistics themselves are in `scratch`; what is made of them stays. */
+static Status use_statistics(Recording *r, Arena *arena, Arena *scratch, const Recipe *recipe,
+                             Variable v, Transform *t, uint32_t *longest, const char *keep,
+                             bool may_write, Err *err)
 {
     Grain grain;
     Statistics s;
@@ -113,9 +114,9 @@ static Status use_statistics(Recording *r, Arena *arena, const Recipe *recipe, V
     if (rule == RULE_NONE)
         return NPC_OK;
     if (recipe->statistics == RECIPE_STATISTICS_STORED)
-        NPC_TRY(statistics_stored(&s, &found, arena, r, v, grain, err));
+        NPC_TRY(statistics_stored(&s, &found, scratch, r, v, grain, err));
     if (!found)
-        NPC_TRY(statistics_computed(&s, arena, r, v, grain, keep, may_write, err));
+        NPC_TRY(statistics_computed(&s, scratch, r, v, grain, keep, may_write, err));
     make_affine(&t->of[v], arena, &s, rule);
     if (s.frames == 1 && !r->is_images)
         return NPC_OK;
@@ -123,7 +124,7 @@ static Status use_statistics(Recording *r, Arena *arena, const Recipe *recipe, V
     if (!known)
         return err_set(err, NPC_ERR_INPUT,
                        "%s: the statistics of %s know no frame: is any training trial whole?",
-                       r->path, variable_folder(v));
+                       r->path, recording_folder(r, v));
     if (!*longest || known < *longest)
         *longest = known;
     return NPC_OK;
@@ -136,8 +137,13 @@ Status standardise(Recording *r, Arena *arena, const Recipe *recipe, const char 
     uint32_t longest = (uint32_t)recipe->longest;
     r->longest = longest;
     r->transform = NULL;
-    for (int v = 0; v < VAR_COUNT; v++)
-        NPC_TRY(use_statistics(r, arena, recipe, (Variable)v, t, &longest, keep, may_write, err));
+    for (int v = 0; v < VAR_COUNT; v++) {
+        Arena scratch = {.exhausted = arena->exhausted};
+        Status s = use_statistics(r, arena, &scratch, recipe, (Variable)v, t, &longest, keep,
+                                  may_write, err);
+        arena_free(&scratch);
+        NPC_TRY(s);
+    }
     t->keeps_negatives = recipe->responses != RECIPE_RESPONSES_POSITIVE;
     r->longest = longest;
     r->transform = t;
