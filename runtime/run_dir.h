@@ -4,6 +4,7 @@
  *     recipe.txt     resolved recipe           events.out.*     scalars for TensorBoard
  *     run.json       versions, command line,   checkpoints/     step files and best.safetensors
  *                    host, hashes, seed        predictions/     written by prediction
+ *     statistics/    what standardising had to compute (statistics.h)
  *     lock           pid and host of the process that writes here; gone afterwards */
 #ifndef NPC_RUNTIME_RUN_DIR_H
 #define NPC_RUNTIME_RUN_DIR_H
