@@ -179,6 +179,11 @@ Val func_random(Func *f, const char *stream, double rate, const Shape *shape)
     return func_emit_leaf(f, OP_RANDOM, &(Attrs){.name = stream, .k = {rate}}, shape);
 }
 
+Val func_const(Func *f, const float *data, const Shape *shape)
+{
+    return func_emit_leaf(f, OP_CONST, &(Attrs){.data = data}, shape);
+}
+
 Val func_noise(Func *f, const char *stream, const Shape *shape)
 {
     return func_emit_leaf(f, OP_NOISE, &(Attrs){.name = stream}, shape);

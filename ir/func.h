@@ -44,6 +44,7 @@ typedef struct Attrs {
     int64_t size0;        /* split: size of the outer part */
     const int32_t *table; /* index */
     int64_t table_len;
+    const float *data; /* const: as many as the shape has */
     AxisList over, out;
     int n_stencil;
     Stencil stencil[MAX_STENCIL];
@@ -144,7 +145,8 @@ Val func_emit2(Func *f, Op op, Val a, Val b);
 
 Val func_input(Func *f, const char *name, const Shape *shape);
 Val func_param(Func *f, const char *name); /* of module_param, also states: picks PARAM or STATE */
-Val func_fill(Func *f, double value, const Shape *shape); /* rank 0 for a scalar */
+Val func_fill(Func *f, double value, const Shape *shape);       /* rank 0 for a scalar */
+Val func_const(Func *f, const float *data, const Shape *shape); /* data lives in the arena */
 Val func_random(Func *f, const char *stream, double rate, const Shape *shape);
 Val func_noise(Func *f, const char *stream, const Shape *shape);
 Val func_scale(Func *f, Val a, double k);

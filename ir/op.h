@@ -36,6 +36,7 @@ typedef enum AttrKind {
     ATTR_NAME,     /* name (input, param, state) + the shape is given, not derived */
     ATTR_FILL,     /* k[0] + given shape */
     ATTR_SHAPE,    /* given shape only (iota) */
+    ATTR_DATA,     /* data, given shape */
     ATTR_RANDOM,   /* name (stream), k[0] = drop rate, given shape */
     ATTR_CONSTS,   /* k[0..n_consts) */
     ATTR_FORMULA,  /* formula text and k[] */

@@ -291,6 +291,20 @@ static void read_table(Parser *p, Attrs *a)
     a->table_len = table.len;
 }
 
+static void read_numbers(Parser *p, Attrs *a)
+{
+    VEC(float) data = {0};
+    expect_key(p, "data");
+    expect(p, '[');
+    while (!p->failed && !accept(p, ']')) {
+        if (data.len)
+            expect(p, ',');
+        vec_push(p->arena, &data, (float)read_double(p));
+    }
+    a->data = data.at;
+    a->table_len = data.len; /* until the shape is known */
+}
+
 static int64_t read_stencil_number(Parser *p, const char *key)
 {
     expect_word(p, key);
@@ -348,6 +362,9 @@ static Attrs read_attrs(Parser *p, Op op)
         read_name_attr(p, &a);
         expect(p, ',');
         read_consts(p, a.k, 1);
+        break;
+    case ATTR_DATA:
+        read_numbers(p, &a);
         break;
     case ATTR_FILL:
         read_consts(p, a.k, 1);
@@ -473,7 +490,8 @@ static void read_node_tags(Parser *p, Node *n)
 static bool has_given_shape(Op op)
 {
     AttrKind kind = op_attrs(op);
-    return kind == ATTR_NAME || kind == ATTR_FILL || kind == ATTR_SHAPE || kind == ATTR_RANDOM;
+    return kind == ATTR_NAME || kind == ATTR_FILL || kind == ATTR_SHAPE || kind == ATTR_RANDOM ||
+           kind == ATTR_DATA;
 }
 
 static void read_node(Parser *p)
@@ -494,8 +512,11 @@ static void read_node(Parser *p)
         fail(p, "%s has %d operands", op_text(op), op_arity(op));
     Attrs attrs = p->failed ? (Attrs){0} : read_attrs(p, op);
     Shape shape = read_shape(p);
+    if (op_attrs(op) == ATTR_DATA && !p->failed && attrs.table_len != shape_elems(&shape))
+        fail(p, "%lld numbers do not fill the shape", (long long)attrs.table_len);
     if (p->failed)
         return;
+    attrs.table_len = op_attrs(op) == ATTR_DATA ? 0 : attrs.table_len;
     p->f->span = span_from(p, begin);
     Val v = has_given_shape(op) ? func_emit_leaf(p->f, op, &attrs, &shape)
                                 : func_emit(p->f, op, &attrs, in, n_in);

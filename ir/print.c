@@ -95,6 +95,20 @@ static void print_formula(Text *t, const Attrs *a)
     }
 }
 
+/* The shortest decimal that reads back as the same float32. */
+static void print_float(Text *t, float x)
+{
+    char buf[40];
+    double y = (double)x;
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(buf, sizeof buf, "%.*g", digits, (double)x);
+        y = strtod(buf, NULL);
+        if ((float)y == x || x != x)
+            break;
+    }
+    text_double(t, y);
+}
+
 static void print_table(Text *t, const Attrs *a)
 {
     print_named_axis(t, "axis", a->axis);
@@ -150,6 +164,14 @@ static void print_attrs(Text *t, const Node *n)
             text_add(t, ", ");
             print_consts(t, a->k, 1);
         }
+        break;
+    case ATTR_DATA:
+        text_add(t, "data=[");
+        for (int64_t i = 0; i < shape_elems(&n->shape); i++) {
+            text_add(t, i ? ", " : "");
+            print_float(t, a->data[i]);
+        }
+        text_char(t, ']');
         break;
     case ATTR_FILL:
         print_consts(t, a->k, 1);
@@ -243,20 +265,6 @@ void func_print(Text *t, const Func *f)
         text_printf(t, " = %%%u\n", r->val.id);
     }
     text_add(t, "}\n");
-}
-
-/* The shortest decimal that reads back as the same float32. */
-static void print_float(Text *t, float x)
-{
-    char buf[40];
-    double y = (double)x;
-    for (int digits = 6; digits <= 9; digits++) {
-        snprintf(buf, sizeof buf, "%.*g", digits, (double)x);
-        y = strtod(buf, NULL);
-        if ((float)y == x || x != x)
-            break;
-    }
-    text_double(t, y);
 }
 
 static void print_init(Text *t, const Param *p)

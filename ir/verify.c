@@ -70,6 +70,8 @@ static bool attrs_are_possible(const Node *n)
     case ATTR_NAME:
     case ATTR_RANDOM:
         return a->name;
+    case ATTR_DATA:
+        return a->data;
     case ATTR_FORMULA:
         return a->formula;
     case ATTR_RENAME:

@@ -285,7 +285,7 @@ static void find_fixed(Fuser *z)
     for (uint32_t id = 1; id < z->f->nodes.len; id++) {
         const Node *n = &z->f->nodes.at[id];
         z->fixed[id] = op_lowering(n->op) != LOWER_LEAF || n->op == OP_PARAM || n->op == OP_STATE ||
-                       n->op == OP_IOTA;
+                       n->op == OP_IOTA || n->op == OP_CONST;
         for (int i = 0; i < n->n_in; i++)
             z->fixed[id] &= z->fixed[n->in[i].id];
     }

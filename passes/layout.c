@@ -57,7 +57,8 @@ static bool *find_fixed(Arena *arena, const Func *f)
     bool *fixed = ARENA_ARRAY(arena, bool, f->nodes.len + 1);
     for (uint32_t id = 1; id < f->nodes.len; id++) {
         const Node *n = &f->nodes.at[id];
-        fixed[id] = op_lowering(n->op) != LOWER_LEAF || n->op == OP_PARAM || n->op == OP_STATE;
+        fixed[id] = op_lowering(n->op) != LOWER_LEAF || n->op == OP_PARAM || n->op == OP_STATE ||
+                    n->op == OP_CONST;
         for (int i = 0; i < n->n_in; i++)
             fixed[id] &= fixed[n->in[i].id];
     }

@@ -174,7 +174,8 @@ static bool *find_prepared(Planner *z)
             const TileTensor *t = &z->tile[g]->tensors.at[i];
             const Node *n = func_node(z->f, (Val){(uint32_t)t->buffer});
             int maker = z->groups.group_of[t->buffer];
-            bool fixed = n->op == OP_PARAM || n->op == OP_STATE || n->op == OP_IOTA;
+            bool fixed =
+                n->op == OP_PARAM || n->op == OP_STATE || n->op == OP_IOTA || n->op == OP_CONST;
             prepared[g] = t->is_output || fixed || (maker >= 0 && prepared[maker]);
         }
         prepared[g] = prepared[g] && z->groups.at.at[g].session < 0;
@@ -241,7 +242,7 @@ static int buffer_for(Planner *z, Val v, const TileLayout *stored)
         b.name = n->attrs.name;
         b.drop_rate = n->op == OP_RANDOM ? n->attrs.k[0] : NAN;
         b.is_noise = n->op == OP_NOISE;
-    } else if (n->op == OP_IOTA) {
+    } else if (n->op == OP_IOTA || n->op == OP_CONST) {
         b.kind = BUFFER_CONSTANT;
     } else if (z->writes[v.id]) {
         b.kind = BUFFER_PERSISTENT;

@@ -32,6 +32,8 @@ static const char *key_of(PassCx *cx, const Node *n, const Val *in, size_t *len)
                     (long long)s->dilation, (long long)s->pad, (long long)s->in_size,
                     (long long)s->taps);
     }
+    if (a->data)
+        text_add_n(&t, (const char *)a->data, (size_t)shape_elems(&n->shape) * sizeof *a->data);
     if (a->table)
         text_add_n(&t, (const char *)a->table, (size_t)a->table_len * sizeof *a->table);
     shape_text(&t, &n->shape);

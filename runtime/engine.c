@@ -126,7 +126,9 @@ static void write_constants(const DeviceProgram *p)
         const PlanBuffer *b = &p->plan->buffers.at[i];
         float *at = host_side(p, i);
         for (int64_t k = 0; b->kind == BUFFER_CONSTANT && k < shape_elems(&b->layout.shape); k++)
-            at[k] = (float)k;
+            at[k] = func_node(p->plan->f, b->val)->op == OP_IOTA
+                        ? (float)k
+                        : func_node(p->plan->f, b->val)->attrs.data[k];
     }
 }
 

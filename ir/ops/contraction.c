@@ -48,13 +48,15 @@ void eval_contract(const EvalCx *cx)
         cx->out->at[w.offset[2]] += cx->in[0]->at[w.offset[0]] * cx->in[1]->at[w.offset[1]];
 }
 
-/* da = dy b, summed over the axes of b that a lacks; the same for db. */
+/* da = dy b, summed over the axes of b that a lacks; the same for db. Where nothing is summed it is
+ * no product of its own but a factor in whatever reads it. */
 void grad_contract(Func *f, const Node *y, Val dy, Val *din)
 {
     for (int i = 0; i < 2; i++) {
         const Shape own = *func_shape(f, y->in[i]), other = *func_shape(f, y->in[1 - i]);
         AxisList over = shape_missing(&other, &own), out = shape_axes(&own);
-        din[i] = func_contract(f, dy, y->in[1 - i], &over, &out);
+        din[i] = over.n ? func_contract(f, dy, y->in[1 - i], &over, &out)
+                        : func_reorder(f, func_emit2(f, OP_MUL, dy, y->in[1 - i]), &out);
     }
 }
 

@@ -16,6 +16,11 @@ bool shape_fill(const RuleCx *cx, Shape *out)
     return shape_leaf(cx, out);
 }
 
+bool shape_const(const RuleCx *cx, Shape *out)
+{
+    return shape_leaf(cx, out);
+}
+
 bool shape_iota(const RuleCx *cx, Shape *out)
 {
     if (cx->node->shape.rank != 1) {
@@ -55,6 +60,13 @@ void eval_fill(const EvalCx *cx)
         cx->out->at[i] = cx->node->attrs.k[0];
 }
 
+void eval_const(const EvalCx *cx)
+{
+    int64_t n = shape_elems(&cx->out->shape);
+    for (int64_t i = 0; i < n; i++)
+        cx->out->at[i] = (double)cx->node->attrs.data[i];
+}
+
 void eval_iota(const EvalCx *cx)
 {
     int64_t n = shape_elems(&cx->out->shape);
@@ -76,4 +88,5 @@ void eval_iota(const EvalCx *cx)
 NO_OPERANDS(leaf)
 NO_OPERANDS(fill)
 NO_OPERANDS(iota)
+NO_OPERANDS(const)
 NO_OPERANDS(random)

@@ -90,6 +90,10 @@ static Val emit_derivative(Func *f, const Node *y, Val dy, const char *text)
 
 void grad_pointwise(Func *f, const Node *y, Val dy, Val *din)
 {
+    if (y->op == OP_LAYERNORM) {
+        grad_layernorm(f, y, dy, din);
+        return;
+    }
     if (y->op == OP_BATCHNORM) {
         grad_batchnorm(f, y, dy, din);
         return;

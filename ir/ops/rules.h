@@ -42,6 +42,7 @@ OP(, , , , pointwise, )
 bool op_shape(const RuleCx *cx, Shape *out);
 /* y = (x - mean) * (scale * rsqrt(var + eps)) + shift, see norm.c. */
 void grad_batchnorm(Func *f, const Node *y, Val dy, Val *din);
+void grad_layernorm(Func *f, const Node *y, Val dy, Val *din);
 
 /* ---- for shape rules ---- */
 

@@ -14,6 +14,11 @@ static bool leaf_value(void *context, const Node *leaf, double *at)
             at[i] = (double)i;
         return true;
     }
+    if (leaf->op == OP_CONST) {
+        for (int64_t i = 0; i < n; i++)
+            at[i] = (double)leaf->attrs.data[i];
+        return true;
+    }
     const char *name = leaf->attrs.name;
     if (leaf->op == OP_INPUT && (!strncmp(name, "bias", 4) || !strcmp(name, "rate"))) {
         at[0] = 0.1; /* of the optimizer */
@@ -62,7 +67,8 @@ static EvalTensor *eval_nudged(Arena *a, const Func *f, uint64_t *seed, double u
         else
             eval_node(a, f, (Val){id}, in, &values[id]);
         static const double ERROR[] = {-2, -1, 1, 2}; /* halves of a rounding */
-        for (int64_t i = 0; i < elems && n->op != OP_IOTA && n->op != OP_RANDOM; i++)
+        for (int64_t i = 0;
+             i < elems && n->op != OP_IOTA && n->op != OP_CONST && n->op != OP_RANDOM; i++)
             values[id].at[i] *=
                 1 + ERROR[((uint64_t)i * 2654435761u + id * 40503u) >> 7 & 3] * unit;
     }

@@ -266,6 +266,43 @@ static Val step_batchnorm(Gen *g)
                      5);
 }
 
+/* Over the channels, or over some other axes. */
+static Val step_layernorm(Gen *g)
+{
+    Val x = pick_with(g, "c");
+    if (!x.id)
+        return VAL_NONE;
+    Shape part = {0};
+    shape_add(&part, axis_name(g, "c"), size_of(g, x, "c"));
+    if (chance(g, 0.3))
+        part = some_axes(g, shape_of(g, x), 0.5);
+    AxisList over = {.n = part.rank};
+    memcpy(over.name, part.name, sizeof *over.name * (size_t)part.rank);
+    if (!over.n)
+        return VAL_NONE;
+    Val mean = func_mean(g->f, x, &over), var = func_variance(g->f, x, &over, 1);
+    Val scale = new_param(g, &part), shift = new_param(g, &part);
+    return func_emit(g->f, OP_LAYERNORM, &(Attrs){.k = {1e-2}}, (Val[]){x, mean, var, scale, shift},
+                     5);
+}
+
+/* A table added along the channels, and its whole part. */
+static Val step_table(Gen *g)
+{
+    Val x = pick_with(g, "c");
+    if (!x.id)
+        return VAL_NONE;
+    Shape line = {0};
+    shape_add(&line, axis_name(g, "c"), size_of(g, x, "c"));
+    float *data = ARENA_ARRAY(g->m->arena, float, (size_t)line.size[0]);
+    for (int64_t i = 0; i < line.size[0]; i++)
+        data[i] = (float)between(g, -9, 9) / 7;
+    Val table = func_const(g->f, data, &line);
+    return func_emit2(g->f, OP_ADD, x,
+                      chance(g, 0.5) ? table
+                                     : func_emit1(g->f, OP_FLOOR, func_offset(g->f, table, 0.01)));
+}
+
 static AxisList list_of(const Shape *s)
 {
     AxisList list = {.n = s->rank};
@@ -565,7 +602,8 @@ static const struct {
     {step_pointwise, 8}, {step_activation, 5}, {step_batchnorm, 5}, {step_dense, 5},
     {step_grouped, 3},   {step_attention, 1},  {step_conv, 6},      {step_index, 4},
     {step_reduce, 4},    {step_mask, 2},       {step_position, 1},  {step_view, 3},
-    {step_input, 1},     {step_attend, 2},     {step_gather, 2},
+    {step_input, 1},     {step_attend, 2},     {step_gather, 2},    {step_layernorm, 3},
+    {step_table, 1},
 };
 enum { N_STEPS = sizeof STEPS / sizeof *STEPS };
 

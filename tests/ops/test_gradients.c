@@ -78,6 +78,12 @@ static void assert_close(const char *what, int64_t i, double got, double want, d
         fail_msg("%s, element %lld: %.12g, expected %.12g", what, (long long)i, got, want);
 }
 
+/* Operands that are moments of another one: cases of their own. */
+static bool has_moments(Op op)
+{
+    return op == OP_BATCHNORM || op == OP_LAYERNORM;
+}
+
 /* Which operands of the op have a gradient, as bits. Positions have none, nor have the ops that
  * only gradients are made of. */
 static unsigned differentiable(Op op)
@@ -86,7 +92,7 @@ static unsigned differentiable(Op op)
         return 1;
     if (op_lowering(op) == LOWER_ATTEND && op != OP_ATTEND)
         return 0;
-    unsigned mask = op == OP_BATCHNORM ? 1u << 0 | 1u << 3 | 1u << 4 : 0;
+    unsigned mask = has_moments(op) ? 1u << 0 | 1u << 3 | 1u << 4 : 0;
     for (int i = 0; i < op_arity(op); i++)
         if (!op_is_pointwise(op) || op_derivative(op, i))
             mask |= 1u << i;
@@ -141,6 +147,17 @@ static Val build_batchnorm_of_two_axes(TestFunc *t)
     Val var = func_reorder(t->f, func_variance(t->f, x, &over, 1), &order);
     Val scale = test_param(t, "scale", "c=3 g=2"), shift = test_param(t, "shift", "g=2 c=3");
     return func_emit(t->f, OP_BATCHNORM, &(Attrs){.k = {1e-2}}, (Val[]){x, mean, var, scale, shift},
+                     5);
+}
+
+/* Over two axes, one of which scale and shift have. */
+static Val build_layernorm(TestFunc *t)
+{
+    AxisList over = test_axes(t, "c g");
+    Val x = test_param(t, "x", "g=2 b=5 c=3");
+    Val mean = func_mean(t->f, x, &over), var = func_variance(t->f, x, &over, 1);
+    Val scale = test_param(t, "scale", "c=3"), shift = test_param(t, "shift", "c=3 g=2");
+    return func_emit(t->f, OP_LAYERNORM, &(Attrs){.k = {1e-2}}, (Val[]){x, mean, var, scale, shift},
                      5);
 }
 
@@ -351,6 +368,7 @@ static const struct {
     {OP_ATTEND_DV, build_attend_dv},
     {OP_BATCHNORM, build_batchnorm},
     {OP_BATCHNORM, build_batchnorm_of_two_axes},
+    {OP_LAYERNORM, build_layernorm},
     {OP_RENAME, build_rename},
     {OP_SPLIT, build_split},
     {OP_MERGE, build_merge},
@@ -400,7 +418,7 @@ static void pointwise_derivatives_are_those_of_the_formulas(void **state)
 {
     (void)state;
     for (int op = OP_NONE + 1; op < OP_COUNT; op++)
-        if (op_formula((Op)op) && op != OP_BATCHNORM) {
+        if (op_formula((Op)op) && !has_moments((Op)op)) {
             check_pointwise((Op)op, 0.4);
             check_pointwise((Op)op, 18);
         }
@@ -424,7 +442,7 @@ static void every_differentiable_op_has_a_case(void **state)
     (void)state;
     for (int op = OP_NONE + 1; op < OP_COUNT; op++) {
         bool found =
-            (op_formula((Op)op) && op != OP_BATCHNORM) || !op_arity((Op)op) || op == OP_MAP;
+            (op_formula((Op)op) && !has_moments((Op)op)) || !op_arity((Op)op) || op == OP_MAP;
         for (int i = 0; i < N_CASES; i++)
             found |= CASES[i].op == (Op)op;
         if (!found)
@@ -437,7 +455,7 @@ static void linear_ops_have_their_adjoint_as_gradient(void **state)
 {
     (void)state;
     for (int c = 0; c < N_CASES; c++) {
-        if (CASES[c].op == OP_BATCHNORM || CASES[c].op == OP_VARIANCE ||
+        if (has_moments(CASES[c].op) || CASES[c].op == OP_VARIANCE ||
             op_lowering(CASES[c].op) == LOWER_ATTEND)
             continue;
         TestFunc *t = test_func();

@@ -29,7 +29,7 @@ static bool is_elsewhere(Op op)
 {
     return op == OP_STATE || op == OP_MAP || op == OP_CONV_DX || op == OP_CONV_DW ||
            op == OP_SCATTER || (op_lowering(op) == LOWER_ATTEND && op != OP_ATTEND) ||
-           (op_formula(op) && !op_derivative(op, 0) && op != OP_BATCHNORM);
+           (op_formula(op) && !op_derivative(op, 0) && op != OP_BATCHNORM && op != OP_LAYERNORM);
 }
 
 static void all_forward_ops_occur(void **state)
