@@ -26,10 +26,13 @@ static const Builtin builtins[] = {
      "per channel over every other axis; scale, shift [c]; states mean, var [c]",
      .arg = {{"axis", ARG_AXIS, "c"}, {"eps", ARG_REAL, "1e-05"}, {"momentum", ARG_REAL, "0.1"}},
      .needs_label = true},
+    {"layernorm", emit_layernorm,
+     "(x - mean) / sqrt(variance + eps), moments over the axes of each place; scale, shift [over]",
+     .arg = {{"over", ARG_AXES, GIVEN}, {"eps", ARG_REAL, "1e-05"}}, .needs_label = true},
     {"drop_path", emit_drop_path,
      "training: the whole value of a sample becomes 0 with chance `rate`, else grows by "
-     "1 / (1 - rate)",
-     .arg = {{"rate", ARG_RATE, GIVEN}}, .needs_label = true},
+     "1 / (1 - rate); `each`: a draw for each place of these axes",
+     .arg = {{"rate", ARG_RATE, GIVEN}, {"each", ARG_AXES, ""}}, .needs_label = true},
     {"dropout", emit_dropout,
      "training: every entry becomes 0 with chance `rate`, else grows by 1 / (1 - rate); one draw "
      "along the shared axes",
@@ -38,6 +41,38 @@ static const Builtin builtins[] = {
      "adds sines and cosines of the position: per axis 2 ceil(c / 2n) channels for n axes; state "
      "frequencies [k]",
      .arg = {{"over", ARG_AXES, GIVEN}, {"axis", ARG_AXIS, "c"}}, .needs_label = true},
+    {"sinusoids", emit_sinusoids,
+     "adds sin(i r_j) to even and cos(i r_j) to odd channels of position i, r_j = 10000^(-2j / "
+     "channels); with `columns` half of the channels code the column, half the row",
+     .arg = {{"over", ARG_AXIS, GIVEN}, {"axis", ARG_AXIS, "c"}, {"columns", ARG_INT, "0"}}},
+    {"attention", emit_attention,
+     "softmax(scale x key) value over the positions of `over`, products across `across`; every "
+     "other axis is a sequence of its own; causal: position i sees 0 to i; scale 0 is "
+     "1 / sqrt(size of across)",
+     .arg = {{"key", ARG_TENSOR, GIVEN},
+             {"value", ARG_TENSOR, GIVEN},
+             {"over", ARG_AXIS, GIVEN},
+             {"across", ARG_AXIS, GIVEN},
+             {"causal", ARG_BOOL, "no"},
+             {"scale", ARG_REAL, "0"}}},
+    {"rotary", emit_rotary,
+     "turns pairs of entries across an axis by the position's angle and grows them; the last "
+     "`registers` positions stay; `length` of the table: all positions",
+     .arg = {{"over", ARG_AXIS, GIVEN},
+             {"across", ARG_AXIS, GIVEN},
+             {"length", ARG_INT, ""},
+             {"registers", ARG_INT, "0"}}},
+    {"sample", emit_sample,
+     "bilinear read over rows and columns at positions in [-1, 1], outside 0; `xy`: their axis of "
+     "x and y; `times`: products with it, summed across `across`",
+     .arg = {{"at", ARG_TENSOR, GIVEN},
+             {"over", ARG_AXES, GIVEN},
+             {"xy", ARG_NEW_AXIS, GIVEN},
+             {"times", ARG_TENSOR, ""},
+             {"across", ARG_AXIS, ""}}},
+    {"noise", emit_noise,
+     "training: standard normal numbers with x's axes `over` and further ones; else zeros",
+     .arg = {{"over", ARG_AXES, GIVEN}, {"sizes", ARG_SIZES, ""}}, .needs_label = true},
     {"silu", emit_pointwise, .doc = "x sigmoid(x)"},
     {"sigmoid", emit_pointwise, .doc = "1 / (1 + exp(-x))"},
     {"relu", emit_pointwise, .doc = "max(x, 0)"},
@@ -51,6 +86,8 @@ static const Builtin builtins[] = {
     {"abs", emit_pointwise, .doc = "magnitude"},
     {"softplus", emit_softplus, "log(1 + exp(beta x)) / beta, x itself where beta x > 20",
      .arg = {{"beta", ARG_REAL, "1"}}},
+    {"clamp", emit_clamp, "the nearest number in low .. high",
+     .arg = {{"low", ARG_REAL, GIVEN}, {"high", ARG_REAL, GIVEN}}},
     {"mean", emit_mean, .doc = "mean over axes", .arg = {{"over", ARG_AXES, GIVEN}}},
     {"sum", emit_sum, .doc = "sum over axes", .arg = {{"over", ARG_AXES, GIVEN}}},
     {"resize", emit_resize,
@@ -60,8 +97,14 @@ static const Builtin builtins[] = {
      .arg = {{"sizes", ARG_SIZES, GIVEN}}},
     {"take", emit_take, .doc = "the entries of a range of an axis",
      .arg = {{"ranges", ARG_SLICES, GIVEN}}},
-    {"pad", emit_pad, "zeros before and after an axis, as many on both sides",
-     .arg = {{"amount", ARG_STEPS, GIVEN}}},
+    {"pad", emit_pad, "zeros before and after an axis; `amount`: on both sides",
+     .arg = {{"amount", ARG_STEPS, ""}, {"before", ARG_STEPS, ""}, {"after", ARG_STEPS, ""}}},
+    {"concat", emit_concat,
+     "another tensor behind this one along an axis; it may lack other axes: there it repeats",
+     .arg = {{"other", ARG_TENSOR, GIVEN}, {"along", ARG_AXIS, GIVEN}}},
+    {"unfold", emit_unfold,
+     "overlapping windows: per axis its positions, and the places in the window as axis k<axis>",
+     .arg = {{"kernel", ARG_STEPS, GIVEN}, {"stride", ARG_STEPS, ""}}},
     {"rename", emit_rename, "another name for an axis",
      .arg = {{"from", ARG_AXIS, GIVEN}, {"to", ARG_NEW_AXIS, GIVEN}}},
     {"rearrange", emit_rearrange,
@@ -187,7 +230,7 @@ static bool bind_step(OpCall *c, const ArgDef *d, const Item *it, AxisArg *a)
                                                     : "");
     if (!el_int(c->el, it->value, arena_printf(c->el->arena, "'%s' of an axis", d->name), &a->size))
         return false;
-    int64_t least = !strcmp(d->name, "pad") || !strcmp(d->name, "amount") ? 0 : 1;
+    int64_t least = !strcmp(d->name, "kernel") || !strcmp(d->name, "stride") ? 1 : 0;
     if (a->size >= least && a->size <= 1 << 20)
         return true;
     el_error(c->el, DIAG_E0250, it->value->span, "'%s' of axis '%s' cannot be %lld", d->name,
@@ -253,6 +296,10 @@ static bool bind(OpCall *c, int i, const Expr *e)
         v = el_eval(c->el, e);
         a->truth = v.truth;
         return v.kind == VALUE_BOOL || (v.kind != VALUE_ERROR && need(c, d, e->span, "yes or no"));
+    case ARG_TENSOR:
+        v = el_eval(c->el, e);
+        a->val = v.val;
+        return v.kind == VALUE_TENSOR || (v.kind != VALUE_ERROR && need(c, d, e->span, "a tensor"));
     case ARG_STRING:
         a->text = el_string(c->el, e);
         return a->text;
@@ -383,6 +430,7 @@ static const char *type_text(ArgType type)
                                        [ARG_NEW_AXIS] = "new axis",
                                        [ARG_AXES] = "[axes]",
                                        [ARG_SIZES] = "[axis: size]",
+                                       [ARG_TENSOR] = "tensor",
                                        [ARG_STEPS] = "[axis: int]",
                                        [ARG_SLICES] = "[axis: a..b]"};
     return text[type];

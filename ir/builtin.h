@@ -18,6 +18,7 @@ typedef enum ArgType {
     ARG_AXES,     /* [t h] or t: axes of the value */
     ARG_SIZES,    /* [c: 64]: axes with sizes */
     ARG_STEPS,    /* [h: 2 w: 2]: axes of the value with whole numbers >= 0 */
+    ARG_TENSOR,   /* another tensor */
     ARG_SLICES,   /* [n: 0..10]: axes of the value with ranges */
 } ArgType;
 
@@ -38,6 +39,7 @@ typedef struct AxisArg {
 typedef struct Arg {
     bool given;
     Span span;
+    Val val; /* TENSOR */
     int64_t integer;
     double real;
     bool truth;
@@ -90,10 +92,19 @@ const char *op_axis_name(const OpCall *c, const char *axis, const char *suffix);
 Val emit_dense(OpCall *c);
 Val emit_conv(OpCall *c);
 Val emit_batchnorm(OpCall *c);
+Val emit_layernorm(OpCall *c);
+Val emit_attention(OpCall *c);
+Val emit_rotary(OpCall *c);
+Val emit_sinusoids(OpCall *c);
+Val emit_sample(OpCall *c);
+Val emit_noise(OpCall *c);
+Val emit_concat(OpCall *c);
+Val emit_unfold(OpCall *c);
 Val emit_drop_path(OpCall *c);
 Val emit_dropout(OpCall *c);
 Val emit_pointwise(OpCall *c);
 Val emit_softplus(OpCall *c);
+Val emit_clamp(OpCall *c);
 Val emit_mean(OpCall *c);
 Val emit_sum(OpCall *c);
 Val emit_resize(OpCall *c);

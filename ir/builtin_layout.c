@@ -1,4 +1,5 @@
-/* resize, tile, take, pad, rename: one axis after the other through an index table. */
+/* resize, tile, take, pad, concat, unfold, rename: one axis after the other through an index table.
+ */
 #include "ir/builtin.h"
 
 /* Applies a table of n source positions (-1: zero) along an axis; none where nothing changes. */
@@ -79,17 +80,68 @@ Val emit_take(OpCall *c)
     return x;
 }
 
+/* Zeros before and after an axis. */
+static Val padded(OpCall *c, Val x, const char *axis, int64_t before, int64_t after)
+{
+    const Shape *s = func_shape(c->el->func, x);
+    int64_t size = s->size[shape_axis(s, axis)], n = size + before + after;
+    int32_t *table = ARENA_ARRAY(c->el->arena, int32_t, (size_t)n);
+    for (int64_t k = 0; k < n; k++)
+        table[k] = k < before || k >= before + size ? -1 : (int32_t)(k - before);
+    return through_table(c, x, axis, table, n);
+}
+
 Val emit_pad(OpCall *c)
 {
-    const Arg *amount = &c->arg[0];
     Val x = c->x;
-    for (int i = 0; i < amount->n && x.id; i++) {
-        const AxisArg *a = &amount->axis[i];
-        int64_t size = op_axis_size(c, a->axis), n = size + 2 * a->size;
-        int32_t *table = ARENA_ARRAY(c->el->arena, int32_t, (size_t)n);
-        for (int64_t k = 0; k < n; k++)
-            table[k] = k < a->size || k >= a->size + size ? -1 : (int32_t)(k - a->size);
-        x = through_table(c, x, a->axis, table, n);
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < c->arg[k].n && x.id; i++) {
+            const AxisArg *a = &c->arg[k].axis[i];
+            x = padded(c, x, a->axis, k < 2 ? a->size : 0, k != 1 ? a->size : 0);
+        }
+    return x;
+}
+
+/* Both are padded to the common length and added: zeros where the other one stands. */
+Val emit_concat(OpCall *c)
+{
+    Func *f = c->el->func;
+    const char *axis = c->arg[1].text;
+    Val other = c->arg[0].val;
+    const Shape *s = func_shape(f, other);
+    int at = shape_axis(s, axis);
+    if (at < 0) {
+        el_error(c->el, DIAG_E0211, c->arg[0].span, "there is no axis '%s' to join along", axis);
+        el_note(c->el, c->arg[0].span, "the value here is %s", el_shape_text(c->el, s));
+        return VAL_NONE;
+    }
+    int64_t n = op_axis_size(c, axis), m = s->size[at];
+    return func_emit2(f, OP_ADD, padded(c, c->x, axis, 0, m), padded(c, other, axis, n, 0));
+}
+
+/* Position o and place k of a window read o * stride + k. */
+Val emit_unfold(OpCall *c)
+{
+    const Arg *kernel = &c->arg[0], *stride = &c->arg[1];
+    Val x = c->x;
+    for (int i = 0; i < kernel->n && x.id; i++) {
+        const AxisArg *k = &kernel->axis[i];
+        int64_t size = op_axis_size(c, k->axis), step = 1;
+        for (int s = 0; s < stride->n; s++)
+            step = stride->axis[s].axis == k->axis ? stride->axis[s].size : step;
+        if (size < k->size) {
+            el_error(c->el, DIAG_E0250, k->span,
+                     "a window of %lld is longer than axis '%s' of %lld", (long long)k->size,
+                     k->axis, (long long)size);
+            return VAL_NONE;
+        }
+        int64_t n = (size - k->size) / step + 1;
+        const char *both = op_axis_name(c, k->axis, "_window");
+        int32_t *table = ARENA_ARRAY(c->el->arena, int32_t, (size_t)(n * k->size));
+        for (int64_t o = 0; o < n * k->size; o++)
+            table[o] = (int32_t)(o / k->size * step + o % k->size);
+        x = func_index(c->el->func, x, k->axis, both, table, n * k->size);
+        x = func_split(c->el->func, x, both, k->axis, op_axis_name(c, "k", k->axis), n);
     }
     return x;
 }

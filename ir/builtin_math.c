@@ -17,6 +17,19 @@ Val emit_softplus(OpCall *c)
     return func_emit(c->el->func, OP_SOFTPLUS, &(Attrs){.k = {beta->real}}, &c->x, 1);
 }
 
+Val emit_clamp(OpCall *c)
+{
+    Func *f = c->el->func;
+    const Shape scalar = {.rank = 0};
+    double low = c->arg[0].real, high = c->arg[1].real;
+    if (!(low <= high)) {
+        el_error(c->el, DIAG_E0250, c->span, "'low' of clamp is not above 'high'");
+        return VAL_NONE;
+    }
+    Val x = func_emit2(f, OP_MAXIMUM, c->x, func_fill(f, low, &scalar));
+    return func_emit2(f, OP_MINIMUM, x, func_fill(f, high, &scalar));
+}
+
 static AxisList named_axes(const Arg *a)
 {
     AxisList list = {.n = a->n};

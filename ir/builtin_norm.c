@@ -1,4 +1,4 @@
-/* Ops that differ between training and evaluation: batchnorm, drop_path, dropout. */
+/* Norms, and what differs between training and evaluation: batchnorm, drop_path, dropout. */
 #include "ir/builtin.h"
 
 static Val channel_param(OpCall *c, const char *role, double value, bool is_state)
@@ -52,6 +52,31 @@ Val emit_batchnorm(OpCall *c)
                      5);
 }
 
+Val emit_layernorm(OpCall *c)
+{
+    Func *f = c->el->func;
+    const Arg *axes = &c->arg[0];
+    AxisList over = {.n = axes->n};
+    ParamSpec p = {.op = c->def->name,
+                   .label = c->label,
+                   .role = "scale",
+                   .fan_in = 1,
+                   .fan_out = 1,
+                   .init = {.kind = INIT_CONSTANT, .a = 1},
+                   .span = c->span};
+    for (int i = 0; i < axes->n; i++) {
+        over.name[i] = axes->axis[i].axis;
+        shape_add(&p.shape, over.name[i], op_axis_size(c, over.name[i]));
+    }
+    Val scale = el_param(c->el, &p);
+    p.role = "shift";
+    p.init.a = 0;
+    Val shift = el_param(c->el, &p);
+    Val mean = func_mean(f, c->x, &over), var = func_variance(f, c->x, &over, 1);
+    return func_emit(f, OP_LAYERNORM, &(Attrs){.k = {c->arg[1].real}},
+                     (Val[]){c->x, mean, var, scale, shift}, 5);
+}
+
 static Val drop(OpCall *c, double rate, const Shape *shape)
 {
     Func *f = c->el->func;
@@ -63,7 +88,12 @@ static Val drop(OpCall *c, double rate, const Shape *shape)
 Val emit_drop_path(OpCall *c)
 {
     Shape batch = {0};
+    const Arg *per = &c->arg[1];
     const char *b = name_intern(c->el->names, "b");
+    for (int i = 0; i < per->n; i++)
+        shape_add(&batch, per->axis[i].axis, op_axis_size(c, per->axis[i].axis));
+    if (per->n)
+        return drop(c, c->arg[0].real, &batch);
     int64_t size = op_axis_size(c, b);
     if (!size) {
         el_error(c->el, DIAG_E0211, c->span, "'drop_path' needs the axis 'b' of samples");

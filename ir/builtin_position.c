@@ -71,3 +71,50 @@ Val emit_sincos_position(OpCall *c)
     }
     return x;
 }
+
+/* ---- sinusoids ---- */
+
+/* Columns of a table of positions: sines in even, cosines in odd channels (specs/viv1t.md, 2.6). */
+static void write_line(float *t, int64_t n, int64_t d)
+{
+    for (int64_t i = 0; i < n * d; i++) {
+        int64_t j = i % d / 2 * 2;
+        float rate = expf((float)j * (float)(-log(10000.0) / (double)d));
+        float angle = (float)(i / d) * rate;
+        t[i] = i % d % 2 ? cosf(angle) : sinf(angle);
+    }
+}
+
+/* Half of the channels for the column, half for the row, of each half the sines first. */
+static void write_grid(float *t, int64_t n, int64_t d, int64_t columns)
+{
+    int64_t quarter = d / 4;
+    for (int64_t i = 0; i < n * d; i++) {
+        int64_t k = i % d, place = i / d;
+        int64_t at = k < 2 * quarter ? place % columns : place / columns;
+        int64_t j = k % (2 * quarter) % quarter;
+        float rate = 1.0f / powf(10000.0f, (float)j / (float)quarter);
+        float angle = (float)at * rate;
+        t[i] = k % (2 * quarter) < quarter ? sinf(angle) : cosf(angle);
+    }
+}
+
+Val emit_sinusoids(OpCall *c)
+{
+    const char *over = c->arg[0].text, *axis = c->arg[1].text;
+    int64_t n = op_axis_size(c, over), d = op_axis_size(c, axis), columns = c->arg[2].integer;
+    float *t = ARENA_ARRAY(c->el->arena, float, (size_t)(n * d));
+    Shape s = {0};
+    if (columns < 0 || (columns > 0 && d % 4)) {
+        el_error(c->el, DIAG_E0250, c->span,
+                 "'sinusoids' of columns need channels in whole quarters, not %lld", (long long)d);
+        return VAL_NONE;
+    }
+    if (columns)
+        write_grid(t, n, d, columns);
+    else
+        write_line(t, n, d);
+    shape_add(&s, over, n);
+    shape_add(&s, axis, d);
+    return func_emit2(c->el->func, OP_ADD, c->x, func_const(c->el->func, t, &s));
+}

@@ -73,8 +73,40 @@ static bool init_call(Elaborator *el, const Expr *e, Init *out)
     return false;
 }
 
-bool el_init(Elaborator *el, const Expr *e, Init *out)
+/* s.coordinates, s.means: of the recording, or zeros when no data are at hand. */
+static bool init_from_session(Elaborator *el, const Expr *e, const Shape *shape, Init *out)
 {
+    Value s = el_eval(el, e->left);
+    bool means = !strcmp(e->name, "means");
+    if (s.kind != VALUE_SESSION) {
+        el_error(el, DIAG_E0242, e->span,
+                 "%s are a recording's: write s.%s inside of "
+                 "'per s in sessions'",
+                 e->name, e->name);
+        return false;
+    }
+    const Session *session = &el->module->sessions.at[s.session];
+    int columns = means ? 1 : shape->rank == 2 ? (int)shape->size[1] : 0;
+    if (shape->rank != (means ? 1 : 2) || shape->size[0] != session->neurons ||
+        (!means && columns != 2 && columns != 3)) {
+        el_error(el, DIAG_E0203, e->span, "%s fill a parameter %s, not %s", e->name,
+                 means ? "[n: s.neurons]" : "[n: s.neurons, k: 2 or 3]", el_shape_text(el, shape));
+        return false;
+    }
+    *out = (Init){.kind = INIT_CONSTANT};
+    float *at = ARENA_ARRAY(el->arena, float, (size_t)shape_elems(shape));
+    if (means && session->means)
+        *out = (Init){.kind = INIT_DATA, .data = session->means};
+    else if (!means && session_normalised_coordinates(session, columns, at))
+        *out = (Init){.kind = INIT_DATA, .data = at};
+    return true;
+}
+
+bool el_init(Elaborator *el, const Expr *e, const Shape *shape, Init *out)
+{
+    if (e->kind == EXPR_MEMBER && shape &&
+        (!strcmp(e->name, "coordinates") || !strcmp(e->name, "means")))
+        return init_from_session(el, e, shape, out);
     if (e->kind == EXPR_CALL)
         return init_call(el, e, out);
     Value v = el_eval(el, e);
@@ -116,7 +148,7 @@ static bool choose_init(Elaborator *el, const ParamSpec *spec, Init *out)
         el->frame = &frame;
         el_bind(el, name_intern(el->names, "fan_in"), value_int(spec->fan_in));
         el_bind(el, name_intern(el->names, "fan_out"), value_int(spec->fan_out));
-        bool ok = el_init(el, e, out);
+        bool ok = el_init(el, e, &spec->shape, out);
         el->frame = outer;
         return ok;
     }

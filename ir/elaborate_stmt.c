@@ -127,34 +127,63 @@ static Scope copy_scope(Arena *arena, const Scope *s)
     return copy;
 }
 
+/* Runs the body for a recording; its return value. */
+static Value session_value(Elaborator *el, const Stmt *s, const Scope *outside, int session)
+{
+    Frame *frame = el->frame;
+    const char *path = el_path_join(el, el->path, s->name);
+    frame->scope = copy_scope(el->arena, outside);
+    frame->is_done = false;
+    frame->result = VALUE_BAD;
+    el_bind(el, s->per.name, (Value){.kind = VALUE_SESSION, .session = session});
+    el->session = el->func->session = (int16_t)session;
+    build_part(el, s, el_path_join(el, path, el->module->sessions.at[session].name));
+    if (!frame->is_done)
+        el_error(el, DIAG_E0202, s->name_span, "a part per session ends with a return");
+    el->session = el->func->session = -1;
+    return frame->result;
+}
+
+/* In a block: every sample gets the value of its own recording, under the part's name. What a
+ * recording computes counts as zero for samples of others (docs/design.md), so it is their sum. */
+static Value join_sessions(Elaborator *el, const Stmt *s, Value sum, Value v)
+{
+    if (v.kind == VALUE_ERROR || v.kind == VALUE_TENSOR) {
+        if (!sum.val.id || v.kind == VALUE_ERROR)
+            return v;
+        el->func->span = s->name_span;
+        Val both = func_emit2(el->func, OP_ADD, sum.val, v.val);
+        return both.id ? (Value){.kind = VALUE_TENSOR, .val = both, .span = v.span} : VALUE_BAD;
+    }
+    return el_error(el, DIAG_E0201, v.span, "a part per session in a block gives a tensor, not %s",
+                    value_kind_text(&v));
+}
+
 /* One copy per recording; what it assigns is not seen outside. */
 static void build_part_per_session(Elaborator *el, const Stmt *s)
 {
     Frame *frame = el->frame;
     Scope outside = frame->scope;
-    const char *path = el_path_join(el, el->path, s->name);
     int n_executed = el->n_executed;
-    if (frame->depth || el->session >= 0) {
-        el_error(el, DIAG_E0201, s->per.span,
-                 "a part per session stands in a model, not in a block or another such part");
+    bool in_block = frame->depth > 0;
+    Value sum = {.kind = VALUE_TENSOR};
+    if (el->session >= 0) {
+        el_error(el, DIAG_E0201, s->per.span, "a part per session stands in no other such part");
         return;
     }
     for (uint32_t i = 0; i < el->module->sessions.len; i++) {
-        frame->scope = copy_scope(el->arena, &outside);
-        frame->is_done = false;
-        frame->result = VALUE_BAD;
-        el_bind(el, s->per.name, (Value){.kind = VALUE_SESSION, .session = (int)i});
-        el->session = el->func->session = (int16_t)i;
-        build_part(el, s, el_path_join(el, path, el->module->sessions.at[i].name));
-        if (!frame->is_done)
-            el_error(el, DIAG_E0202, s->name_span, "a part per session ends with a return");
-        el->session_result[i] = frame->result;
+        Value v = session_value(el, s, &outside, (int)i);
+        if (in_block && sum.kind == VALUE_TENSOR)
+            sum = join_sessions(el, s, sum, v);
+        else if (!in_block)
+            el->session_result[i] = v;
         el->n_executed = n_executed; /* the limit counts the part once */
     }
-    el->session = el->func->session = -1;
-    el->has_sessions = true;
     frame->scope = outside;
-    frame->is_done = true;
+    frame->is_done = !in_block;
+    el->has_sessions |= !in_block;
+    if (in_block)
+        el_bind(el, s->name, sum);
 }
 
 static void run_part(Elaborator *el, const Stmt *s)
@@ -228,7 +257,8 @@ static Value make_param(Elaborator *el, const Stmt *s)
         spec.fan_in = i ? size * spec.fan_in : 1;
         spec.fan_out = i ? spec.fan_out : size;
     }
-    if (!param_attributes(el, s, &spec) || (s->value && !el_init(el, s->value, &spec.init)))
+    if (!param_attributes(el, s, &spec) ||
+        (s->value && !el_init(el, s->value, &spec.shape, &spec.init)))
         return VALUE_BAD;
     Val v = el_param(el, &spec);
     return v.id ? (Value){.kind = VALUE_TENSOR, .val = v} : VALUE_BAD;
