@@ -21,6 +21,15 @@ typedef bool (*EvalLeaf)(void *context, const Node *leaf, double *at);
 Status eval_func(Arena *arena, const Func *f, EvalLeaf leaf, void *context, EvalTensor **values,
                  Err *err);
 
+/* The same of samples that are sorted by recording: what nodes of a recording make of samples
+ * outside of its range [first, first + count) is zero where shared nodes read it, as in plans.
+ * `ranges` has one entry per session. */
+typedef struct EvalRange {
+    int64_t first, count;
+} EvalRange;
+Status eval_func_ranged(Arena *arena, const Func *f, EvalLeaf leaf, void *context,
+                        const EvalRange *ranges, EvalTensor **values, Err *err);
+
 /* One node from its operands' values. */
 void eval_node(Arena *arena, const Func *f, Val v, const EvalTensor *const in[], EvalTensor *out);
 

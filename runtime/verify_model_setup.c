@@ -225,7 +225,7 @@ static Status open_model(VerifyModel *m, const ModelOptions *mo, Err *err)
 Status verify_model_open(VerifyModel *m, bool no_dropping, Err *err)
 {
     const VerifyOptions *o = m->c->options;
-    AxisSize bind[] = {{"c", m->channels}, {"t", m->t}, {"h", m->h}, {"w", m->w}};
+    AxisSize bind[] = {{"c", m->channels}, {"h", m->h}, {"w", m->w}, {"t", m->t}};
     ModelOptions mo = {.path = m->c->model_path,
                        .model = safetensors_meta(&m->c->file, "model"),
                        .sets = m->sets.at,
@@ -234,7 +234,7 @@ Status verify_model_open(VerifyModel *m, bool no_dropping, Err *err)
                        .n_sessions = m->n_sessions,
                        .batch = m->batch,
                        .bind = bind,
-                       .n_bind = 4,
+                       .n_bind = m->t ? 4 : 3, /* images have no frames */
                        .probes = true,
                        .no_dropping = no_dropping,
                        .fuse = o->fuse,
@@ -259,7 +259,24 @@ Status verify_model_open(VerifyModel *m, bool no_dropping, Err *err)
 
 /* ---- parameters ---- */
 
-static const char *const PARAM = "param/";
+static const char *const PARAM = "param/", *const CONSTANT = "const/";
+
+/* Do the sizes agree, axes of size 1 left out? */
+static bool sizes_agree(const SafetensorsEntry *e, const Shape *s)
+{
+    int i = 0;
+    for (uint32_t k = 0; k < e->rank; k++) {
+        while (i < s->rank && s->size[i] == 1 && e->shape[k] != 1)
+            i++;
+        if (i < s->rank && e->shape[k] == (uint64_t)s->size[i])
+            i++;
+        else if (e->shape[k] != 1)
+            return false;
+    }
+    while (i < s->rank && s->size[i] == 1)
+        i++;
+    return i == s->rank;
+}
 
 /* What is wrong with one tensor of the file, or NULL. */
 static const char *misfit(VerifyModel *m, const SafetensorsEntry *e, const char *ours)
@@ -272,10 +289,7 @@ static const char *misfit(VerifyModel *m, const SafetensorsEntry *e, const char 
     if (e->dtype > SAFETENSORS_BF16)
         return verify_name(m->c, "%s: %s in the file; parameters are floating-point numbers",
                            e->name, safetensors_entry_text(m->c->arena, e));
-    bool fits = e->rank == (uint32_t)p->shape.rank;
-    for (int i = 0; fits && i < p->shape.rank; i++)
-        fits = e->shape[i] == (uint64_t)p->shape.size[i];
-    if (fits)
+    if (sizes_agree(e, &p->shape))
         return NULL;
     Text t = {.arena = m->c->arena};
     text_printf(&t, "%s: %s in the file, '%s' is ", e->name, safetensors_entry_text(m->c->arena, e),
@@ -300,11 +314,15 @@ Status verify_model_parameters(VerifyModel *m, Err *err)
     int n_bad = 0;
     for (size_t i = 0; i < c->file.n; i++) {
         const SafetensorsEntry *e = &c->file.entry[i];
-        if (strncmp(e->name, PARAM, strlen(PARAM)))
+        bool is_constant = !strncmp(e->name, CONSTANT, strlen(CONSTANT));
+        if (!is_constant && strncmp(e->name, PARAM, strlen(PARAM)))
             continue;
-        verify_find(c, e->name);
-        const char *theirs = arena_strdup(c->arena, e->name + strlen(PARAM));
+        const char *prefix = is_constant ? CONSTANT : PARAM;
+        const char *theirs = arena_strdup(c->arena, e->name + strlen(prefix));
         const char *ours = names_map(c->arena, module, m->map, theirs);
+        if (is_constant && (!ours || !module_param(module, ours)))
+            continue; /* a table that the model makes itself */
+        verify_find(c, e->name);
         const char *wrong = misfit(m, e, ours);
         if (!wrong && map_get(&seen, ours))
             wrong = verify_name(c, "%s: '%s' is given twice", e->name, ours);

@@ -49,6 +49,8 @@ typedef struct VerifyCase {
 const char *verify_device(const VerifyOptions *o);
 
 Status verify_model_case(VerifyCase *c, Err *err);
+/* Cases in which every recording has a batch of its own. */
+Status verify_mice_case(VerifyCase *c, Err *err);
 Status verify_ops_case(VerifyCase *c, Err *err);
 
 /* ---- tensors of the file: verify.c ---- */

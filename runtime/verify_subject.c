@@ -47,6 +47,8 @@ Status subject_open_model(Subject *s, const VerifyOptions *o, const ModelOptions
     *s = (Subject){.options = o};
     NPC_TRY(model_open(&s->model, model, err));
     s->module = s->model->module;
+    if (o->reference) /* a plan would find it */
+        s->module->batch_axis = name_intern(s->module->names, "b");
     s->passes = s->model->passes;
     s->machine = s->model->machine;
     s->engine = o->reference ? NULL : s->model->engine;
@@ -228,7 +230,12 @@ Status subject_run(Subject *s, int program, const SampleRange *ranges, Err *err)
     }
     const Func *f = s->programs.at[program];
     arena_free(&s->run);
-    GUARDED(&s->run, err, status = eval_func(&s->run, f, leaf, s, &s->values, err));
+    uint32_t n = s->module->sessions.len;
+    EvalRange *cuts = ARENA_ARRAY(&s->arena, EvalRange, n + 1);
+    for (uint32_t i = 0; ranges && i < n; i++)
+        cuts[i] = (EvalRange){ranges[i].first, ranges[i].count};
+    GUARDED(&s->run, err,
+            status = eval_func_ranged(&s->run, f, leaf, s, ranges ? cuts : NULL, &s->values, err));
     if (status == NPC_OK)
         GUARDED(&s->arena, err, keep_states(s, f, ranges));
     return status;
