@@ -91,7 +91,8 @@ static const Builtin builtins[] = {
     {"mean", emit_mean, .doc = "mean over axes", .arg = {{"over", ARG_AXES, GIVEN}}},
     {"sum", emit_sum, .doc = "sum over axes", .arg = {{"over", ARG_AXES, GIVEN}}},
     {"resize", emit_resize,
-     "another size; nearest: target i reads source floor(i r), r = source / target in float32",
+     "another size; nearest: target i reads source floor(i r), r = source / target in float32; "
+     "bilinear: between the neighbours of (i + 0.5) r - 0.5",
      .arg = {{"sizes", ARG_SIZES, GIVEN}, {"by", ARG_WORD, "nearest"}}},
     {"tile", emit_tile, "another size; target i reads source i mod size: repeats or cuts",
      .arg = {{"sizes", ARG_SIZES, GIVEN}}},

@@ -29,18 +29,52 @@ int32_t resize_nearest(int64_t i, int64_t source, int64_t target)
     return (int32_t)(down < source ? down : source - 1);
 }
 
+/* Between the two source positions nearest to (i + 0.5) r - 0.5, r = source / target, at the edges
+ * the outermost; no smoothing where it gets smaller. */
+static Val resize_linear(OpCall *c, Val x, const char *axis, int64_t target)
+{
+    Func *f = c->el->func;
+    const Shape *s = func_shape(f, x);
+    int64_t source = s->size[shape_axis(s, axis)];
+    Shape line = {0};
+    int32_t *low = ARENA_ARRAY(c->el->arena, int32_t, (size_t)target);
+    int32_t *high = ARENA_ARRAY(c->el->arena, int32_t, (size_t)target);
+    float *left = ARENA_ARRAY(c->el->arena, float, (size_t)target);
+    float *right = ARENA_ARRAY(c->el->arena, float, (size_t)target);
+    if (source == target)
+        return x;
+    for (int64_t i = 0; i < target; i++) {
+        double at = ((double)i + 0.5) * (double)source / (double)target - 0.5;
+        at = at < 0 ? 0 : at;
+        low[i] = (int32_t)at < source - 1 ? (int32_t)at : (int32_t)source - 1;
+        high[i] = low[i] < source - 1 ? low[i] + 1 : low[i];
+        right[i] = (float)(at - low[i]);
+        left[i] = 1 - right[i];
+    }
+    shape_add(&line, axis, target);
+    Val a = func_index(f, x, axis, axis, low, target),
+        b = func_index(f, x, axis, axis, high, target);
+    return func_emit2(f, OP_ADD, func_emit2(f, OP_MUL, a, func_const(f, left, &line)),
+                      func_emit2(f, OP_MUL, b, func_const(f, right, &line)));
+}
+
 Val emit_resize(OpCall *c)
 {
     const Arg *sizes = &c->arg[0], *by = &c->arg[1];
     Val x = c->x;
-    if (strcmp(by->text, "nearest")) {
-        el_error(c->el, DIAG_E0250, by->span, "'by' of 'resize' can only be nearest");
+    bool linear = !strcmp(by->text, "bilinear");
+    if (!linear && strcmp(by->text, "nearest")) {
+        el_error(c->el, DIAG_E0250, by->span, "'by' of 'resize' is nearest or bilinear");
         return VAL_NONE;
     }
     for (int i = 0; i < sizes->n && x.id; i++) {
         const AxisArg *a = &sizes->axis[i];
         if (!has_axis(c, a))
             return VAL_NONE;
+        if (linear) {
+            x = resize_linear(c, x, a->axis, a->size);
+            continue;
+        }
         int32_t *table = ARENA_ARRAY(c->el->arena, int32_t, (size_t)a->size);
         for (int64_t k = 0; k < a->size; k++)
             table[k] = resize_nearest(k, op_axis_size(c, a->axis), a->size);

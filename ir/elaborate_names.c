@@ -113,7 +113,7 @@ void el_read_maps(Program *p, Elaborated *out)
 
 const NameMap *names_find(const Elaborated *e, const char *map)
 {
-    for (uint32_t i = 0; i < e->maps.len; i++)
+    for (uint32_t i = e->maps.len; i-- > 0;) /* a file's own before those that it imports */
         if (!strcmp(e->maps.at[i].name, map))
             return &e->maps.at[i];
     return NULL;

@@ -279,7 +279,7 @@ int model_n_parameters(const Model *m, int64_t *elems)
     *elems = 0;
     for (uint32_t i = 0; i < m->module->params.len; i++) {
         const Param *p = &m->module->params.at[i];
-        if (p->is_state)
+        if (p->is_state || p->frozen)
             continue;
         n++;
         *elems += shape_elems(&p->shape);

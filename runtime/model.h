@@ -63,7 +63,7 @@ Status model_add_trial(Model *m, int64_t frames, int *program, const Module **mo
 Status model_ready(Model *m, Err *err);
 void model_close(Model *m);
 
-/* Learned parameters (no states), and their elements. */
+/* Learned parameters (no states, nothing frozen), and their elements. */
 int model_n_parameters(const Model *m, int64_t *elems);
 /* Fills parameters and states with their initial values, a function of seed and name alone. The
  * averages and the weights of schedule_free start as copies, the optimizer's moments as zeros. */

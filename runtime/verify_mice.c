@@ -11,11 +11,11 @@
 /* What the files call a model's sizes, and the recipe's settings that stand in the configuration.
  */
 static const struct {
-    const char *key, *setting;
-} SETTINGS[] = {
-    {"core_decay", "loss.l1.core.weight"},
-    {"readout_decay", "loss.l1.features.weight"},
-    {"shifter_decay", NULL}, /* 0 in every published model */
+    const char *key, *penalised; /* parameters; NULL: 0 in every published model */
+} PENALTIES[] = {
+    {"core_decay", "core"},
+    {"readout_decay", "readout.*.features"},
+    {"shifter_decay", NULL},
     {"cropper_decay", NULL},
 };
 
@@ -139,11 +139,18 @@ static Status read_arguments(VerifyModel *m, Err *err)
     json_t *value;
     json_object_foreach(m->config, key, value)
     {
-        const char *name = key;
+        const char *name = key, *penalised = NULL;
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
             name = name && !strcmp(key, sizes[i]) ? NULL : name;
-        for (size_t i = 0; i < sizeof SETTINGS / sizeof *SETTINGS; i++)
-            name = !strcmp(key, SETTINGS[i].key) ? SETTINGS[i].setting : name;
+        for (size_t i = 0; i < sizeof PENALTIES / sizeof *PENALTIES; i++)
+            if (!strcmp(key, PENALTIES[i].key)) {
+                penalised = PENALTIES[i].penalised;
+                name = NULL;
+            }
+        if (penalised)
+            vec_push(
+                m->c->arena, &m->sets,
+                verify_name(m->c, "loss=l1(\"%s\", %.17g)", penalised, json_number_value(value)));
         if (name)
             NPC_TRY(add_set(m, name, value, err));
     }

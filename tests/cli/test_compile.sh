@@ -44,6 +44,13 @@ expect 2 "short.npk" -- compile "$dir/short.npk"
 expect 2 "did you mean 'expansion'?" -- compile $model --set expansio=3
 expect 2 "error[E" -- compile $model --model nobody
 expect 2 "absent.nm" -- compile absent.nm
+# the published sizes of the transformers (specs/viv1t.md 4.1, v1t.md 1.5)
+expect 0 "parameters     12 278 365 in" -- compile models/viv1t.nm --model viv1t --interpret --batch 1 \
+    --bind t=40
+expect 0 "parameters     13 014 933 in" -- compile models/viv1t.nm --interpret --batch 1 --bind t=20
+expect 0 "parameters     2 442 984 in" "4 278 302 560" -- compile models/v1t.nm --neurons 174 --batch 1 \
+    --interpret --set behaviour_mode=0 --set shift_mode=0 --set resize=no --bind h=36 --bind w=64
+
 # CUDA targets need no device; a compiler only for machine code
 expect 0 "NPC_KERNEL(" "MFLOP" "readout softplus" -- \
     compile $model $small --target cuda:sm_90 --emit cuda

@@ -1,0 +1,25 @@
+# ViV1T and V1T: their reference numbers on every way to run a model, and parameters to the last one.
+set(VIV1T_CASES competition sequential_state_mlp closed_loop no_state_conv)
+set(V1T_CASES sensorium allen)
+function(npc_verify_transformer model name label)
+    foreach(case ${ARGN})
+        list(APPEND files tests/goldens/${model}/${case}.safetensors)
+    endforeach()
+    add_test(NAME ${label}.verify_${model}_${name}
+             COMMAND npc verify models/${model}.nm ${files} ${NPC_VERIFY_HOW}
+             WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(${label}.verify_${model}_${name} PROPERTIES LABELS ${label} TIMEOUT 1200)
+endfunction()
+foreach(how reference interpret "fuse none" "fuse elementwise" "fuse full" "cpu generic" "cpu avx2")
+    string(REPLACE " " "_" name "${how}")
+    string(REPLACE " " ";" NPC_VERIFY_HOW "--${how}")
+    npc_verify_transformer(viv1t ${name} models ${VIV1T_CASES})
+    npc_verify_transformer(v1t ${name} models ${V1T_CASES})
+endforeach()
+foreach(fuse none full)
+    set(NPC_VERIFY_HOW --device cuda --fuse ${fuse})
+    npc_verify_transformer(viv1t ${fuse} sim ${VIV1T_CASES})
+    npc_verify_transformer(v1t ${fuse} sim ${V1T_CASES})
+    set_tests_properties(sim.verify_viv1t_${fuse} sim.verify_v1t_${fuse} PROPERTIES
+        ENVIRONMENT "NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
+endforeach()
