@@ -35,13 +35,14 @@ void recipe_default(Recipe *r)
 
 void recipe_complete(Recipe *r)
 {
-    if (!r->n_stages)
-        r->stages[r->n_stages++] = (RecipeStage){.name = "train",
-                                                 .epochs = 10,
-                                                 .schedule = RECIPE_COSINE,
-                                                 .from = 1e-3,
-                                                 .to = 1e-5,
-                                                 .keep = RECIPE_KEEP_LAST};
+    if (r->n_stages)
+        return;
+    RecipeStage *s = &r->stages[r->n_stages++];
+    *s = *recipe_stage_blank();
+    s->name = "train";
+    s->epochs = 10;
+    s->schedule = RECIPE_COSINE;
+    s->to = 1e-5;
 }
 
 /* ---- settings ---- */
@@ -335,6 +336,14 @@ bool recipe_check(Diags *diags, Span span, const Recipe *r)
         return impossible(diags, span, "'validate' of 'folds' counts from 0 and is below n");
     if (r->batch % r->accumulate)
         return impossible(diags, span, "'accumulate' does not divide 'batch'");
+    for (int i = 0; i < r->n_stages; i++) {
+        if (r->stages[i].schedule != RECIPE_PLATEAU)
+            continue;
+        if (i + 1 < r->n_stages)
+            return impossible(diags, span, "a stage with 'plateau' is the last one");
+        if (r->stages[i].keep == RECIPE_KEEP_NONE)
+            return impossible(diags, span, "'plateau' puts the best weights back: keep = best");
+    }
     if (steps > 1e15)
         return impossible(diags, span, "the stages have too many steps");
     if (r->loss_weight == 0 && r->correlation_weight == 0)

@@ -14,7 +14,19 @@ typedef enum RecipeSchedule {
     RECIPE_CONSTANT, /* from */
     RECIPE_LINEAR,   /* from + (to - from) j / n */
     RECIPE_COSINE,   /* to + (from - to) (1 + cos(pi j / n)) / 2 */
+    RECIPE_PLATEAU,  /* from, lowered while the validation score does not improve */
 } RecipeSchedule;
+
+/* When the rate changes. */
+typedef enum RecipeEach { RECIPE_EACH_STEP, RECIPE_EACH_EPOCH } RecipeEach;
+
+/* runtime/plateau.h */
+typedef struct RecipePlateau {
+    double factor, floor;
+    int64_t patience, reductions;
+    double best;     /* score that counts as the best at first */
+    double collapse; /* 0: no guard */
+} RecipePlateau;
 
 typedef enum RecipeKeep {
     RECIPE_KEEP_NONE, /* no checkpoint is kept of this stage, but for resuming */
@@ -27,6 +39,8 @@ typedef struct RecipeStage {
     int64_t epochs, steps; /* exactly one is not 0 */
     RecipeSchedule schedule;
     double from, to; /* learning rates; a constant stage has to == from */
+    RecipeEach each; /* linear, cosine */
+    RecipePlateau plateau;
     RecipeKeep keep;
 } RecipeStage;
 

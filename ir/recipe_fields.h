@@ -58,6 +58,9 @@ typedef struct CallSwitch {
 
 /* NULL behind the last. */
 const Field *recipe_field(int i);
+/* The settings of a stage; offsets are inside of a RecipeStage. */
+const Field *recipe_stage_field(int i);
+const RecipeStage *recipe_stage_blank(void); /* before anything was said, but for its duration */
 const FieldList *recipe_list(const char *setting, const char *function); /* NULL: none */
 const BareWord *recipe_bare_word(const char *setting);
 const CallSwitch *recipe_call_switch(const char *setting, const char *function);

@@ -153,16 +153,40 @@ static void print_training(Text *t, const Recipe *r)
     }
 }
 
+/* An argument of a stage's schedule. */
+static void print_argument(Text *t, const Field *f, const RecipeStage *s)
+{
+    const char *at = (const char *)s + f->offset;
+    int word;
+    switch (f->type) {
+    case FIELD_INT:
+        text_printf(t, "%lld", (long long)*(const int64_t *)at);
+        break;
+    case FIELD_WORD:
+        memcpy(&word, at, sizeof word);
+        text_add(t, f->words[word]);
+        break;
+    default:
+        text_double(t, *(const double *)at);
+    }
+}
+
 static void print_stage(Text *t, const RecipeStage *s)
 {
-    static const char *const schedules[] = {"constant", "linear", "cosine"};
+    static const char *const schedules[] = {"constant", "linear", "cosine", "plateau"};
     static const char *const keeps[] = {"none", "last", "best"};
+    const char *before = "";
     text_printf(t, "  stage %s(", s->name);
     print_duration(t, s->epochs, s->steps);
     text_printf(t, ") {\n    lr = %s(", schedules[s->schedule]);
-    print_number(t, "from: ", s->from);
-    if (s->schedule != RECIPE_CONSTANT)
-        print_number(t, ", to: ", s->to);
+    for (int i = 0; recipe_stage_field(i); i++) {
+        const Field *f = recipe_stage_field(i);
+        if (strcmp(f->function, schedules[s->schedule]))
+            continue;
+        text_printf(t, "%s%s: ", before, f->arg);
+        print_argument(t, f, s);
+        before = ", ";
+    }
     text_printf(t, ")\n    keep = %s\n  }\n", keeps[s->keep]);
 }
 
@@ -231,10 +255,10 @@ static void print_type(Text *out, const Field *f)
     }
 }
 
-static void print_default(Text *out, const Field *f, const Recipe *r)
+/* `base`: what the field's offset is meant for. */
+static void print_default(Text *out, const Field *f, const void *base, const Recipe *r)
 {
-    const FieldList *list = f->function ? recipe_list(f->setting, f->function) : NULL;
-    const char *at = (list ? (const char *)list->blank : (const char *)r) + f->offset;
+    const char *at = (const char *)base + f->offset;
     int word;
     switch (f->type) {
     case FIELD_INT:
@@ -262,6 +286,18 @@ static void print_default(Text *out, const Field *f, const Recipe *r)
     }
 }
 
+static void print_row(Text *out, const Field *f, const void *base, const Recipe *r)
+{
+    text_printf(out, "| `%s` | ", f->setting);
+    if (f->function)
+        text_printf(out, "`%s(%s:)`", f->function, f->arg);
+    text_add(out, " | ");
+    print_type(out, f);
+    text_add(out, " | ");
+    print_default(out, f, base, r);
+    text_printf(out, " | %s |\n", f->doc);
+}
+
 void recipe_print_settings(Text *out)
 {
     Recipe r;
@@ -269,17 +305,13 @@ void recipe_print_settings(Text *out)
     text_add(out, "| setting | argument | type | default | meaning |\n|---|---|---|---|---|\n");
     for (int i = 0; recipe_field(i); i++) {
         const Field *f = recipe_field(i);
-        text_printf(out, "| `%s` | ", f->setting);
-        if (f->function)
-            text_printf(out, "`%s(%s:)`", f->function, f->arg);
-        text_add(out, " | ");
-        print_type(out, f);
-        text_add(out, " | ");
-        print_default(out, f, &r);
-        text_printf(out, " | %s |\n", f->doc);
+        const FieldList *list = f->function ? recipe_list(f->setting, f->function) : NULL;
+        print_row(out, f, list ? list->blank : &r, &r);
         const Field *next = recipe_field(i + 1);
         const BareWord *word = recipe_bare_word(f->setting);
         if (word && word->doc && (!next || strcmp(next->setting, f->setting)))
             text_printf(out, "| `%s` | `%s` | | | %s |\n", f->setting, word->word, word->doc);
     }
+    for (int i = 0; recipe_stage_field(i); i++)
+        print_row(out, recipe_stage_field(i), recipe_stage_blank(), &r);
 }

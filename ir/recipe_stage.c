@@ -3,7 +3,22 @@
 
 #include "frontend/suggest.h"
 
-static const Field rate_field = {.type = FIELD_REAL, .low = 0, .high = 100};
+/* The words of `lr`, by their number. */
+static const char *const schedules[] = {"constant", "linear", "cosine", "plateau"};
+enum { N_SCHEDULES = sizeof schedules / sizeof *schedules };
+
+static const RecipeStage blank = {
+    .schedule = RECIPE_CONSTANT,
+    .from = 1e-3,
+    .to = 1e-3,
+    .keep = RECIPE_KEEP_LAST,
+    .plateau = {.factor = 0.3, .patience = 5, .reductions = 2, .best = -1},
+};
+
+const RecipeStage *recipe_stage_blank(void)
+{
+    return &blank;
+}
 
 static RecipeStage *find_stage(Recipe *r, const char *name)
 {
@@ -13,54 +28,64 @@ static RecipeStage *find_stage(Recipe *r, const char *name)
     return NULL;
 }
 
-static void read_lr_argument(Reader *rd, RecipeStage *s, const char *name, Span span,
+/* The argument of a schedule by name, or the n-th one. */
+static const Field *find_lr_field(RecipeSchedule schedule, const char *arg, int n)
+{
+    for (int i = 0; recipe_stage_field(i); i++) {
+        const Field *f = recipe_stage_field(i);
+        if (!strcmp(f->function, schedules[schedule]) && (arg ? !strcmp(f->arg, arg) : n-- == 0))
+            return f;
+    }
+    return NULL;
+}
+
+/* `name` NULL: the n-th argument. */
+static void read_lr_argument(Reader *rd, RecipeStage *s, const char *name, int n, Span span,
                              const Expr *value)
 {
-    bool is_from = !strcmp(name, "from");
-    if (!is_from && strcmp(name, "to")) {
-        diag_error(rd->diags, DIAG_E0301, span, "a learning rate has 'from' and 'to', no '%s'",
-                   name);
+    const Field *f = find_lr_field(s->schedule, name, n);
+    Suggest near = suggest_for(name ? name : "");
+    if (f) {
+        reader_field(rd, f, value, s);
+        if (s->schedule == RECIPE_CONSTANT)
+            s->to = s->from;
         return;
     }
-    reader_number(rd, &rate_field, name, value, is_from ? &s->from : &s->to);
-    if (s->schedule == RECIPE_CONSTANT)
-        *(is_from ? &s->to : &s->from) = is_from ? s->from : s->to;
+    for (int i = 0; (f = find_lr_field(s->schedule, NULL, i)); i++)
+        suggest_offer(&near, f->arg);
+    if (name)
+        diag_error(rd->diags, DIAG_E0301, span, "'%s' has no '%s'", schedules[s->schedule], name);
+    else
+        diag_error(rd->diags, DIAG_E0302, span, "'%s' has no further value",
+                   schedules[s->schedule]);
+    if (name && suggest_best(&near))
+        diag_help(rd->diags, "did you mean '%s'?", suggest_best(&near));
 }
 
 static void read_lr(Reader *rd, RecipeStage *s, const Expr *e)
 {
-    static const char *const words[] = {"constant", "linear", "cosine"};
-    bool known = false;
-    if (e->kind == EXPR_NUMBER) {
+    bool known = e->kind == EXPR_NUMBER;
+    int next = 0;
+    if (known) {
         s->schedule = RECIPE_CONSTANT;
-        reader_number(rd, &rate_field, "lr", e, &s->from);
-        s->to = s->from;
+        read_lr_argument(rd, s, "from", 0, e->span, e);
         return;
     }
-    for (int i = 0; i < 3 && e->kind == EXPR_CALL; i++)
-        if (!strcmp(e->name, words[i])) {
+    for (int i = 0; i < N_SCHEDULES && e->kind == EXPR_CALL; i++)
+        if (!strcmp(e->name, schedules[i])) {
             s->schedule = (RecipeSchedule)i;
             known = true;
         }
-    if (!known) {
-        if (e->kind != EXPR_ERROR) {
-            diag_error(rd->diags, DIAG_E0302, e->span, "there is no such learning rate");
-            diag_help(rd->diags, "write lr = cosine(from: 1e-3, to: 1e-5), linear(from: .., to: "
-                                 "..) or constant(1e-3)");
-        }
-        return;
+    if (!known && e->kind != EXPR_ERROR) {
+        diag_error(rd->diags, DIAG_E0302, e->span, "there is no such learning rate");
+        diag_help(rd->diags, "write lr = cosine(from: 1e-3, to: 1e-5), linear(from: .., to: ..), "
+                             "plateau(from: ..) or constant(1e-3)");
     }
-    for (uint32_t i = 0; i < e->items.len; i++) {
+    for (uint32_t i = 0; i < e->items.len && known; i++) {
         const Item *it = &e->items.at[i];
-        read_lr_argument(rd, s,
-                         it->name ? it->name
-                         : i == 0 ? "from"
-                         : i == 1 ? "to"
-                                  : "third",
+        read_lr_argument(rd, s, it->name, it->name ? 0 : next++,
                          it->name ? it->name_span : it->value->span, it->value);
     }
-    if (s->schedule == RECIPE_CONSTANT)
-        s->to = s->from;
 }
 
 static void read_stage_setting(Reader *rd, RecipeStage *s, const char *name, Span span,
@@ -94,11 +119,8 @@ void reader_stage(Reader *rd, const Stmt *st)
     }
     if (!s) {
         s = &r->stages[r->n_stages++];
-        *s = (RecipeStage){.name = st->name,
-                           .schedule = RECIPE_CONSTANT,
-                           .from = 1e-3,
-                           .to = 1e-3,
-                           .keep = RECIPE_KEEP_LAST};
+        *s = blank;
+        s->name = st->name;
         if (!st->items.len) {
             diag_error(rd->diags, DIAG_E0304, st->name_span, "'stage' needs a duration");
             diag_help(rd->diags, "write stage %s(10 epochs) { .. }", st->name);
@@ -136,7 +158,7 @@ void reader_set_stage(Reader *rd, const SetOption *set, const char *const *path,
     } else if (n == 3) {
         read_stage_setting(rd, s, path[2], set->path_span, set->value);
     } else if (n == 4 && !strcmp(path[2], "lr")) {
-        read_lr_argument(rd, s, path[3], set->path_span, set->value);
+        read_lr_argument(rd, s, path[3], 0, set->path_span, set->value);
     } else {
         diag_error(rd->diags, DIAG_E0301, set->path_span,
                    "a stage is set as stage.NAME, stage.NAME.keep or stage.NAME.lr.from");

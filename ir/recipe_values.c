@@ -254,13 +254,11 @@ bool reader_field(Reader *rd, const Field *f, const Expr *e, void *base)
     }
     return false;
 }
-_Static_assert(sizeof(RecipePick) == sizeof(RecipeBlend) &&
-                   sizeof(RecipePick) == sizeof(RecipePrecision) &&
-                   sizeof(RecipePick) == sizeof(RecipeStart) &&
-                   sizeof(RecipePick) == sizeof(RecipeAdded) &&
-                   sizeof(RecipePick) == sizeof(RecipeAbsent) &&
-                   sizeof(RecipePick) == sizeof(RecipeScale) &&
-                   sizeof(RecipePick) == sizeof(RecipeInputs) &&
-                   sizeof(RecipePick) == sizeof(RecipeResponses) &&
-                   sizeof(RecipePick) == sizeof(RecipeStatistics),
-               "words are stored as one enum");
+_Static_assert(
+    sizeof(RecipePick) == sizeof(RecipeBlend) && sizeof(RecipePick) == sizeof(RecipePrecision) &&
+        sizeof(RecipePick) == sizeof(RecipeStart) && sizeof(RecipePick) == sizeof(RecipeAdded) &&
+        sizeof(RecipePick) == sizeof(RecipeEach) && sizeof(RecipePick) == sizeof(RecipeAbsent) &&
+        sizeof(RecipePick) == sizeof(RecipeScale) && sizeof(RecipePick) == sizeof(RecipeInputs) &&
+        sizeof(RecipePick) == sizeof(RecipeResponses) &&
+        sizeof(RecipePick) == sizeof(RecipeStatistics),
+    "words are stored as one enum");

@@ -416,7 +416,7 @@ static Status restore(Arena *a, const Checkpoint *c, const char *model_hash,
             d.n ? ":" : "", text_str(&d.list));
     for (size_t i = 0; i < n; i++) {
         const SafetensorsEntry *e = safetensors_find(&c->file, target[i].name);
-        if (e->bytes)
+        if (e->bytes && target[i].data)
             memcpy(target[i].data, e->data, e->bytes);
     }
     return NPC_OK;

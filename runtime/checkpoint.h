@@ -49,7 +49,7 @@ typedef struct CheckpointTarget {
     SafetensorsDtype dtype;
     uint32_t rank;
     const uint64_t *shape;
-    void *data;
+    void *data; /* NULL: has to be there, but is left alone */
 } CheckpointTarget;
 
 /* Copies every tensor into its target, bit for bit. All or nothing: when the model hash differs

@@ -6,6 +6,8 @@ static const double pi = 3.14159265358979323846;
 
 static double stage_rate(const ScheduleStage *s, uint64_t j)
 {
+    if (s->hold && j < s->steps)
+        j -= j % s->hold;
     double part = s->steps ? (double)j / (double)s->steps : 1;
     switch (s->shape) {
     case SCHEDULE_LINEAR:

@@ -8,6 +8,7 @@
  *     cosine     to + (from - to) (1 + cos(pi j / n)) / 2          (Loshchilov & Hutter 2017, eq.
  * 5)
  *
+ * where j is the last multiple of `hold`, if that is set;
  * so a stage starts at `from` and would reach `to` with the step after its last. After the
  * last stage the rate stays at its `to` (constant: `from`). */
 #ifndef NPC_RUNTIME_SCHEDULE_H
@@ -22,6 +23,7 @@ typedef struct ScheduleStage {
     ScheduleShape shape;
     double from, to;
     uint64_t steps;
+    uint64_t hold; /* the rate changes after so many steps of the stage; 0: after every one */
 } ScheduleStage;
 
 double schedule_rate(const ScheduleStage *stage, size_t n, uint64_t step);

@@ -108,6 +108,50 @@ static Status record_validation(Trainer *t, Err *err)
 
 /* ---- validation and saving ---- */
 
+static Status back_to_best(Trainer *t, const char *why, Err *err)
+{
+    uint64_t step;
+    char from[100] = "there are no weights to go back to";
+    NPC_TRY(train_state_reload_best(&t->state, t->checkpoints, t->hash, &step, err));
+    if (step != UINT64_MAX)
+        snprintf(from, sizeof from, "the weights of step %llu are back", (unsigned long long)step);
+    progress_note(&t->progress, "step %llu: %s; %s", (unsigned long long)t->state.step, why, from);
+    return NPC_OK;
+}
+
+/* What the validation that just happened means for the learning rate. */
+static Status follow_plateau(Trainer *t, Err *err)
+{
+    Plateau *p = &t->state.plateau;
+    char why[100];
+    switch (plateau_step(p, &finished_stage(t)->plateau, t->state.score)) {
+    case PLATEAU_BEST:
+        t->state.best = t->state.score;
+        return NPC_OK;
+    case PLATEAU_WAIT:
+        return NPC_OK;
+    case PLATEAU_REDUCE:
+        snprintf(why, sizeof why, "no better score, the learning rate is now %.4g", p->rate);
+        return back_to_best(t, why, err);
+    case PLATEAU_RESCUE:
+        return back_to_best(t, "the score collapsed", err);
+    case PLATEAU_END:
+        break;
+    }
+    t->limit = t->state.step;
+    return back_to_best(t, "no better score, training ends", err);
+}
+
+/* Does the last validation make the weights of this step candidates for the best ones? */
+static bool score_counts(const Trainer *t)
+{
+    const TrainState *s = &t->state;
+    const RecipeStage *stage = finished_stage(t);
+    if (!s->step || s->validated != s->step || stage->keep == RECIPE_KEEP_NONE)
+        return false;
+    return stage->schedule != RECIPE_PLATEAU || s->score == s->plateau.best;
+}
+
 /* `improved`: the score is the best so far. */
 static Status validate(Trainer *t, bool *improved, Err *err)
 {
@@ -121,12 +165,17 @@ static Status validate(Trainer *t, bool *improved, Err *err)
         return status;
     s->validated = s->step;
     s->score = t->validation.mean;
-    bool counts = s->step && finished_stage(t)->keep != RECIPE_KEEP_NONE;
-    if (counts && isfinite(s->score) && !(s->score <= s->best)) {
+    NPC_TRY(record_validation(t, err));
+    if (s->step && finished_stage(t)->schedule == RECIPE_PLATEAU) {
+        NPC_TRY(follow_plateau(t, err));
+        *improved = score_counts(t);
+        return NPC_OK;
+    }
+    if (score_counts(t) && isfinite(s->score) && !(s->score <= s->best)) {
         s->best = s->score;
         *improved = true;
     }
-    return record_validation(t, err);
+    return NPC_OK;
 }
 
 static bool save_is_due(const Trainer *t)
@@ -139,11 +188,9 @@ static bool save_is_due(const Trainer *t)
 
 static Status save(Trainer *t, Err *err)
 {
-    const TrainState *s = &t->state;
-    bool scored = s->validated == s->step && s->step && finished_stage(t)->keep != RECIPE_KEEP_NONE;
     NPC_TRY(stepper_average(&t->stepper, err));
-    return train_state_save(s, t->checkpoints, t->hash, scored, (uint32_t)t->recipe->keep_last,
-                            err);
+    return train_state_save(&t->state, t->checkpoints, t->hash, score_counts(t),
+                            (uint32_t)t->recipe->keep_last, err);
 }
 
 /* ---- the loop ---- */
@@ -163,6 +210,8 @@ static Status one_step(Trainer *t, Err *err)
 {
     Batch *batch;
     double rate = schedule_rate(t->schedule, (size_t)t->recipe->n_stages, t->state.step);
+    if (t->recipe->stages[stage_at(t, t->state.step)].schedule == RECIPE_PLATEAU)
+        rate = t->state.plateau.rate;
     NPC_TRY(loader_next(t->loader, &batch, err));
     if (!batch)
         return err_set(err, NPC_ERR_INTERNAL, "the loader ended before the recipe");
@@ -288,7 +337,7 @@ static void say_end(Trainer *t)
         snprintf(score, sizeof score, ", validation correlation %.4f", s->score);
     progress_note(&t->progress, "%s: %llu of %llu steps done%s", t->dir.path,
                   (unsigned long long)s->step, (unsigned long long)t->total, score);
-    if (s->step < t->total)
+    if (s->step < t->total && !s->plateau.ended)
         progress_note(&t->progress, "stopped; go on with  npc run %s --train --resume",
                       t->dir.path);
 }

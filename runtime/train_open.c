@@ -300,11 +300,15 @@ static Status prepare_programs(Trainer *t, Err *err)
 static Status prepare_state(Trainer *t, Err *err)
 {
     train_state_init(&t->state, &t->arena, t->model, t->total);
+    t->state.plateau = plateau_start(&t->recipe->stages[t->recipe->n_stages - 1]);
     if (!t->o->resume || !checkpoint_exists(t->checkpoints)) {
         model_initialise(t->model, t->recipe->seed);
         return NPC_OK;
     }
-    return train_state_restore(&t->state, t->checkpoints, t->hash, trainer_note, t, err);
+    NPC_TRY(train_state_restore(&t->state, t->checkpoints, t->hash, trainer_note, t, err));
+    if (t->state.plateau.ended)
+        t->limit = t->state.step;
+    return NPC_OK;
 }
 
 static Status plan_sampler(Trainer *t, Err *err)
@@ -330,13 +334,15 @@ static Status plan_sampler(Trainer *t, Err *err)
 
 static void plan_steps(Trainer *t)
 {
-    static const ScheduleShape shape[] = {SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE};
+    static const ScheduleShape shape[] = {SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE,
+                                          SCHEDULE_CONSTANT};
     int64_t epoch = sampler_steps(&t->sampler) ? sampler_steps(&t->sampler) : 1;
     t->epoch_steps = (uint64_t)epoch;
     for (int i = 0; i < t->recipe->n_stages; i++) {
         const RecipeStage *s = &t->recipe->stages[i];
         t->schedule[i] = (ScheduleStage){shape[s->schedule], s->from, s->to,
-                                         (uint64_t)recipe_stage_steps(t->recipe, i, epoch)};
+                                         (uint64_t)recipe_stage_steps(t->recipe, i, epoch),
+                                         s->each == RECIPE_EACH_EPOCH ? t->epoch_steps : 0};
     }
     t->total = (uint64_t)recipe_steps(t->recipe, epoch);
     uint64_t stop = t->o->stop_after;

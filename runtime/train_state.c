@@ -12,6 +12,12 @@ static bool is_gradient(const char *name)
     return !strncmp(name, "grad/", 5);
 }
 
+/* What is known of gradients, as against weights and their averages. */
+static bool is_optimizers(const char *name)
+{
+    return !strncmp(name, "adam_", 5) || !strcmp(name, "norms");
+}
+
 static const uint64_t *sizes_of(Arena *arena, const Shape *s)
 {
     uint64_t *out = ARENA_ARRAY(arena, uint64_t, s->rank + 1);
@@ -61,12 +67,18 @@ void train_state_init(TrainState *s, Arena *arena, const Model *m, uint64_t step
                       .updates = ARENA_ARRAY(arena, uint64_t, module->sessions.len + 1),
                       .entry = ARENA_ARRAY(arena, SafetensorsEntry, n + 2),
                       .target = ARENA_ARRAY(arena, CheckpointTarget, n + 2),
+                      .weights = ARENA_ARRAY(arena, CheckpointTarget, n + 2),
                       .average = ARENA_ARRAY(arena, AveragePair, n + 1)};
     for (uint32_t i = 0; i < n; i++)
         if (!is_gradient(module->params.at[i].name)) /* sums start afresh with every step */
             add_tensor(s, arena, m, &module->params.at[i]);
     if (m->info.recipe.clip_percentile > 0)
         add_norms(s, arena, steps);
+    for (size_t i = 0; i < s->n; i++) {
+        s->weights[i] = s->target[i];
+        if (is_optimizers(s->weights[i].name))
+            s->weights[i].data = NULL;
+    }
 }
 
 /* ---- the counters as text ---- */
@@ -80,6 +92,30 @@ static double get_number(const json_t *o, const char *key)
 {
     const json_t *v = json_object_get(o, key);
     return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+static void put_plateau(json_t *state, const Plateau *p)
+{
+    json_t *o = json_object();
+    put_number(o, "rate", p->rate);
+    put_number(o, "best", p->best);
+    json_object_set_new(o, "waited", json_integer((json_int_t)p->waited));
+    json_object_set_new(o, "reduced", json_integer((json_int_t)p->reduced));
+    json_object_set_new(o, "ended", json_boolean(p->ended));
+    json_object_set_new(state, "plateau", o);
+}
+
+static bool get_plateau(const json_t *state, Plateau *p)
+{
+    const json_t *o = json_object_get(state, "plateau");
+    json_int_t waited = json_integer_value(json_object_get(o, "waited"));
+    json_int_t reduced = json_integer_value(json_object_get(o, "reduced"));
+    *p = (Plateau){.rate = get_number(o, "rate"),
+                   .best = get_number(o, "best"),
+                   .waited = (uint64_t)waited,
+                   .reduced = (uint64_t)reduced,
+                   .ended = json_is_true(json_object_get(o, "ended"))};
+    return waited >= 0 && reduced >= 0 && isfinite(p->rate) && isfinite(p->best);
 }
 
 /* Freed by the caller; NULL when memory ends. */
@@ -99,6 +135,7 @@ static char *counters_text(const TrainState *s)
     json_object_set_new(o, "skipped", json_integer((json_int_t)s->skipped));
     put_number(o, "largest_rate", s->free.largest);
     put_number(o, "rate_squares", s->free.sum);
+    put_plateau(o, &s->plateau);
     json_object_set_new(o, "norms", json_integer((json_int_t)s->norms.n));
     char *text = json_dumps(o, JSON_COMPACT);
     json_decref(o);
@@ -133,6 +170,7 @@ static bool read_counters(TrainState *s, const char *text)
         s->free = (ScheduleFree){get_number(o, "largest_rate"), get_number(o, "rate_squares")};
         ok &= n >= 0 && (uint64_t)n <= s->norms.room && isfinite(s->free.largest + s->free.sum);
         norms_restore(&s->norms, ok ? (uint64_t)n : 0);
+        ok &= get_plateau(o, &s->plateau);
     }
     json_decref(o);
     return ok;
@@ -166,6 +204,24 @@ Status train_state_restore(TrainState *s, const char *folder, const char *model_
     if (status == NPC_OK && !read_counters(s, c.info.state))
         status = err_set(err, NPC_ERR_INPUT, "%s: its counters do not fit the model's recordings",
                          c.file.path);
+    checkpoint_close(&c);
+    engine_tensors_changed(s->engine);
+    return status;
+}
+
+Status train_state_reload_best(TrainState *s, const char *folder, const char *model_hash,
+                               uint64_t *step, Err *err)
+{
+    char path[4200];
+    Checkpoint c;
+    *step = UINT64_MAX;
+    snprintf(path, sizeof path, "%s/best.safetensors", folder);
+    if (!file_exists(path))
+        return NPC_OK;
+    NPC_TRY(checkpoint_open(&c, path, err));
+    Status status = engine_fetch(s->engine, err);
+    status = status == NPC_OK ? checkpoint_restore(&c, model_hash, s->weights, s->n, err) : status;
+    *step = c.info.step;
     checkpoint_close(&c);
     engine_tensors_changed(s->engine);
     return status;

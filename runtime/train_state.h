@@ -8,6 +8,7 @@
 #include "runtime/loss_scale.h"
 #include "runtime/model.h"
 #include "runtime/norms.h"
+#include "runtime/plateau.h"
 #include "runtime/schedule.h"
 
 typedef struct AveragePair {
@@ -23,6 +24,7 @@ typedef struct TrainState {
     double score, best; /* validation scores: the last one and the best; NaN: none */
     double loss;        /* of the last step */
     ScheduleFree free;  /* of an optimizer without a schedule */
+    Plateau plateau;    /* of a stage that lowers its rate */
     Norms norms;        /* of gradients, where they are limited by those before */
     Engine *engine;     /* that holds the tensors */
     const Session *sessions;
@@ -31,6 +33,7 @@ typedef struct TrainState {
 
     SafetensorsEntry *entry; /* [n] what a checkpoint holds */
     CheckpointTarget *target;
+    CheckpointTarget *weights; /* the same without what belongs to the optimizer */
     size_t n;
     AveragePair *average; /* [n_average]; 0 without a weight average */
     size_t n_average;
@@ -45,6 +48,10 @@ Status train_state_save(const TrainState *s, const char *folder, const char *mod
 /* Newest undamaged checkpoint of the folder. */
 Status train_state_restore(TrainState *s, const char *folder, const char *model_hash,
                            CheckpointWarn warn, void *user, Err *err);
+/* Puts the weights of best.safetensors back, with running statistics and averages, and leaves the
+ * optimizer's moments. *step: finished ones when they were saved; UINT64_MAX: there are none. */
+Status train_state_reload_best(TrainState *s, const char *folder, const char *model_hash,
+                               uint64_t *step, Err *err);
 /* Exchanges the weights with their average; twice is as before, bit for bit. */
 Status train_state_swap_average(TrainState *s, Err *err);
 

@@ -6,6 +6,7 @@
 #include "runtime/folds.h"
 #include "runtime/log.h"
 #include "runtime/run_dir.h"
+#include "runtime/plateau.h"
 #include "runtime/schedule.h"
 #include "runtime/step.h"
 #include "runtime/tensorboard.h"

@@ -110,8 +110,8 @@ static Status check_rate(OpsCase *o, Err *err)
     NPC_TRY(ops_integer(o, "cosine_epochs", 0, 1 << 20, &cosine, err));
     NPC_TRY(ops_read(o, "step", 1, &step, &n, err));
     const ScheduleStage stages[] = {
-        {SCHEDULE_LINEAR, 0, peak, (uint64_t)(epoch * warmup)},
-        {SCHEDULE_COSINE, peak, floor, (uint64_t)(epoch * cosine)},
+        {SCHEDULE_LINEAR, 0, peak, (uint64_t)(epoch * warmup), 0},
+        {SCHEDULE_COSINE, peak, floor, (uint64_t)(epoch * cosine), 0},
     };
     for (int64_t i = 0; i < n; i++) {
         if (!(step[i] >= 0))

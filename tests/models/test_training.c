@@ -77,6 +77,47 @@ static void optimizers_train_and_resume(void **state)
     assert_true(free.loss != clip.loss && isfinite(free.score) && isfinite(clip.score));
 }
 
+/* The second stage never scores above 1: at step 4 the rate is lowered, at step 6 training ends,
+ * and both times the weights of step 3 come back. */
+static void a_plateau_lowers_the_rate_and_ends(void **state)
+{
+    (void)state;
+    TrainOptions o = options(path("plateau"));
+    o.model_path = PLAIN;
+    o.recipe = "fading";
+    TrainResult whole = train_with(&o);
+    assert_int_equal(whole.step, 6);
+    assert_int_equal(whole.total, 27);
+    for (uint64_t stop = 3; stop <= 5; stop++) {
+        char name[100];
+        snprintf(name, sizeof name, "plateau-%d", (int)stop);
+        o.run_dir = path(name);
+        o.stop_after = stop;
+        o.resume = false;
+        assert_int_equal(train_with(&o).step, stop);
+        o.stop_after = 0;
+        o.resume = true;
+        assert_int_equal(train_with(&o).step, 6);
+        assert_same_file(checkpoint("plateau", 6), checkpoint(name, 6));
+        assert_int_equal(train_with(&o).step, 6); /* it stays ended */
+    }
+    Safetensors best, last, before;
+    Err err = {0};
+    must(safetensors_open(&before, checkpoint("plateau", 3), &err), &err);
+    must(safetensors_open(&last, checkpoint("plateau", 6), &err), &err);
+    must(safetensors_open(&best, path("plateau/checkpoints/best.safetensors"), &err), &err);
+    for (size_t i = 0; i < best.n; i++) {
+        const SafetensorsEntry *a = &best.entry[i], *b = safetensors_find(&last, a->name);
+        bool is_same = !memcmp(a->data, b->data, a->bytes), is_weight = !strchr(a->name, '/');
+        assert_memory_equal(a->data, safetensors_find(&before, a->name)->data, a->bytes);
+        if (is_weight || !strncmp(a->name, "adam_v", 6))
+            assert_int_equal(is_same, is_weight); /* moments stay as they were */
+    }
+    safetensors_close(&best);
+    safetensors_close(&last);
+    safetensors_close(&before);
+}
+
 /* The trained weights are no longer those that are validated and predicted with. */
 static void what_is_validated_is_the_average(void **state)
 {
@@ -124,7 +165,7 @@ static void readouts_without_a_clip_may_decay(void **state)
         train_with(&o);
         must(safetensors_open(&file[k], checkpoint(names[k], 1), &err), &err);
     }
-    for (uint32_t i = 0; i < file[0].n; i++) {
+    for (size_t i = 0; i < file[0].n; i++) {
         const SafetensorsEntry *a = &file[0].entry[i], *b = safetensors_find(&file[1], a->name);
         if (strncmp(a->name, "readout.", 8) || !strstr(a->name, "weight"))
             continue;
@@ -144,6 +185,7 @@ int main(void)
         cmocka_unit_test(rounds_train_and_resume),
         cmocka_unit_test(chunks_of_rounds_add_up),
         cmocka_unit_test(optimizers_train_and_resume),
+        cmocka_unit_test(a_plateau_lowers_the_rate_and_ends),
         cmocka_unit_test(what_is_validated_is_the_average),
         cmocka_unit_test(readouts_without_a_clip_may_decay),
     };

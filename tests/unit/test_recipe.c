@@ -92,7 +92,9 @@ static const char *const everything =
     " |> clip(2) |> group(\"core\", rate: 4 / 3) |> group(\"out\", weight_decay: 0)\n"
     "average = ema(0.9)\n precision = mixed(bf16)\n seed = 9007199254740993\n"
     "stage warm(2 epochs) { lr = linear(from: 0, to: 0.1); keep = none }\n"
-    "stage cool(7 steps) { lr = constant(0.01); keep = best }\n"
+    "stage slow(1 epoch) { lr = cosine(from: 0.1, to: 0, each: epoch) }\n"
+    "stage cool(7 steps) { lr = plateau(from: 0.01, patience: 3, factor: 0.5, reductions: 0, "
+    "floor: 2 ^ -23, best: 0, collapse: 0.05); keep = best }\n"
     "predict = sliding(9 frames, every: 4 frames, blend: ramp)\n"
     "score = correlation(burn_in: 7 frames)\n"
     "checkpoints = save(every: 100 steps, last: 5)\n validation = 2 epochs\n";
@@ -122,9 +124,13 @@ static void every_setting_is_read(void **state)
     assert_true(r->absent == RECIPE_ABSENT_ZERO && r->clip_norm == 2 && r->n_groups == 2);
     assert_true(r->groups[0].rate == 4.0 / 3 && r->groups[0].weight_decay < 0);
     assert_true(r->groups[1].rate == 1 && r->groups[1].weight_decay == 0);
-    assert_true(r->n_stages == 2 && r->stages[0].epochs == 2 && r->stages[1].steps == 7);
+    assert_true(r->n_stages == 3 && r->stages[0].epochs == 2 && r->stages[2].steps == 7);
     assert_true(r->stages[0].schedule == RECIPE_LINEAR && r->stages[0].to == 0.1);
-    assert_true(r->stages[1].to == 0.01 && r->stages[1].keep == RECIPE_KEEP_BEST);
+    assert_true(r->stages[1].each == RECIPE_EACH_EPOCH && r->stages[0].each == RECIPE_EACH_STEP);
+    assert_true(r->stages[2].from == 0.01 && r->stages[2].keep == RECIPE_KEEP_BEST);
+    const RecipePlateau *p = &r->stages[2].plateau;
+    assert_true(r->stages[2].schedule == RECIPE_PLATEAU && p->patience == 3 && p->factor == 0.5);
+    assert_true(p->floor == 0x1p-23 && p->best == 0 && p->collapse == 0.05 && !p->reductions);
     assert_true(r->predict_frames == 9 && r->predict_every == 4);
     assert_true(r->predict_blend == RECIPE_BLEND_RAMP && r->burn_in == 7);
     assert_true(r->checkpoint_steps == 100 && !r->checkpoint_epochs && r->keep_last == 5);
@@ -133,7 +139,7 @@ static void every_setting_is_read(void **state)
     assert_true(r->inputs == RECIPE_INPUTS_ALL_RANGE && r->responses == RECIPE_RESPONSES_RANGE);
     assert_true(r->statistics == RECIPE_STATISTICS_COMPUTED);
     assert_int_equal(recipe_epoch_steps(r), 3);
-    assert_int_equal(recipe_steps(r, 3), 2 * 3 + 7);
+    assert_int_equal(recipe_steps(r, 3), 3 * 3 + 7);
 
     /* the text says the same */
     const char *text = text_of(t), *body = strchr(text, '{') + 1;
@@ -202,6 +208,8 @@ static void overrides_name_settings_arguments_and_stages(void **state)
     set(t, "stage.train=3steps");
     set(t, "stage.train.lr.to=0.25");
     set(t, "stage.train.keep=none");
+    set(t, "stage.train.lr.each=epoch");
+    assert_int_equal(t->r.stages[0].each, RECIPE_EACH_EPOCH);
     set(t, "checkpoints.every=9steps");
     assert_fine(t);
     assert_true(t->r.batch == 6 && t->r.adam_eps == 0.5 && t->r.clip_frames == 5);
@@ -313,6 +321,8 @@ static void a_recipe_is_checked_as_a_whole(void **state)
         {"data = pad([h: 4])", "'pad' needs both"},
         {"loss = poisson(weight: 0)", "no part of the loss"},
         {"optimizer = schedule_free()\naverage = ema(0.9)", "averages itself"},
+        {"stage a(1 epoch) { lr = plateau(from: 1) }\nstage b(1 epoch) { }", "is the last one"},
+        {"stage a(1 epoch) { lr = plateau(from: 1); keep = none }", "keep = best"},
         {"optimizer = clip(1) |> autoclip(10)", "there is one limit"},
         {"teacher = distill(\"a\")\npick = rounds", "needs pick = uniform"},
         {"teacher = distill(\"a\")\nloss = scale(trials)", "write scale(share)"},
