@@ -95,6 +95,7 @@ static bool init_from_session(Elaborator *el, const Expr *e, const Shape *shape,
     }
     *out = (Init){.kind = INIT_CONSTANT};
     float *at = ARENA_ARRAY(el->arena, float, (size_t)shape_elems(shape));
+    el->module->uses_means |= means;
     if (means && session->means)
         *out = (Init){.kind = INIT_DATA, .data = session->means};
     else if (!means && session_normalised_coordinates(session, columns, at))

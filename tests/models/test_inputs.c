@@ -345,6 +345,50 @@ static void means_are_of_what_is_trained_on(void **state)
     arena_free(&arena);
 }
 
+/* Training makes the means when a parameter begins at them, and builds the model again. */
+static void parameters_begin_at_the_means(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {"stage.train=1steps", "stage.train.lr.from=0"};
+    const char *path =
+        changed("means.nm", "return x |> dense([n: s.neurons], from: c, bias: yes, name: \"\")",
+                "param mean: [n: s.neurons] = s.means\n"
+                "    y = x |> dense([n: s.neurons], from: c, name: \"\")\n"
+                "    return mean + y");
+    Arena arena = {0};
+    TrainResult r;
+    Dataset d;
+    Split split;
+    Model *m;
+    Err err = {0};
+    RunMachine own = machine();
+    TrainOptions t = {.model_path = path,
+                      .run_dir = scratch_path("means"),
+                      .data = data,
+                      .recipe = "whole",
+                      .sets = sets,
+                      .n_sets = 2,
+                      .machine = own};
+    must(train_run(&t, &r, &err), &err);
+    ModelOptions o = machine_model_options(&own, scratch_path("means/model.nm"));
+    must(model_open(&m, &o, &err), &err);
+    must(model_ready(m, &err), &err);
+    must(weights_load(m, scratch_path("means"), WEIGHTS_RAW, NULL, NULL, NULL, NULL, &err), &err);
+    must(dataset_open(&d, &arena, data, NULL, 0, &err), &err);
+    must(dataset_standardise(&d, &arena, &m->info.recipe, NULL, false, &err), &err);
+    must(split_trials(&split, &arena, d.recording, d.n, &m->info.recipe, NULL, &err), &err);
+    must(dataset_means(&d, &arena, split.train, &err), &err);
+    for (uint32_t s = 0; s < d.n; s++) {
+        const float *at =
+            engine_tensor(m->engine, arena_printf(&arena, "readout.%s.mean", d.sessions[s].name));
+        assert_non_null(at);
+        assert_true(at[0] > 0);
+        assert_memory_equal(at, d.sessions[s].means, NEURONS * sizeof *at);
+    }
+    model_close(m);
+    arena_free(&arena);
+}
+
 static void cutmix_is_refused_for_values_apart(void **state)
 {
     (void)state;
@@ -377,6 +421,7 @@ int main(void)
         cmocka_unit_test(inputs_that_data_do_not_fill_are_named),
         cmocka_unit_test(released_tiers_can_train),
         cmocka_unit_test(means_are_of_what_is_trained_on),
+        cmocka_unit_test(parameters_begin_at_the_means),
         cmocka_unit_test(cutmix_is_refused_for_values_apart),
         cmocka_unit_test(parameters_that_depend_on_the_length_are_refused),
     };
