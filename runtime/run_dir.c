@@ -335,7 +335,7 @@ static void put_machine(json_t *o)
 
 const char *run_dir_facts_text(Arena *arena, const RunFacts *facts)
 {
-    json_t *o = json_object(), *line = json_array();
+    json_t *o = json_object(), *line = json_array(), *averages = json_array();
     for (int i = 0; i < facts->argc; i++)
         json_array_append_new(line, json_text(facts->argv[i]));
     put_text(o, "npc", facts->version);
@@ -345,6 +345,11 @@ const char *run_dir_facts_text(Arena *arena, const RunFacts *facts)
     put_text(o, "recipe_hash", facts->recipe_hash);
     put_text(o, "data", facts->data);
     put_text(o, "data_hash", facts->data_hash);
+    for (int i = 0; i < facts->n_averages; i++)
+        json_array_append_new(averages, json_text(facts->averages[i]));
+    if (facts->n_averages)
+        json_object_set(o, "averages", averages);
+    json_decref(averages);
     put_text(o, "backend", facts->backend);
     put_text(o, "seed", arena_printf(arena, "%llu", (unsigned long long)facts->seed));
     put_machine(o);

@@ -48,7 +48,9 @@ typedef struct RunFacts {
     int argc;
     char **argv;
     const char *model, *model_hash, *recipe_hash, *data_hash, *backend, *version;
-    const char *data; /* folder of recordings, absolute */
+    const char *data;            /* folder of recordings, absolute */
+    const char *const *averages; /* folders of the runs that it is the mean of */
+    int n_averages;
     uint64_t seed;
 } RunFacts;
 

@@ -2,6 +2,7 @@
  * call, in this order. */
 #include <string.h>
 
+#include "runtime/average.h"
 #include "runtime/predict.h"
 #include "runtime/score.h"
 #include "runtime/signals.h"
@@ -9,13 +10,15 @@
 #include "runtime/verb.h"
 
 typedef struct Run {
-    bool train, predict, score, resume, take_lock, json, as_recorded, interpret, no_cache;
+    bool train, predict, average, score, resume, take_lock, json, as_recorded, interpret, no_cache;
     const char *data, *run, *recipe, *model, *tiers, *weights, *truth;
     const char *fuse, *recompute, *cpu, *cache, *disabled, *progress, *device, *precision;
     int64_t threads, workers, steps, batch;
     OptionList sets;
-    const char *path; /* the word: a .nm file or a run directory */
-    char made[3072];  /* run directory that training used */
+    const char *path;         /* the word: a .nm file or a run directory */
+    const char *const *paths; /* with --average run directories */
+    int n_paths;
+    char made[3072]; /* run directory that training used */
     RunMachine machine;
     unsigned tier_bits;
     WeightsKind weights_kind;
@@ -75,6 +78,11 @@ static Status settle(Run *r, int argc, char **argv, Err *err)
         return err_set(err, NPC_ERR_USAGE, "--fuse: full, elementwise or none");
     if (!r->train && !r->predict && !r->score)
         return err_set(err, NPC_ERR_USAGE, "say what to do: --train, --predict or --score");
+    if (r->average && (!r->predict || r->train))
+        return err_set(err, NPC_ERR_USAGE, "--average goes with --predict, and not with --train");
+    if (r->average != (r->n_paths > 1))
+        return err_set(err, NPC_ERR_USAGE,
+                       "several runs go with --average: npc run RUN RUN .. --predict --average");
     if (r->resume && !r->train)
         return err_set(err, NPC_ERR_USAGE, "--resume goes with --train");
     if (!r->train && (r->sets.n || r->recipe || r->model))
@@ -114,6 +122,27 @@ static Status train(Run *r, Err *err)
     return s;
 }
 
+static PredictOptions predict_options(const Run *r, const char *run)
+{
+    return (PredictOptions){.run_dir = run,
+                            .data = r->data,
+                            .tiers = r->tier_bits,
+                            .weights = r->weights_kind,
+                            .batch = r->batch,
+                            .machine = r->machine};
+}
+
+/* The folder of the mean is the run that is scored. */
+static Status average(Run *r, Err *err)
+{
+    AverageOptions o = {.runs = r->paths,
+                        .n_runs = r->n_paths,
+                        .out = r->run ? r->run : "runs/average",
+                        .predict = predict_options(r, NULL)};
+    snprintf(r->made, sizeof r->made, "%s", o.out);
+    return average_run(&o, err);
+}
+
 static Status find_run(Run *r, const char **out, Err *err)
 {
     *out = r->made[0] ? r->made : file_is_folder(r->path) ? r->path : r->run;
@@ -131,14 +160,11 @@ static Status jobs(Run *r, Err *err)
         NPC_TRY(train(r, err));
     if (signals_stop_requested())
         return NPC_OK;
+    if (r->average)
+        NPC_TRY(average(r, err));
     NPC_TRY(find_run(r, &run, err));
-    if (r->predict) {
-        PredictOptions o = {.run_dir = run,
-                            .data = r->data,
-                            .tiers = r->tier_bits,
-                            .weights = r->weights_kind,
-                            .batch = r->batch,
-                            .machine = r->machine};
+    if (r->predict && !r->average) {
+        PredictOptions o = predict_options(r, run);
         NPC_TRY(predict_run(&o, err));
     }
     if (r->score) {
@@ -168,6 +194,8 @@ int verb_run(int argc, char **argv)
     const OptionRow rows[] = {
         {"train", NULL, "train the model", .flag = &r.train},
         {"predict", NULL, "predict whole trials", .flag = &r.predict},
+        {"average", NULL, "with --predict and several runs: the mean of what they predict, in the run "
+         "directory --run, runs/average when left out", .flag = &r.average},
         {"score", NULL, "score the predictions", .flag = &r.score},
         {"data", "DIR", "folder of recordings; what the run used before when left out",
          .text = &r.data},
@@ -215,14 +243,15 @@ int verb_run(int argc, char **argv)
     /* clang-format on */
     const Command command = {
         .name = "run",
-        .arguments = "MODEL.nm|RUN_DIR",
+        .arguments = "MODEL.nm|RUN_DIR..",
         .help = "train, predict or score on recordings",
         .options = rows,
         .examples = "npc run models/dwiseneuro.nm --train --data recordings --run runs/first\n"
                     "npc run runs/first --train --resume\n"
-                    "npc run runs/first --predict --score --tier final_test_main\n",
+                    "npc run runs/first --predict --score --tier final_test_main\n"
+                    "npc run runs/1 runs/2 runs/3 --predict --average --run runs/mean --score\n",
         .least = 1,
-        .most = 1};
+        .most = 1000};
     Words words;
     int code;
     Err err = {0};
@@ -230,6 +259,8 @@ int verb_run(int argc, char **argv)
         return code;
     signals_install();
     r.path = words.at[0];
+    r.paths = (const char *const *)words.at;
+    r.n_paths = words.n;
     Status s = settle(&r, n_words, words_of, &err);
     if (s == NPC_OK)
         s = jobs(&r, &err);

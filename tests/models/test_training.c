@@ -1,5 +1,7 @@
-/* How training is arranged: losses, rounds; on recordings made on the spot. */
+/* How training is arranged: losses, rounds, optimizers, plateaus; and means of several runs. */
+#include "runtime/average.h"
 #include "runtime/safetensors.h"
+#include "runtime/score.h"
 #include "tests/models/train_harness.h"
 
 /* The same settings in one go and in two. */
@@ -178,6 +180,133 @@ static void readouts_without_a_clip_may_decay(void **state)
     safetensors_close(&file[1]);
 }
 
+/* ---- means of runs ---- */
+
+static const char *run_with_seed(int seed, const char *model)
+{
+    static char names[8][100];
+    static int n;
+    char set[50], *name = names[n++ % 8];
+    snprintf(name, sizeof names[0], "mean-%d-%d", seed, n);
+    snprintf(set, sizeof set, "seed=%d", seed);
+    const char *sets[] = {set};
+    TrainOptions o = options(path(name));
+    o.model_path = model;
+    o.sets = sets;
+    o.n_sets = 1;
+    o.stop_after = 1;
+    train_with(&o);
+    return name;
+}
+
+static AverageOptions average_of(const char *const *runs, int n, const char *out)
+{
+    TrainOptions t = options(NULL);
+    return (AverageOptions){.runs = runs,
+                            .n_runs = n,
+                            .out = out,
+                            .predict = {.tiers = TIER_BIT(TIER_ORACLE), .machine = t.machine}};
+}
+
+static Npy open_prediction(const char *run, const char *name)
+{
+    char full[4200];
+    Npy a;
+    Err err = {0};
+    snprintf(full, sizeof full, "%s/%s", path(run), name);
+    must(npy_open(&a, full, &err), &err);
+    return a;
+}
+
+static const char *first_prediction(void)
+{
+    static char name[1000];
+    Arena arena = {0};
+    Recordings all;
+    Err err = {0};
+    uint32_t *trials;
+    must(recordings_open(&all, &arena, data, &err), &err);
+    assert_true(recording_trials(all.at[0], TIER_BIT(TIER_ORACLE), &arena, &trials) > 0);
+    snprintf(name, sizeof name, "predictions/%s/oracle/%u.npy", all.at[0]->name, trials[0]);
+    arena_free(&arena);
+    return name;
+}
+
+static void the_mean_of_runs_is_predicted_and_scored(void **state)
+{
+    (void)state;
+    const char *names[] = {run_with_seed(1, PLAIN), run_with_seed(2, PLAIN),
+                           run_with_seed(3, PLAIN)};
+    const char *runs[3];
+    Err err = {0};
+    for (int i = 0; i < 3; i++)
+        runs[i] = path(names[i]);
+    AverageOptions o = average_of(runs, 3, path("mean"));
+    must(average_run(&o, &err), &err);
+    Npy one[3], mean = open_prediction("mean", first_prediction());
+    for (int i = 0; i < 3; i++)
+        one[i] = open_prediction(names[i], first_prediction());
+    for (uint64_t k = 0; k < mean.head.elems; k++) {
+        double sum = npy_double(&one[0], k) + npy_double(&one[1], k) + npy_double(&one[2], k);
+        assert_true(npy_double(&mean, k) == (double)(float)(sum / 3));
+    }
+    assert_true(npy_double(&one[0], 0) != npy_double(&one[1], 0));
+    for (int i = 0; i < 3; i++)
+        npy_close(&one[i]);
+    npy_close(&mean);
+    must(average_run(&o, &err), &err); /* the same runs again */
+    ScoreOptions s = {.run_dir = o.out, .machine = o.predict.machine, .json = true};
+    must(score_run(&s, &err), &err);
+}
+
+static void assert_refused(const AverageOptions *o, const char *says)
+{
+    Err err = {0};
+    assert_int_not_equal(average_run(o, &err), NPC_OK);
+    if (!strstr(err.text, says))
+        fail_msg("\"%s\" does not say \"%s\"", err.text, says);
+}
+
+static void runs_that_do_not_fit_have_no_mean(void **state)
+{
+    (void)state;
+    char other[4096], a[4096], b[4096], none[4096]; /* path() has few places */
+    snprintf(a, sizeof a, "%s", path(run_with_seed(1, PLAIN)));
+    snprintf(b, sizeof b, "%s", path(run_with_seed(2, PLAIN)));
+    snprintf(none, sizeof none, "%s", path("none"));
+    Err err = {0};
+    AverageOptions o = average_of((const char *[]){a, a}, 2, none);
+    assert_refused(&o, "stands twice");
+    o = average_of((const char *[]){a, path("nowhere")}, 2, none);
+    assert_refused(&o, "no such run directory");
+    o = average_of((const char *[]){a, b}, 2, a);
+    assert_refused(&o, "is another run than the mean of these");
+    /* one recording, and one with other responses */
+    SynthOptions few = small_recordings();
+    few.mice = 1;
+    snprintf(other, sizeof other, "%s", path("fewer"));
+    must(synth_write(other, &few, NULL, NULL, NULL, &err), &err);
+    TrainOptions t = options(path("mean-few"));
+    t.model_path = PLAIN;
+    t.data = other;
+    t.stop_after = 1;
+    train_with(&t);
+    o = average_of((const char *[]){a, path("mean-few")}, 2, none);
+    assert_refused(&o, "name the recordings with --data");
+    o.predict.data = data;
+    assert_refused(&o, "predicts 1 recordings");
+    const char *sets[] = {"data.responses=neurons"};
+    t = options(path("mean-units"));
+    t.model_path = PLAIN;
+    t.sets = sets;
+    t.n_sets = 1;
+    t.stop_after = 1;
+    train_with(&t);
+    o = average_of((const char *[]){a, path("mean-units")}, 2, none);
+    assert_refused(&o, "different units");
+    assert_false(file_exists(none));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +317,8 @@ int main(void)
         cmocka_unit_test(a_plateau_lowers_the_rate_and_ends),
         cmocka_unit_test(what_is_validated_is_the_average),
         cmocka_unit_test(readouts_without_a_clip_may_decay),
+        cmocka_unit_test(the_mean_of_runs_is_predicted_and_scored),
+        cmocka_unit_test(runs_that_do_not_fit_have_no_mean),
     };
     return cmocka_run_group_tests(tests, make_recordings, scratch_remove);
 }

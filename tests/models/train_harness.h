@@ -73,19 +73,25 @@ static const char *checkpoint(const char *run, int step)
     return path(name);
 }
 
-/* Two recordings of 12 neurons. */
-static int make_recordings(void **state)
+static SynthOptions small_recordings(void)
 {
-    if (scratch_make(state))
-        return -1;
     SynthOptions o = synth_defaults();
-    Err err = {0};
     o.neurons = 12;
     o.trials = 5;
     o.frames = 81;
     o.height = 8;
     o.width = 12;
     o.repeats = 2;
+    return o;
+}
+
+/* Two recordings of 12 neurons. */
+static int make_recordings(void **state)
+{
+    if (scratch_make(state))
+        return -1;
+    const SynthOptions o = small_recordings();
+    Err err = {0};
     snprintf(data, sizeof data, "%s", path("data"));
     snprintf(cache, sizeof cache, "%s", path("cache"));
     if (file_make_folder(cache, &err) != NPC_OK)
