@@ -186,27 +186,22 @@ Status report_trace_pictures(const RunDir *run, const char *title, const float *
 /* ---- scores ---- */
 
 typedef struct TierMean {
-    double over_recordings[3], over_neurons[3]; /* single trial, to average, ceiling */
+    double over_recordings[SCORE_KINDS], over_neurons[SCORE_KINDS];
     size_t n;
 } TierMean;
-
-static double mean_of(const TierScore *s, int what)
-{
-    return what == 0 ? s->single_trial : what == 1 ? s->to_average : s->ceiling;
-}
 
 /* Means over the recordings that have this tier; NaN where none has the number. */
 static TierMean mean_over_recordings(const TierScore *s, size_t n, const char *tier)
 {
     TierMean m = {0};
-    for (int what = 0; what < 3; what++) {
+    for (int what = 0; what < SCORE_KINDS; what++) {
         double sum = 0, n_sum = 0, weighted = 0, weight = 0;
         for (size_t i = 0; i < n; i++) {
-            if (strcmp(s[i].tier, tier) || (what == 2 && !s[i].has_ceiling))
+            if (strcmp(s[i].tier, tier) || isnan(s[i].of_all[what]))
                 continue;
-            sum += mean_of(&s[i], what);
+            sum += s[i].of_all[what];
             n_sum++;
-            weighted += mean_of(&s[i], what) * s[i].n_neurons;
+            weighted += s[i].of_all[what] * s[i].n_neurons;
             weight += s[i].n_neurons;
         }
         m.over_recordings[what] = sum / n_sum;
@@ -241,10 +236,10 @@ static void print_means(Text *t, const TierScore *s, size_t n)
         TierMean m = mean_over_recordings(s, n, s[i].tier);
         text_printf(t, "| mean over %zu recording%s | %s | | | |", m.n, m.n == 1 ? "" : "s",
                     s[i].tier);
-        for (int what = 0; what < 3; what++)
+        for (int what = 0; what < SCORE_KINDS; what++)
             print_number(t, m.over_recordings[what]);
         text_printf(t, "\n| mean over all neurons | %s | | | |", s[i].tier);
-        for (int what = 0; what < 3; what++)
+        for (int what = 0; what < SCORE_KINDS; what++)
             print_number(t, m.over_neurons[what]);
         text_char(t, '\n');
     }
@@ -253,13 +248,12 @@ static void print_means(Text *t, const TierScore *s, size_t n)
 void report_scores_table(Text *t, const TierScore *s, size_t n)
 {
     text_add(t, "| recording | tier | neurons | trials | films | single trial | to average | "
-                "noise ceiling |\n|---|---|---|---|---|---|---|---|\n");
+                "noise ceiling | normalised |\n|---|---|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < n; i++) {
         text_printf(t, "| %s | %s | %u | %u | %u |", s[i].recording, s[i].tier, s[i].n_neurons,
                     s[i].n_trials, s[i].n_clips);
-        print_number(t, s[i].single_trial);
-        print_number(t, s[i].to_average);
-        print_number(t, s[i].has_ceiling ? s[i].ceiling : (double)NAN);
+        for (int what = 0; what < SCORE_KINDS; what++)
+            print_number(t, s[i].of_all[what]);
         text_char(t, '\n');
     }
     print_means(t, s, n);
@@ -270,19 +264,17 @@ static json_t *json_number(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-static json_t *json_mean(const double x[3])
+static json_t *json_mean(const double x[SCORE_KINDS])
 {
     json_t *o = json_object();
-    json_object_set_new(o, "single_trial", json_number(x[0]));
-    json_object_set_new(o, "to_average", json_number(x[1]));
-    json_object_set_new(o, "ceiling", json_number(x[2]));
+    for (int what = 0; what < SCORE_KINDS; what++)
+        json_object_set_new(o, score_kind_text((ScoreKind)what), json_number(x[what]));
     return o;
 }
 
 static json_t *json_score(const TierScore *s)
 {
-    double mean[3] = {s->single_trial, s->to_average, s->has_ceiling ? s->ceiling : (double)NAN};
-    json_t *o = json_mean(mean);
+    json_t *o = json_mean(s->of_all);
     json_object_set_new(o, "recording", json_string(s->recording));
     json_object_set_new(o, "tier", json_string(s->tier));
     json_object_set_new(o, "neurons", json_integer(s->n_neurons));

@@ -14,6 +14,13 @@
 
 enum { CHUNK = 256 /* neurons at a time */ };
 
+const char *score_kind_text(ScoreKind kind)
+{
+    static const char *const text[] = {"single_trial", "to_average", "ceiling",
+                                       "normalised_correlation"};
+    return text[kind];
+}
+
 /* ---- normalisation ---- */
 
 typedef struct Norm {
@@ -327,20 +334,34 @@ static Status score_neurons(Job *j, Err *err)
         uint32_t n = out->n_neurons - first < CHUNK ? out->n_neurons - first : CHUNK;
         read_chunk(j, first, n);
         ScoreSet set = {j->scored, j->n, n, j->burn_in};
-        NPC_TRY(metrics_single_trial(&set, out->of_neuron[0] + first, err));
-        NPC_TRY(metrics_to_average(&set, 1, out->of_neuron[1] + first, err));
-        if (out->has_ceiling)
-            NPC_TRY(metrics_leave_one_out_ceiling(&set, out->of_neuron[2] + first, err));
+        NPC_TRY(metrics_single_trial(&set, out->of_neuron[SCORE_SINGLE_TRIAL] + first, err));
+        NPC_TRY(metrics_to_average(&set, 1, out->of_neuron[SCORE_TO_AVERAGE] + first, err));
+        if (out->of_neuron[SCORE_CEILING])
+            NPC_TRY(
+                metrics_leave_one_out_ceiling(&set, out->of_neuron[SCORE_CEILING] + first, err));
+        if (out->of_neuron[SCORE_NORMALISED])
+            NPC_TRY(metrics_normalised(&set, out->of_neuron[SCORE_NORMALISED] + first, err));
     }
     return NPC_OK;
 }
 
+/* Of the numbers among them; NaN when there is none. */
 static double mean(const double *x, uint32_t n)
 {
-    double sum = 0;
+    double sum = 0, counted = 0;
     for (uint32_t i = 0; i < n; i++)
-        sum += x[i];
-    return sum / n;
+        if (!isnan(x[i])) {
+            sum += x[i];
+            counted++;
+        }
+    return counted > 0 ? sum / counted : (double)NAN;
+}
+
+static bool has_kind(const Job *j, ScoreKind kind)
+{
+    bool needs_repeats = kind == SCORE_CEILING || kind == SCORE_NORMALISED;
+    return (j->out->has_ceiling || !needs_repeats) &&
+           (kind != SCORE_NORMALISED || !j->recording->is_images);
 }
 
 static Status score_pairs(Job *j, Err *err)
@@ -360,12 +381,12 @@ static Status score_pairs(Job *j, Err *err)
     if (!j->memory)
         return err_set(err, NPC_ERR_MEMORY, "%s: not enough memory to score %u trials",
                        j->recording->name, j->n);
-    for (int i = 0; i < 2 + out->has_ceiling; i++)
-        out->of_neuron[i] = ARENA_ARRAY(j->arena, double, out->n_neurons + 1);
+    for (int i = 0; i < SCORE_KINDS; i++)
+        out->of_neuron[i] =
+            has_kind(j, (ScoreKind)i) ? ARENA_ARRAY(j->arena, double, out->n_neurons + 1) : NULL;
     NPC_TRY(score_neurons(j, err));
-    out->single_trial = mean(out->of_neuron[0], out->n_neurons);
-    out->to_average = mean(out->of_neuron[1], out->n_neurons);
-    out->ceiling = out->has_ceiling ? mean(out->of_neuron[2], out->n_neurons) : (double)NAN;
+    for (int i = 0; i < SCORE_KINDS; i++)
+        out->of_all[i] = out->of_neuron[i] ? mean(out->of_neuron[i], out->n_neurons) : (double)NAN;
     return NPC_OK;
 }
 
@@ -453,14 +474,15 @@ static Status open_recordings(Scores *s, Recordings *all, Err *err)
 
 static Status write_neurons(Scores *s, const TierScore *t, Err *err)
 {
-    static const char *const what[] = {"single_trial", "to_average", "ceiling"};
     char name[3072], folder[4096], path[4300];
     size_t shape[1] = {t->n_neurons};
     snprintf(name, sizeof name, "scores/%s", t->recording);
     NPC_TRY(run_dir_path(&s->dir, name, folder, sizeof folder, err));
     NPC_TRY(file_make_folder(folder, err));
-    for (int i = 0; i < 2 + t->has_ceiling; i++) {
-        snprintf(path, sizeof path, "%s/%s_%s.npy", folder, t->tier, what[i]);
+    for (int i = 0; i < SCORE_KINDS; i++) {
+        if (!t->of_neuron[i])
+            continue;
+        snprintf(path, sizeof path, "%s/%s_%s.npy", folder, t->tier, score_kind_text((ScoreKind)i));
         NPC_TRY(npy_write(path, NPY_WRITE_F8, t->of_neuron[i], shape, 1, err));
     }
     return NPC_OK;

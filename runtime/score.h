@@ -11,13 +11,25 @@
 #include "runtime/train.h"
 #include "runtime/recording.h"
 
+/* The rows of a score: files, JSON and tables. The last two need films that are repeated. */
+typedef enum ScoreKind {
+    SCORE_SINGLE_TRIAL,
+    SCORE_TO_AVERAGE,
+    SCORE_CEILING,    /* of noise, each trial with the mean of its film's others */
+    SCORE_NORMALISED, /* by the power of the signal, Schoppe et al. 2016; not of images. NaN for a
+                         neuron without one; the mean is over the others */
+    SCORE_KINDS,
+} ScoreKind;
+
+const char *score_kind_text(ScoreKind kind); /* "single_trial" .. */
+
 typedef struct TierScore {
     const char *recording, *tier;
     uint32_t n_neurons, n_trials, n_clips; /* distinct films */
     uint32_t shortest, longest;            /* scored trials' lengths in frames */
     bool has_ceiling, is_normalised, is_from_truth;
-    double single_trial, to_average, ceiling; /* means over neurons */
-    double *of_neuron[3];                     /* the same per neuron; [2] NULL without ceiling */
+    double of_all[SCORE_KINDS];     /* means over neurons; NaN: there is no such number */
+    double *of_neuron[SCORE_KINDS]; /* the same per neuron; NULL: none */
 } TierScore;
 
 typedef struct ScoreRules {

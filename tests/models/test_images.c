@@ -382,8 +382,9 @@ static void a_model_of_images_trains_predicts_and_scores(void **state)
         single += metrics_correlation(a, b, n, METRICS_EPS) / NEURONS;
         average += metrics_correlation(mean_a, mean_b, 5, METRICS_EPS) / NEURONS;
     }
-    assert_true(fabs(single - score.single_trial) < 1e-6);
-    assert_true(fabs(average - score.to_average) < 1e-6);
+    assert_true(fabs(single - score.of_all[SCORE_SINGLE_TRIAL]) < 1e-6);
+    assert_true(fabs(average - score.of_all[SCORE_TO_AVERAGE]) < 1e-6);
+    assert_null(score.of_neuron[SCORE_NORMALISED]); /* an image has no course in time */
     ScoreOptions s = {.run_dir = scratch_path("run"), .machine = machine()};
     must(score_run(&s, &err), &err);
 }

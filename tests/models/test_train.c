@@ -544,7 +544,7 @@ static void predictions_land_where_scores_look_for_them(void **state)
         assert_int_equal(found, m == 1); /* the first recording withholds its responses */
         if (found) {                     /* repeats found by looking at the films */
             assert_int_equal(without.n_clips, with.n_clips);
-            assert_true(without.to_average == with.to_average);
+            assert_true(without.of_all[SCORE_TO_AVERAGE] == with.of_all[SCORE_TO_AVERAGE]);
         }
     }
     arena_free(&arena);

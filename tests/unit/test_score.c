@@ -10,6 +10,7 @@
 
 #include "runtime/blend.h"
 #include "runtime/npy_write.h"
+#include "runtime/report.h"
 #include "runtime/score.h"
 #include "tests/unit/scratch.h"
 
@@ -145,12 +146,13 @@ static void scaled_predictions_are_not_scaled_again(void **state)
     ScoreRules rules = {.burn_in = 1, .is_scaled = true};
     must(score_tier(&scaled, &found, &arena, r, TIER_ORACLE, path[1], path[2], &rules, NULL, &err),
          &err);
-    assert_true(found && fabs(scaled.single_trial - own.single_trial) < 1e-6);
-    assert_true(fabs(scaled.to_average - own.to_average) < 1e-6);
+    assert_true(found &&
+                fabs(scaled.of_all[SCORE_SINGLE_TRIAL] - own.of_all[SCORE_SINGLE_TRIAL]) < 1e-6);
+    assert_true(fabs(scaled.of_all[SCORE_TO_AVERAGE] - own.of_all[SCORE_TO_AVERAGE]) < 1e-6);
     rules.is_scaled = false;
     must(score_tier(&wrong, &found, &arena, r, TIER_ORACLE, path[1], path[2], &rules, NULL, &err),
          &err);
-    assert_true(fabs(wrong.single_trial - own.single_trial) > 1e-3);
+    assert_true(fabs(wrong.of_all[SCORE_SINGLE_TRIAL] - own.of_all[SCORE_SINGLE_TRIAL]) > 1e-3);
     arena_free(&arena);
 }
 
@@ -158,9 +160,10 @@ static void scores_equal_reference_numbers(void **state)
 {
     (void)state;
     /* numpy statement of the competition's scores, float64 */
-    static const double want[3][2] = {{0.911221145327, 0.721462193544},
-                                      {0.943739455057, 0.749099972495},
-                                      {0.907459858784, 0.805504835773}};
+    static const double want[SCORE_KINDS][2] = {{0.911221145327, 0.721462193544},
+                                                {0.943739455057, 0.749099972495},
+                                                {0.907459858784, 0.805504835773},
+                                                {0.508058057149, 0.331339646613}};
     Arena arena = {0};
     TierScore s;
     char root[4000];
@@ -168,11 +171,18 @@ static void scores_equal_reference_numbers(void **state)
     put_recording(root);
     score_written(&s, &arena, root);
     assert_true(s.is_normalised && s.n_clips == 2);
-    for (int what = 0; what < 3; what++)
+    for (int what = 0; what < SCORE_KINDS; what++)
         for (int k = 0; k < 2; k++)
             if (fabs(s.of_neuron[what][k] - want[what][k]) > 1e-6)
                 fail_msg("score %d of neuron %d: %.9g, expected %.9g", what, k,
                          s.of_neuron[what][k], want[what][k]);
+    assert_true(fabs(s.of_all[SCORE_NORMALISED] - (0.508058057149 + 0.331339646613) / 2) < 1e-6);
+    Text table = {.arena = &arena};
+    report_scores_table(&table, &s, 1);
+    assert_non_null(strstr(text_str(&table), "noise ceiling | normalised |"));
+    assert_non_null(strstr(text_str(&table), "| 0.8565 | 0.4197 |"));
+    assert_non_null(
+        strstr(report_scores_json(&arena, &s, 1), "\"normalised_correlation\": 0.4196"));
     arena_free(&arena);
 }
 
