@@ -176,8 +176,18 @@ static Status read_recipe(VerifyModel *m, Err *err)
     m->rate = json_number_value(json_object_get(o, "lr"));
     if (!(m->rate > 0) || !(m->beta1 > 0) || !(m->beta2 > 0))
         return bad_meta(m, "'optimizer' needs 'lr' and two 'betas'", err);
-    NPC_TRY(add_set(m, "optimizer.adamw.beta1", json_array_get(betas, 0), err));
-    NPC_TRY(add_set(m, "optimizer.adamw.beta2", json_array_get(betas, 1), err));
+    const double eps = json_number_value(json_object_get(o, "eps")),
+                 decay = json_number_value(json_object_get(o, "decay")),
+                 core_rate = json_number_value(json_object_get(o, "core_lr")),
+                 core_decay = json_number_value(json_object_get(o, "core_decay"));
+    vec_push(m->c->arena, &m->sets,
+             verify_name(m->c,
+                         "optimizer=adamw(weight_decay: %.17g, beta1: %.17g, beta2: %.17g, eps: "
+                         "%.17g) |> clip(0) |> autoclip(0)",
+                         decay, m->beta1, m->beta2, eps));
+    vec_push(m->c->arena, &m->sets,
+             verify_name(m->c, "optimizer=group(\"core\", rate: %.17g, weight_decay: %.17g)",
+                         core_rate / m->rate, core_decay));
     return NPC_OK;
 }
 
@@ -412,23 +422,76 @@ static Status compare_train(VerifyModel *m, int program, Err *err)
     return compare_gradients(m, sum, err);
 }
 
+/* ---- the optimizer ---- */
+
+/* The step that the file took with exactly the gradients it states, from moments of zero. */
+static Status start_update(VerifyModel *m, int program, Err *err)
+{
+    VerifyCase *c = m->c;
+    const Module *module = m->subject.module;
+    for (uint32_t i = 0; i < module->params.len; i++) {
+        const Param *p = &module->params.at[i];
+        if (strchr(p->name, '/'))
+            subject_tensor(&m->subject, p->name,
+                           ARENA_ARRAY(c->arena, double, (size_t)shape_elems(&p->shape)));
+    }
+    for (uint32_t i = 0; i < m->given.len; i++) {
+        const GivenTensor *g = &m->given.at[i];
+        const char *tensor = verify_name(c, "expect/grad/%s", g->theirs);
+        const SafetensorsEntry *e = verify_find(c, tensor);
+        double *grad = ARENA_ARRAY(c->arena, double, (size_t)g->elems);
+        subject_tensor(&m->subject, g->ours, g->values);
+        if (!e)
+            continue;
+        if ((int64_t)e->elems != g->elems)
+            return err_set(err, NPC_ERR_INPUT, "%s: '%s' has not %lld numbers", c->path, tensor,
+                           (long long)g->elems);
+        safetensors_as_double(e, grad);
+        subject_tensor(&m->subject, verify_name(c, "grad/%s", g->ours), grad);
+    }
+    fill(m, program, "rate", m->rate);
+    fill(m, program, "loss_scale", 1);
+    fill(m, program, "bias1", 1 - m->beta1);
+    fill(m, program, "bias2", 1 - m->beta2);
+    for (int s = 0; s < m->n_sessions; s++) {
+        fill(m, program, verify_name(c, "bias1/%s", m->sessions[s].name), 1 - m->beta1);
+        fill(m, program, verify_name(c, "bias2/%s", m->sessions[s].name), 1 - m->beta2);
+        m->ranges[s] = (SampleRange){0, m->batch};
+    }
+    return NPC_OK;
+}
+
+static Status compare_optimizer(VerifyModel *m, int program, Err *err)
+{
+    VerifyCase *c = m->c;
+    VerifyRow row = verify_row(c, "optimizer: parameters", 1e-6);
+    row.note = "every entry";
+    NPC_TRY(start_update(m, program, err));
+    NPC_TRY(subject_run(&m->subject, program, m->ranges, err));
+    for (uint32_t i = 0; i < m->given.len; i++) {
+        const GivenTensor *g = &m->given.at[i];
+        const char *tensor = verify_name(c, "expect/after/%s", g->theirs);
+        if (!verify_find(c, tensor))
+            continue;
+        double *got = ARENA_ARRAY(c->arena, double, (size_t)g->elems);
+        subject_read_tensor(&m->subject, g->ours, got);
+        NPC_TRY(verify_against(c, &row, tensor, got, g->elems, err));
+    }
+    verify_push(c, row);
+    return NPC_OK;
+}
+
 /* ---- the case ---- */
 
 /* Tables that the model makes itself, and what belongs to analyses and to data (not to a model's
  * programs): present in the files, not compared here. */
 static void pass_over(VerifyCase *c)
 {
-    static const char *const prefix[] = {"const/",
-                                         "expect/attention",
-                                         "expect/rollout",
-                                         "expect/heatmap",
-                                         "expect/crop/",
-                                         "expect/after/",
-                                         "input/behaviour/",
-                                         "input/pupil/",
-                                         "input/coordinates/",
-                                         "input/statistics/",
-                                         "input/means/"};
+    static const char *const prefix[] = {
+        "const/",         "expect/attention",   "expect/rollout",
+        "expect/heatmap", "expect/crop/",       "input/behaviour/",
+        "input/pupil/",   "input/coordinates/", "input/statistics/",
+        "input/means/"};
     for (size_t i = 0; i < c->file.n; i++)
         for (size_t k = 0; k < sizeof prefix / sizeof *prefix; k++)
             if (!strncmp(c->file.entry[i].name, prefix[k], strlen(prefix[k])))
@@ -438,7 +501,7 @@ static void pass_over(VerifyCase *c)
 Status verify_mice_case(VerifyCase *c, Err *err)
 {
     VerifyModel *m = ARENA_NEW(c->arena, VerifyModel);
-    int eval, grad;
+    int eval, grad, update;
     m->c = c;
     if (!c->model_path)
         return err_set(err, NPC_ERR_USAGE, "%s is a model case: it needs a model", c->path);
@@ -449,11 +512,13 @@ Status verify_mice_case(VerifyCase *c, Err *err)
     NPC_TRY(verify_model_parameters(m, err));
     NPC_TRY(subject_add(&m->subject, PROGRAM_EVAL, &eval, err));
     NPC_TRY(subject_add(&m->subject, PROGRAM_GRAD, &grad, err));
+    NPC_TRY(subject_add(&m->subject, PROGRAM_UPDATE, &update, err));
     NPC_TRY(subject_ready(&m->subject, err));
     for (uint32_t i = 0; i < m->given.len; i++)
         subject_tensor(&m->subject, m->given.at[i].ours, m->given.at[i].values);
     NPC_TRY(compare_eval(m, eval, err));
     NPC_TRY(compare_train(m, grad, err));
+    NPC_TRY(compare_optimizer(m, update, err));
     pass_over(c);
     return NPC_OK;
 }
