@@ -68,3 +68,9 @@ set_tests_properties(sim.checked_schedules sim.checked_step PROPERTIES LABELS si
     ENVIRONMENT "NPC_SIM_CHECK=1;NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
 set_tests_properties(sim.late_engine PROPERTIES LABELS sim
     ENVIRONMENT "NPC_SIM_LATE=1;NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
+
+# losses and optimizers of recipes
+foreach(part loss optimizer)
+    add_test(NAME sim.${part} COMMAND test_${part} cuda WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(sim.${part} PROPERTIES LABELS sim ENVIRONMENT "NPC_SIM_CHECK=1;NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
+endforeach()

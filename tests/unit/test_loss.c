@@ -92,7 +92,7 @@ static void losses_are_the_published_ones(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        for (int way = 0; way < SMALL_WAYS; way++)
+        for (int way = 0; way < small_n_ways(); way++)
             compare(&cases[i], small_ways[way]);
 }
 
@@ -103,7 +103,7 @@ static void constant_traces_have_no_gradient_of_correlation(void **state)
     char text[2000];
     snprintf(text, sizeof text, MODEL,
              "poisson(weight: 0) |> correlation(weight: 2) |> scale(none)");
-    for (int way = 0; way < SMALL_WAYS; way++) {
+    for (int way = 0; way < small_n_ways(); way++) {
         Model *m = small_model(text, small_ways[way]);
         int program = small_add(m, PROGRAM_GRAD);
         float loss, grad[ELEMS], target[ELEMS] = {0};
@@ -134,7 +134,7 @@ static void constant_traces_have_no_gradient_of_correlation(void **state)
 static void penalties_follow_names_and_recordings(void **state)
 {
     (void)state;
-    for (int way = 0; way < SMALL_WAYS; way++) {
+    for (int way = 0; way < small_n_ways(); way++) {
         Model *m = small_model(PENALISED, small_ways[way]);
         int program = small_add(m, PROGRAM_GRAD);
         float loss, w[2], v[1], u[1];
@@ -206,7 +206,7 @@ static void factors_are_those_of_the_scale(void **state)
     assert_true(none.scale == 0 && none.mean == 0 && none.penalty == 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_are_the_published_ones),
@@ -215,5 +215,6 @@ int main(void)
         cmocka_unit_test(a_selection_of_nothing_is_reported),
         cmocka_unit_test(factors_are_those_of_the_scale),
     };
-    return cmocka_run_group_tests(tests, small_open, small_close);
+    small_device = argc > 1 ? argv[1] : NULL;
+    return cmocka_run_group_tests_name(argc > 1 ? argv[1] : "cpu", tests, small_open, small_close);
 }

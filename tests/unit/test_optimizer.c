@@ -31,7 +31,9 @@ static Model *open_update(const char *optimizer, SmallWay way, int *update, int 
 static void set(Model *m, const char *name, const float *from)
 {
     float *at = engine_tensor(m->engine, name);
+    Err err = {0};
     assert_non_null(at);
+    assert_int_equal(engine_fetch(m->engine, &err), NPC_OK);
     memcpy(at, from, N * sizeof *at);
     engine_tensors_changed(m->engine);
 }
@@ -67,7 +69,7 @@ static void groups_have_rates_and_decays_of_their_own(void **state)
 {
     (void)state;
     static const char *const names[] = {"core.w", "readout.A.w", "readout.A.free"};
-    for (int way = 0; way < SMALL_WAYS; way++) {
+    for (int way = 0; way < small_n_ways(); way++) {
         int update;
         Model *m = open_update("adamw(weight_decay: 0.5) |> group(\"core\", rate: 4 / 3)"
                                " |> group(\"readout\", rate: 0.25, weight_decay: 0.125)",
@@ -97,7 +99,7 @@ static void no_schedule_gives_the_published_ten_steps(void **state)
     const float *x = small_golden("schedule_free/ten_steps/expect/averaged_weights", &n);
     assert_int_equal(n_start, N);
     assert_int_equal(n, 10 * N);
-    for (int way = 0; way < SMALL_WAYS; way++) {
+    for (int way = 0; way < small_n_ways(); way++) {
         int update, average;
         ScheduleFree s = {0};
         Model *m = open_update("schedule_free(weight_decay: 0.0783, warmup: 4 steps)",
@@ -144,7 +146,7 @@ static void the_norm_of_all_gradients_is_limited(void **state)
     (void)state;
     const float first[N] = {3, 0, 0, 0, 0}, second[N] = {0, 0, 4, 0, 0}, none[N] = {0};
     const float limits[] = {2.5f, 5.1f, FLT_MAX};
-    for (int way = 0; way < SMALL_WAYS; way++)
+    for (int way = 0; way < small_n_ways(); way++)
         for (int i = 0; i < 3; i++) {
             int update;
             float norm;
@@ -194,7 +196,7 @@ static void the_limit_is_a_percentile_of_norms_before(void **state)
     arena_free(&arena);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(groups_have_rates_and_decays_of_their_own),
@@ -203,5 +205,6 @@ int main(void)
         cmocka_unit_test(the_norm_of_all_gradients_is_limited),
         cmocka_unit_test(the_limit_is_a_percentile_of_norms_before),
     };
-    return cmocka_run_group_tests(tests, small_open, small_close);
+    small_device = argc > 1 ? argv[1] : NULL;
+    return cmocka_run_group_tests_name(argc > 1 ? argv[1] : "cpu", tests, small_open, small_close);
 }
