@@ -385,6 +385,18 @@ static void say_limits(Trainer *t)
         trainer_note(t, "no trial to validate on: no scores before the end");
 }
 
+static Status check_plateau(const Trainer *t, Err *err)
+{
+    const RecipeStage *last = &t->recipe->stages[t->recipe->n_stages - 1];
+    if (last->schedule != RECIPE_PLATEAU || t->validation.n_clips)
+        return NPC_OK;
+    return err_set(
+        err, NPC_ERR_INPUT,
+        "recipe: the learning rate of stage '%s' follows the validation score, and there "
+        "is no trial to validate on",
+        last->name);
+}
+
 Status trainer_open(Trainer *t, Err *err)
 {
     NPC_TRY(open_run(t, err));
@@ -396,6 +408,7 @@ Status trainer_open(Trainer *t, Err *err)
     NPC_TRY(prepare_state(t, err));
     NPC_TRY(validation_open(&t->validation, &t->arena, t->model, t->evaluate, t->split.validate,
                             &t->clip, t->is_whole ? &t->lengths : NULL, loader_threads(t), err));
+    NPC_TRY(check_plateau(t, err));
     NPC_TRY(open_records(t, err));
     NPC_TRY(open_loader(t, err));
     say_limits(t);

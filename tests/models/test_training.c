@@ -1,5 +1,6 @@
 /* How training is arranged: losses, rounds, optimizers, plateaus; and means of several runs. */
 #include "runtime/average.h"
+#include "runtime/npy_write.h"
 #include "runtime/safetensors.h"
 #include "runtime/score.h"
 #include "tests/models/train_harness.h"
@@ -118,6 +119,36 @@ static void a_plateau_lowers_the_rate_and_ends(void **state)
     safetensors_close(&best);
     safetensors_close(&last);
     safetensors_close(&before);
+}
+
+/* The same recordings with every trial in tier train. */
+static void a_plateau_needs_validation(void **state)
+{
+    (void)state;
+    char folder[4096], tiers[4200];
+    const char *tier[64];
+    SynthOptions few = small_recordings();
+    Arena arena = {0};
+    Recordings all;
+    TrainResult r;
+    Err err = {0};
+    few.mice = 1;
+    snprintf(folder, sizeof folder, "%s", path("unvalidated"));
+    must(synth_write(folder, &few, NULL, NULL, NULL, &err), &err);
+    must(recordings_open(&all, &arena, folder, &err), &err);
+    assert_in_range(all.at[0]->n_trials, 1, 64);
+    for (int i = 0; i < 64; i++)
+        tier[i] = "train";
+    snprintf(tiers, sizeof tiers, "%s/meta/trials/tiers.npy", all.at[0]->path);
+    must(npy_write_text(tiers, tier, all.at[0]->n_trials, &err), &err);
+    TrainOptions o = options(path("blind"));
+    o.model_path = PLAIN;
+    o.recipe = "fading";
+    o.data = folder;
+    assert_int_equal(train_run(&o, &r, &err), NPC_ERR_INPUT);
+    assert_non_null(strstr(err.text, "there is no trial to validate on"));
+    assert_false(file_exists(path("blind/run.json")));
+    arena_free(&arena);
 }
 
 /* The trained weights are no longer those that are validated and predicted with. */
@@ -315,6 +346,7 @@ int main(void)
         cmocka_unit_test(chunks_of_rounds_add_up),
         cmocka_unit_test(optimizers_train_and_resume),
         cmocka_unit_test(a_plateau_lowers_the_rate_and_ends),
+        cmocka_unit_test(a_plateau_needs_validation),
         cmocka_unit_test(what_is_validated_is_the_average),
         cmocka_unit_test(readouts_without_a_clip_may_decay),
         cmocka_unit_test(the_mean_of_runs_is_predicted_and_scored),
