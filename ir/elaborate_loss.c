@@ -2,6 +2,7 @@
  * and y true, for every session
  *
  *     weight * sum over b, n, t of share[b] (p - y log(p + eps))       eps perhaps added to p, y
+ *     + weight * sum over b, n, t of share[b] (p - y)^2
  *     + scale * weight * sum over n of (1 - correlation of p and y over the batch's b and t)
  *     + penalty * weight * sum of magnitudes, per l1(..) of the recipe and parameter
  *
@@ -77,6 +78,13 @@ static Val poisson_part(Func *f, const Recipe *recipe, Val p, Val y, Val share)
     return func_sum(f, func_emit2(f, OP_MUL, terms, share), &all, recipe->loss_weight);
 }
 
+static Val squares_part(Func *f, const Recipe *recipe, Val p, Val y, Val share)
+{
+    Val square = func_emit1(f, OP_SQUARE, func_emit2(f, OP_SUB, p, y));
+    AxisList all = axes_of(func_shape(f, p), 0, 3);
+    return func_sum(f, func_emit2(f, OP_MUL, square, share), &all, recipe->squares_weight);
+}
+
 /* Sum of count * x over samples and frames, [n]. */
 static Val batch_mean(Func *f, Val x, Val count)
 {
@@ -148,9 +156,13 @@ static Val session_loss(Elaborator *el, const Recipe *recipe, int session, Val p
     Shape batch = {0};
     shape_add(&batch, shape.name[0], shape.size[0]);
     Val y = named_input(el, "target", name, &shape);
-    Val total = VAL_NONE;
+    Val share = VAL_NONE, total = VAL_NONE;
+    if (recipe->loss_weight > 0 || recipe->squares_weight > 0)
+        share = named_input(el, "share", name, &batch);
     if (recipe->loss_weight > 0)
-        total = poisson_part(f, recipe, p, y, named_input(el, "share", name, &batch));
+        total = poisson_part(f, recipe, p, y, share);
+    if (recipe->squares_weight > 0)
+        total = plus(f, total, squares_part(f, recipe, p, y, share));
     if (recipe->correlation_weight > 0) {
         Val part = correlation_part(f, recipe, p, y, named_input(el, "mean", name, &batch));
         Val scale = named_input(el, "scale", name, &(Shape){.rank = 0});

@@ -346,7 +346,7 @@ bool recipe_check(Diags *diags, Span span, const Recipe *r)
     }
     if (steps > 1e15)
         return impossible(diags, span, "the stages have too many steps");
-    if (r->loss_weight == 0 && r->correlation_weight == 0)
+    if (r->loss_weight == 0 && r->squares_weight == 0 && r->correlation_weight == 0)
         return impossible(diags, span, "no part of the loss has a weight");
     if (r->teacher && r->loss_scale != RECIPE_SCALE_SHARE)
         return impossible(diags, span, "a 'teacher' shares weights out: write scale(share)");

@@ -144,6 +144,7 @@ typedef struct Recipe {
 
     double loss_weight, loss_eps; /* of the Poisson part */
     RecipeAdded loss_added;
+    double squares_weight;                      /* 0: no such part */
     double correlation_weight, correlation_eps; /* weight 0: no such part */
     RecipeScale loss_scale;
     int64_t n_penalties;

@@ -80,6 +80,8 @@ static const Field *fields(int *n)
              "logarithm", "everywhere"),
         REAL("loss", "poisson", "weight", AT(loss_weight), 0, 1e9,
              "of this part: sum of prediction - target log(prediction)"),
+        REAL("loss", "squares", "weight", AT(squares_weight), 0, 1e9,
+             "of this part: sum of (prediction - target) squared"),
         REAL("loss", "correlation", "weight", AT(correlation_weight), 0, 1e9,
              "of this part: sum over neurons of 1 - correlation over a batch's clips and frames"),
         REAL("loss", "correlation", "eps", AT(correlation_eps), 0, 1, "added to both deviations"),

@@ -84,6 +84,10 @@ static void print_loss(Text *t, const Recipe *r)
     text_printf(t, ", added: %s", word_of("loss", "added", r->loss_added));
     print_number(t, ", weight: ", r->loss_weight);
     text_add(t, ")\n");
+    if (r->squares_weight > 0) {
+        print_number(t, "      |> squares(weight: ", r->squares_weight);
+        text_add(t, ")\n");
+    }
     if (r->correlation_weight > 0) {
         print_number(t, "      |> correlation(weight: ", r->correlation_weight);
         print_number(t, ", eps: ", r->correlation_eps);

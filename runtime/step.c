@@ -94,7 +94,8 @@ Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip,
     NPC_TRY(inputs_find(&s->in.inputs, s->engine, s->program, clip, err));
     bool ok = true;
     for (uint32_t i = 0; i < s->n_sessions; i++)
-        ok &= s->in.target[i] && (s->in.share[i] || s->recipe->loss_weight == 0);
+        ok &= s->in.target[i] &&
+              (s->in.share[i] || (s->recipe->loss_weight == 0 && s->recipe->squares_weight == 0));
     if (!ok || s->recipe->batch % s->batch)
         return err_set(err, NPC_ERR_INTERNAL, "the training program lacks an input");
     s->weight = ARENA_ARRAY(arena, float, (size_t)s->batch * s->n_sessions + 1);

@@ -96,6 +96,35 @@ static void losses_are_the_published_ones(void **state)
             compare(&cases[i], small_ways[way]);
 }
 
+static void squares_are_summed(void **state)
+{
+    (void)state;
+    char text[2000];
+    snprintf(text, sizeof text, MODEL, "poisson(weight: 0) |> squares(0.5) |> scale(none)");
+    for (int way = 0; way < small_n_ways(); way++) {
+        Model *m = small_model(text, small_ways[way]);
+        int program = small_add(m, PROGRAM_GRAD);
+        float loss, grad[ELEMS], want[ELEMS], sum = 0;
+        const float *p = golden(&cases[0], "input/prediction", ELEMS),
+                    *y = golden(&cases[0], "input/target", ELEMS);
+        small_ready(m);
+        memcpy(engine_tensor(m->engine, "readout.B.p"), p, sizeof grad);
+        engine_tensors_changed(m->engine);
+        fill(m, program, &(LossCounts){ALONE});
+        small_put(m, program, "target/B", y, ELEMS);
+        small_run(m, program);
+        small_read(m, program, RESULT_LOSS, "loss", &loss);
+        small_read(m, program, RESULT_GRAD, "readout.B.p", grad);
+        for (int i = 0; i < ELEMS; i++) {
+            want[i] = p[i] - y[i];
+            sum += 0.5f * want[i] * want[i];
+        }
+        assert_near("loss", &loss, &sum, 1, 1e-6);
+        assert_near("gradient", grad, want, ELEMS, 1e-6);
+        model_close(m);
+    }
+}
+
 /* A neuron that never answers, predicted or true, has no correlation and passes no NaN on. */
 static void constant_traces_have_no_gradient_of_correlation(void **state)
 {
@@ -210,6 +239,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_are_the_published_ones),
+        cmocka_unit_test(squares_are_summed),
         cmocka_unit_test(constant_traces_have_no_gradient_of_correlation),
         cmocka_unit_test(penalties_follow_names_and_recordings),
         cmocka_unit_test(a_selection_of_nothing_is_reported),

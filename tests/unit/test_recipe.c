@@ -86,7 +86,7 @@ static const char *const everything =
     "batch = 12 clips\n accumulate = 3\n epoch = 36 clips\n"
     "pick = uniform(trials)\n"
     "loss = poisson(eps: 1e-6, added: everywhere, weight: 2)"
-    " |> correlation(weight: 1000, eps: 1e-7) |> scale(balanced)"
+    " |> squares(3) |> correlation(weight: 1000, eps: 1e-7) |> scale(balanced)"
     " |> l1(\"core\", 0.5) |> l1(\"readout.*.features\", weight: 0.25)\n"
     "optimizer = adamw(weight_decay: 0.1, beta1: 0.8, beta2: 0.9, eps: 1e-5, absent: zero)"
     " |> clip(2) |> group(\"core\", rate: 4 / 3) |> group(\"out\", weight_decay: 0)\n"
@@ -114,6 +114,7 @@ static void every_setting_is_read(void **state)
     assert_true(r->batch == 12 && r->accumulate == 3 && r->epoch == 36);
     assert_true(r->pick == RECIPE_PICK_TRIALS && r->loss_eps == 1e-6);
     assert_true(r->loss_added == RECIPE_ADDED_EVERYWHERE && r->loss_weight == 2);
+    assert_true(r->squares_weight == 3);
     assert_true(r->correlation_weight == 1000 && r->correlation_eps == 1e-7);
     assert_true(r->loss_scale == RECIPE_SCALE_BALANCED && r->n_penalties == 2);
     assert_string_equal(r->penalties[1].which.of, "readout.*.features");
@@ -319,7 +320,7 @@ static void a_recipe_is_checked_as_a_whole(void **state)
         {"split = folds(3, validate: 3)", "'validate' of 'folds'"},
         {"batch = 8 clips\naccumulate = 3", "'accumulate' does not divide"},
         {"data = pad([h: 4])", "'pad' needs both"},
-        {"loss = poisson(weight: 0)", "no part of the loss"},
+        {"loss = poisson(weight: 0) |> squares(0)", "no part of the loss"},
         {"optimizer = schedule_free()\naverage = ema(0.9)", "averages itself"},
         {"stage a(1 epoch) { lr = plateau(from: 1) }\nstage b(1 epoch) { }", "is the last one"},
         {"stage a(1 epoch) { lr = plateau(from: 1); keep = none }", "keep = best"},
