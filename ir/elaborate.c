@@ -378,7 +378,8 @@ static bool settle_axis(Elaborator *el, const Plan *p, const Item *a, Shape *out
     const char *axis = a->name ? a->name : a->value->name;
     Span span = a->name ? a->name_span : a->value->span;
     int64_t size = bound_size(el, p, axis);
-    for (const Shape *s = p->tensors; !size && !a->name && s < out; s++) /* as an earlier tensor's */
+    /* a bare axis is as long as that of an earlier tensor */
+    for (const Shape *s = p->tensors; !size && !a->name && s < out; s++)
         size = shape_axis(s, axis) >= 0 ? s->size[shape_axis(s, axis)] : 0;
     if (!size && a->name)
         size = el_size(el, a->value, axis);

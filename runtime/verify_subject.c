@@ -69,7 +69,11 @@ Status subject_open_module(Subject *s, const VerifyOptions *o, Err *err)
     s->passes = (PassOptions){.fuse = o->fuse,
                               .target = device_traits(&s->machine),
                               .precision = precision,
-                              .optimizer = {0.9, 0.999, 1e-8, 0, 0.999},
+                              .optimizer = {.beta1 = 0.9,
+                                            .beta2 = 0.999,
+                                            .eps = 1e-8,
+                                            .weight_decay = 0,
+                                            .ema_decay = 0.999},
                               .gradient_factor = 1,
                               .verify = true};
     return o->reference ? NPC_OK : engine_create(&s->engine, s->module, &s->machine, err);

@@ -54,7 +54,11 @@ static void check_program(Module *m, ProgramKind kind, FuseLevel level, const ui
     PassOptions o = {.fuse = level,
                      .target = traits_cpu(LANES),
                      .recompute = n % 3 ? RECOMPUTE_NONE : RECOMPUTE_EXPAND,
-                     .optimizer = {0.9, 0.999, 1e-8, 0.05, 0.999},
+                     .optimizer = {.beta1 = 0.9,
+                                   .beta2 = 0.999,
+                                   .eps = 1e-8,
+                                   .weight_decay = 0.05,
+                                   .ema_decay = 0.999},
                      .gradient_factor = 1,
                      .verify = true};
     Func *f = passes_run(m, kind, &o);

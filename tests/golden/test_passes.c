@@ -146,7 +146,11 @@ static void check_golden(const Golden *g)
     TestFunc *t = test_func();
     PassOptions o = {.target = traits_cpu(LANES),
                      .recompute = RECOMPUTE_EXPAND,
-                     .optimizer = {0.9, 0.999, 1e-8, 0.05, 0.999},
+                     .optimizer = {.beta1 = 0.9,
+                                   .beta2 = 0.999,
+                                   .eps = 1e-8,
+                                   .weight_decay = 0.05,
+                                   .ema_decay = 0.999},
                      .gradient_factor = 1};
     o.precision = g->precision;
     if (g->for_threads) {

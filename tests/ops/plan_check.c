@@ -226,7 +226,11 @@ const char *plan_check(Module *m, const PlanCheck *c)
                      .target = c->target,
                      .precision = c->precision,
                      .recompute = c->recompute,
-                     .optimizer = {0.9, 0.999, 1e-8, 0.05, 0.999},
+                     .optimizer = {.beta1 = 0.9,
+                                   .beta2 = 0.999,
+                                   .eps = 1e-8,
+                                   .weight_decay = 0.05,
+                                   .ema_decay = 0.999},
                      .gradient_factor = 1,
                      .verify = true};
     Err err = {0};

@@ -42,7 +42,11 @@ static double stepped(PrecisionMode precision, Leaves v, ResultRole role, const 
     Module *m = module_parse(&t->arena, &t->names, &t->diags, "text", MODEL, strlen(MODEL));
     PassOptions o = {.target = traits_cuda(),
                      .precision = precision,
-                     .optimizer = {0.9, 0.999, 1e-8, 0, 0.999},
+                     .optimizer = {.beta1 = 0.9,
+                                   .beta2 = 0.999,
+                                   .eps = 1e-8,
+                                   .weight_decay = 0,
+                                   .ema_decay = 0.999},
                      .gradient_factor = 1,
                      .verify = true};
     assert_non_null(m);

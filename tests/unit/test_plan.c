@@ -242,7 +242,11 @@ static Plan *build(Module *m, ProgramKind kind, FuseLevel level)
 {
     PassOptions o = {.fuse = level,
                      .target = traits_cpu(LANES),
-                     .optimizer = {0.9, 0.999, 1e-8, 0.05, 0.999},
+                     .optimizer = {.beta1 = 0.9,
+                                   .beta2 = 0.999,
+                                   .eps = 1e-8,
+                                   .weight_decay = 0.05,
+                                   .ema_decay = 0.999},
                      .gradient_factor = 1,
                      .recompute = RECOMPUTE_EXPAND,
                      .verify = true};
