@@ -201,7 +201,9 @@ static void begin(CudaText *c, const Tiles *t, int phase, const CudaPhase *shape
 static const char *seen(CudaText *c, const Tiles *t)
 {
     return arena_printf(c->arena, "j0 + j < %lld%s", (long long)t->m,
-                        t->t->causal ? " && j0 + j <= i0 + i" : "");
+                        t->t->mask == ATTEND_SEES_EARLIER  ? " && j0 + j <= i0 + i"
+                        : t->t->mask == ATTEND_SEES_OTHERS ? " && j0 + j != i0 + i"
+                                                           : "");
 }
 
 static const char *number(CudaText *c, double x)
@@ -288,7 +290,7 @@ static void write_forward(CudaText *c, const Tiles *t, const CudaPhase *shape)
     cuda_line(c, "sum[thread] = 0.0f;");
     cuda_close(c);
     stage(c, t, ATTEND_QUERY, "i0");
-    if (t->t->causal)
+    if (t->t->mask == ATTEND_SEES_EARLIER)
         cuda_line(c, "const int last = i0 + %d < %lld ? i0 + %d : %lld;", t->queries,
                   (long long)t->m, t->queries, (long long)t->m);
     else
@@ -389,7 +391,7 @@ static void write_query_gradient(CudaText *c, const Tiles *t, int phase, const C
     declare_back(c, t, false);
     cuda_line(c, "float gathered[%lld] = {0};", (long long)held(t->queries, t->d));
     stage_queries(c, t);
-    if (t->t->causal)
+    if (t->t->mask == ATTEND_SEES_EARLIER)
         cuda_line(c, "const int last = i0 + %d < %lld ? i0 + %d : %lld;", t->queries,
                   (long long)t->m, t->queries, (long long)t->m);
     else
@@ -469,7 +471,9 @@ static void write_key_gradients(CudaText *c, const Tiles *t, int phase, const Cu
     stage(c, t, ATTEND_KEY, "j0");
     stage(c, t, ATTEND_VALUE, "j0");
     cuda_line(c, "const int first = %s;",
-              t->t->causal ? arena_printf(c->arena, "j0 / %d * %d", t->queries, t->queries) : "0");
+              t->t->mask == ATTEND_SEES_EARLIER
+                  ? arena_printf(c->arena, "j0 / %d * %d", t->queries, t->queries)
+                  : "0");
     cuda_open(c, "for (int i0 = first; i0 < %lld; i0 += %d)", (long long)t->n, t->queries);
     stage_queries(c, t);
     cuda_line(c, "NPC_SYNC();");

@@ -270,19 +270,27 @@ static Value largest_lane(Emitter *e, Value v)
     return top;
 }
 
-/* Scaled scores of a vector of keys from `key`; -inf from `limit` on. */
-static Value scores_at(const AttendCx *cx, Value row, Value key, Value limit)
+/* Scaled scores of a vector of keys from `key`; -inf from `limit` on, and of the key `own` where a
+ * query does not see its own. */
+static Value scores_at(const AttendCx *cx, Value row, Value key, Value limit, Value own)
 {
     Emitter *e = cx->e;
     int lanes = cx->a->lanes;
     Value s = emit_load(e, emit_at(e, row, key), lanes, 4U * (unsigned)lanes);
     Value mask = emit_lane_mask(e, emit_sub(e, key, limit), 0, lanes);
     s = emit_fmul(e, s, emit_f32(e, cx->a->t->scale));
-    return emit_select(e, mask, s, emit_splat(e, emit_f32(e, -INFINITY), lanes));
+    Value hidden = emit_splat(e, emit_f32(e, -INFINITY), lanes);
+    s = emit_select(e, mask, s, hidden);
+    if (cx->a->t->mask != ATTEND_SEES_OTHERS)
+        return s;
+    Value from_own = emit_sub(e, key, own);
+    Value up_to = emit_select(e, emit_lane_mask(e, from_own, 1, lanes), hidden, s);
+    return emit_select(e, emit_lane_mask(e, from_own, 0, lanes), s, up_to);
 }
 
 /* exp(score - largest) over a row in place; returns the sum and the largest score. */
-static Value soften_row(const AttendCx *cx, Value row, Value keys, Value limit, Value *largest)
+static Value soften_row(const AttendCx *cx, Value row, Value keys, Value limit, Value own,
+                        Value *largest)
 {
     Emitter *e = cx->e;
     int lanes = cx->a->lanes;
@@ -291,11 +299,11 @@ static Value soften_row(const AttendCx *cx, Value row, Value keys, Value limit, 
     EmitLoop l;
 
     emit_loop_begin(e, &l, emit_i64(e, 0), keys, lanes, 1, &low);
-    Value top = emit_prim(e, PRIM_MAX, l.carried[0], scores_at(cx, row, l.index, limit), NULL);
+    Value top = emit_prim(e, PRIM_MAX, l.carried[0], scores_at(cx, row, l.index, limit, own), NULL);
     emit_loop_end(e, &l, &top);
     *largest = largest_lane(e, l.result[0]);
     emit_loop_begin(e, &l, emit_i64(e, 0), keys, lanes, 1, &zero);
-    Value w = emit_fsub(e, scores_at(cx, row, l.index, limit), *largest);
+    Value w = emit_fsub(e, scores_at(cx, row, l.index, limit, own), *largest);
     w = emit_prim(e, PRIM_EXP, w, NULL, NULL);
     emit_store(e, emit_at(e, row, l.index), w, 4U * (unsigned)lanes);
     Value sum = emit_fadd(e, l.carried[0], w);
@@ -317,9 +325,9 @@ static void soften(const AttendCx *cx, Value first, Value rows, Value keys)
         result_index(p, ATTEND_L, index);
     emit_loop_begin(e, &row, emit_i64(e, 0), rows, 1, 0, NULL);
     Value query = emit_add(e, first, row.index), largest;
-    Value limit = a->t->causal ? emit_add_n(e, query, 1) : emit_i64(e, a->m);
+    Value limit = a->t->mask == ATTEND_SEES_EARLIER ? emit_add_n(e, query, 1) : emit_i64(e, a->m);
     Value at = row_at(cx, scratch_at(cx, a->p_rows), row.index, a->keys, emit_i64(e, 0));
-    Value sum = soften_row(cx, at, keys, limit, &largest);
+    Value sum = soften_row(cx, at, keys, limit, query, &largest);
     emit_store(e, emit_at(e, scratch_at(cx, a->sums), row.index), emit_fdiv(e, emit_f32(e, 1), sum),
                4);
     if (has_sums) {
@@ -348,7 +356,8 @@ static void emit_forward(const AttendCx *cx, Value first, Value last)
     pack_rows(cx, ATTEND_VALUE, a->t->m, a->t->e, emit_i64(e, 0), all, scratch_at(cx, a->v));
     emit_loop_begin(e, &block, first, last, QUERIES, 0, NULL);
     Value rows = emit_min(e, emit_sub(e, last, block.index), emit_i64(e, QUERIES));
-    Value keys = a->t->causal ? emit_min(e, emit_add(e, block.index, rows), all) : all;
+    Value keys =
+        a->t->mask == ATTEND_SEES_EARLIER ? emit_min(e, emit_add(e, block.index, rows), all) : all;
     Value tiles = tiles_for(cx, keys);
     pack_rows(cx, ATTEND_QUERY, a->t->n, a->t->d, block.index, emit_i64(e, QUERIES),
               scratch_at(cx, a->q));
@@ -396,12 +405,12 @@ static void weigh(const AttendCx *cx, Value first_key, Value first, Value rows, 
     code_enter(c, a->t->n, query);
     Value log_sum = code_value(c, a->t->operand[ATTEND_LOG_SUM]);
     Value centre = code_value(c, a->t->operand[ATTEND_CENTRE]);
-    Value seen = a->t->causal ? emit_add_n(e, query, 1) : emit_i64(e, a->m);
-    Value limit = emit_sub(e, seen, first_key);
+    Value seen = a->t->mask == ATTEND_SEES_EARLIER ? emit_add_n(e, query, 1) : emit_i64(e, a->m);
+    Value limit = emit_sub(e, seen, first_key), own = emit_sub(e, query, first_key);
     Value p = row_at(cx, scratch_at(cx, a->p_rows), row.index, a->keys, emit_i64(e, 0));
     Value ds = row_at(cx, scratch_at(cx, a->ds_rows), row.index, a->keys, emit_i64(e, 0));
     emit_loop_begin(e, &key, emit_i64(e, 0), keys, lanes, 0, NULL);
-    Value w = emit_fsub(e, scores_at(cx, p, key.index, limit), log_sum);
+    Value w = emit_fsub(e, scores_at(cx, p, key.index, limit, own), log_sum);
     w = emit_prim(e, PRIM_EXP, w, NULL, NULL);
     emit_store(e, emit_at(e, p, key.index), w, align);
     Value g = emit_fsub(e, emit_load(e, emit_at(e, ds, key.index), lanes, align), centre);
@@ -496,7 +505,9 @@ static void emit_backward(const AttendCx *cx)
     pack_rows(cx, ATTEND_KEY, a->t->m, a->t->d, block.index, keys, scratch_at(cx, a->k));
     fill_zeros(cx, scratch_at(cx, a->dk), emit_i64(e, a->keys * a->d_row));
     fill_zeros(cx, scratch_at(cx, a->dv), emit_i64(e, a->keys * a->e_row));
-    Value from = a->t->causal ? emit_mul_n(e, emit_div_n(e, block.index, QUERIES), QUERIES) : zero;
+    Value from = a->t->mask == ATTEND_SEES_EARLIER
+                     ? emit_mul_n(e, emit_div_n(e, block.index, QUERIES), QUERIES)
+                     : zero;
     emit_loop_begin(e, &query, from, n, QUERIES, 0, NULL);
     emit_queries(cx, block.index, keys, query.index);
     emit_loop_end(e, &query, NULL);

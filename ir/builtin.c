@@ -47,14 +47,15 @@ static const Builtin builtins[] = {
      .arg = {{"over", ARG_AXIS, GIVEN}, {"axis", ARG_AXIS, "c"}, {"columns", ARG_INT, "0"}}},
     {"attention", emit_attention,
      "softmax(scale x key) value over the positions of `over`, products across `across`; every "
-     "other axis is a sequence of its own; causal: position i sees 0 to i; scale 0 is "
-     "1 / sqrt(size of across)",
+     "other axis is a sequence of its own; scale 0 is 1 / sqrt(size of across); causal: position i "
+     "sees 0 to i; others: it sees all but i",
      .arg = {{"key", ARG_TENSOR, GIVEN},
              {"value", ARG_TENSOR, GIVEN},
              {"over", ARG_AXIS, GIVEN},
              {"across", ARG_AXIS, GIVEN},
              {"causal", ARG_BOOL, "no"},
-             {"scale", ARG_REAL, "0"}}},
+             {"scale", ARG_REAL, "0"},
+             {"others", ARG_BOOL, "no"}}},
     {"rotary", emit_rotary,
      "turns pairs of entries across an axis by the position's angle and grows them; the last "
      "`registers` positions stay; `length` of the table: all positions",
@@ -70,6 +71,13 @@ static const Builtin builtins[] = {
              {"xy", ARG_NEW_AXIS, GIVEN},
              {"times", ARG_TENSOR, ""},
              {"across", ARG_AXIS, ""}}},
+    {"crop", emit_crop,
+     "entries nearest to a grid of positions from -span to span, -1 and 1 the outer entries; `by`: "
+     "moved by that much along the axes, the last first in its axis `xy`",
+     .arg = {{"sizes", ARG_SIZES, GIVEN},
+             {"span", ARG_REAL, GIVEN},
+             {"by", ARG_TENSOR, ""},
+             {"xy", ARG_NEW_AXIS, ""}}},
     {"noise", emit_noise,
      "training: standard normal numbers with x's axes `over` and further ones; else zeros",
      .arg = {{"over", ARG_AXES, GIVEN}, {"sizes", ARG_SIZES, ""}}, .needs_label = true},

@@ -22,7 +22,7 @@ typedef enum ArgType {
     ARG_SLICES,   /* [n: 0..10]: axes of the value with ranges */
 } ArgType;
 
-enum { MAX_ARGS = 6 };
+enum { MAX_ARGS = 7 };
 
 typedef struct ArgDef {
     const char *name;
@@ -97,6 +97,7 @@ Val emit_attention(OpCall *c);
 Val emit_rotary(OpCall *c);
 Val emit_sinusoids(OpCall *c);
 Val emit_sample(OpCall *c);
+Val emit_crop(OpCall *c);
 Val emit_noise(OpCall *c);
 Val emit_concat(OpCall *c);
 Val emit_unfold(OpCall *c);

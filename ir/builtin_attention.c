@@ -21,10 +21,16 @@ Val emit_attention(OpCall *c)
         el_note(c->el, c->arg[i].span, "the value here is %s", el_shape_text(c->el, s));
         return VAL_NONE;
     }
+    if (c->arg[4].truth && c->arg[6].truth) {
+        el_error(c->el, DIAG_E0250, c->arg[6].span, "'attention' is either causal or of others");
+        return VAL_NONE;
+    }
     double d = (double)op_axis_size(c, across);
     Attrs a = {.axis = over, .axis2 = keys, .over = {.n = 1, .name = {across}}};
     a.k[0] = c->arg[5].real > 0 ? c->arg[5].real : 1 / sqrt(d);
-    a.k[1] = c->arg[4].truth;
+    a.k[1] = c->arg[6].truth   ? ATTEND_SEES_OTHERS
+             : c->arg[4].truth ? ATTEND_SEES_EARLIER
+                               : ATTEND_SEES_ALL;
     Val k = func_rename(f, c->arg[0].val, over, keys);
     Val v = func_rename(f, func_rename(f, c->arg[1].val, over, keys), across, width);
     Val y = func_emit(f, OP_ATTEND, &a, (Val[]){c->x, k, v}, 3);

@@ -1,6 +1,9 @@
-/* resize, tile, take, pad, concat, unfold, rename: one axis after the other through an index table.
+/* resize, crop, tile, take, pad, concat, unfold, rename: one axis after the other through an index
+ * table.
  */
 #include "ir/builtin.h"
+
+#include <math.h>
 
 /* Applies a table of n source positions (-1: zero) along an axis; none where nothing changes. */
 static Val through_table(OpCall *c, Val x, const char *axis, const int32_t *table, int64_t n)
@@ -79,6 +82,82 @@ Val emit_resize(OpCall *c)
         for (int64_t k = 0; k < a->size; k++)
             table[k] = resize_nearest(k, op_axis_size(c, a->axis), a->size);
         x = through_table(c, x, a->axis, table, a->size);
+    }
+    return x;
+}
+
+/* ---- crop ---- */
+
+/* Position i of n from -span to span, in single precision, as the published model keeps its grid.
+ */
+static float grid_position(int64_t i, int64_t n, double span)
+{
+    double step = n > 1 ? 2 * span / (double)(n - 1) : 0;
+    return (float)(i < n / 2 || n == 1 ? step * (double)i - span
+                                       : span - step * (double)(n - 1 - i));
+}
+
+static Val crop_fixed(OpCall *c, Val x, const char *axis, int64_t n, double span)
+{
+    int64_t size = op_axis_size(c, axis);
+    int32_t *table = ARENA_ARRAY(c->el->arena, int32_t, (size_t)n);
+    for (int64_t i = 0; i < n; i++) {
+        double at = (grid_position(i, n, span) + 1.0) / 2 * (double)(size - 1);
+        double nearest = nearbyint(at); /* of two as near the even one */
+        table[i] = nearest < 0 || nearest > (double)(size - 1) ? -1 : (int32_t)nearest;
+    }
+    return through_table(c, x, axis, table, n);
+}
+
+/* Moved by coordinate k of `by`: positions are known when the program runs. */
+static Val crop_moved(OpCall *c, Val x, const char *axis, int64_t n, double span, int32_t k)
+{
+    Func *f = c->el->func;
+    const char *xy = c->arg[3].text, *from = op_axis_name(c, axis, "_from");
+    double last = (double)(op_axis_size(c, axis) - 1);
+    AxisList over = {.n = 1, .name = {xy}};
+    Shape line = {0};
+    float *grid = ARENA_ARRAY(c->el->arena, float, (size_t)n);
+    for (int64_t i = 0; i < n; i++)
+        grid[i] = grid_position(i, n, span);
+    shape_add(&line, axis, n);
+    Val by = func_sum(f, func_index(f, c->arg[2].val, xy, xy, &k, 1), &over, 1);
+    Val at = func_emit2(f, OP_ADD, by, func_const(f, grid, &line));
+    Val index = func_map(f, "floor((a + 1) * k0 + 0.5)", (double[]){0.5 * last}, 1, &at, 1);
+    x = func_rename(f, x, axis, from);
+    return func_emit(f, OP_GATHER, &(Attrs){.axis = from}, (Val[]){x, index}, 2);
+}
+
+static bool check_shift(OpCall *c)
+{
+    const Shape *s = func_shape(c->el->func, c->arg[2].val);
+    int at = c->arg[3].given ? shape_axis(s, c->arg[3].text) : -1;
+    if (at >= 0 && s->size[at] == c->arg[0].n)
+        return true;
+    el_error(c->el, DIAG_E0203, c->arg[2].span,
+             "'by' of 'crop' needs an axis 'xy' with a number for each of the %d axes",
+             c->arg[0].n);
+    el_note(c->el, c->arg[2].span, "the value here is %s", el_shape_text(c->el, s));
+    return false;
+}
+
+Val emit_crop(OpCall *c)
+{
+    const Arg *sizes = &c->arg[0];
+    double span = c->arg[1].real;
+    Val x = c->x;
+    if (!(span > 0 && span <= 1)) {
+        el_error(c->el, DIAG_E0250, c->arg[1].span, "'span' of 'crop' is above 0 and at most 1");
+        return VAL_NONE;
+    }
+    if (c->arg[2].given && !check_shift(c))
+        return VAL_NONE;
+    for (int i = 0; i < sizes->n && x.id; i++) {
+        const AxisArg *a = &sizes->axis[i];
+        if (!has_axis(c, a))
+            return VAL_NONE;
+        x = c->arg[2].given ? crop_moved(c, x, a->axis, a->size, span, (int32_t)(sizes->n - 1 - i))
+                            : crop_fixed(c, x, a->axis, a->size, span);
     }
     return x;
 }

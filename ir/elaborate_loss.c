@@ -6,10 +6,12 @@
  *     + scale * weight * sum over n of (1 - correlation of p and y over the batch's b and t)
  *     + penalty * weight * sum of magnitudes, per l1(..) of the recipe and parameter
  *
- * where a parameter that sessions share has the penalties of all of them. Numbers that depend on
- * the batch are inputs (runtime/loss_factors.h): "share/<session>" [b]; "mean/<session>" [b], what
- * a sample's frames count in means over the session's batch; the scalars "scale/<session>",
- * "penalty/<session>" and "penalty", their sum. Those are there that the recipe needs. */
+ * where a parameter that sessions share has the penalties of all of them, and one of a session,
+ * where it counts in every batch, its own as often as there are sessions (rounds take a batch of
+ * each). Numbers that depend on the batch are inputs (runtime/loss_factors.h): "share/<session>"
+ * [b]; "mean/<session>" [b], what a sample's frames count in means over the session's batch; the
+ * scalars "scale/<session>", "penalty/<session>" and "penalty", their sum. Those are there that the
+ * recipe needs. */
 #include "ir/elaborate_state.h"
 
 /* A prediction with its axes in the order [b n t], t:1 for images; VAL_NONE after an error. */
@@ -137,8 +139,9 @@ static Val penalties(Elaborator *el, const Recipe *recipe, int session)
                 !recipe_selects(penalty->which.of, p.name))
                 continue;
             Val size = func_emit1(f, OP_ABS, func_param(f, p.name));
-            size = all.n ? func_sum(f, size, &all, penalty->weight)
-                         : func_scale(f, size, penalty->weight);
+            bool counts_often = session >= 0 && penalty->counts == RECIPE_COUNTS_EVERY;
+            double weight = penalty->weight * (counts_often ? el->module->sessions.len : 1);
+            size = all.n ? func_sum(f, size, &all, weight) : func_scale(f, size, weight);
             total = plus(f, total, size);
         }
     }

@@ -184,9 +184,13 @@ Val el_param(Elaborator *el, const ParamSpec *spec)
                    .is_state = spec->is_state,
                    .no_decay = spec->no_decay,
                    .frozen = spec->frozen,
+                   .limit = spec->limit,
                    .span = spec->span};
         if (!choose_init(el, spec, &p.init) || !module_add_param(el->module, p))
             return VAL_NONE;
     }
-    return func_param(el->func, name);
+    Val v = func_param(el->func, name);
+    if (spec->limit > 0)
+        v = func_emit(el->func, OP_HOLD, &(Attrs){.k = {spec->limit}}, &v, 1);
+    return v;
 }

@@ -181,6 +181,7 @@ typedef struct ParamSpec {
     int64_t fan_in, fan_out;
     Init init; /* when no rule fits */
     bool is_state, no_decay, frozen;
+    double limit; /* 0: none */
     Span span;
 } ParamSpec;
 Val el_param(Elaborator *el, const ParamSpec *spec);

@@ -211,6 +211,19 @@ static bool bool_attribute(Elaborator *el, const Item *it, bool *out)
     return v.kind == VALUE_BOOL;
 }
 
+static bool limit_attribute(Elaborator *el, const Item *it, double *out)
+{
+    Value v = el_eval(el, it->value);
+    if (v.kind == VALUE_ERROR)
+        return false;
+    if (v.kind != VALUE_NUMBER || v.unit || !(v.real > 0)) {
+        el_error(el, DIAG_E0250, it->value->span, "'limit' is a positive number");
+        return false;
+    }
+    *out = v.real;
+    return true;
+}
+
 static bool param_attributes(Elaborator *el, const Stmt *s, ParamSpec *spec)
 {
     for (uint32_t i = 0; i < s->items.len; i++) {
@@ -223,9 +236,12 @@ static bool param_attributes(Elaborator *el, const Stmt *s, ParamSpec *spec)
         } else if (it->name && !strcmp(it->name, "frozen")) {
             if (!bool_attribute(el, it, &spec->frozen))
                 return false;
+        } else if (it->name && !strcmp(it->name, "limit")) {
+            if (!limit_attribute(el, it, &spec->limit))
+                return false;
         } else {
             el_error(el, DIAG_E0103, it->name ? it->name_span : it->value->span,
-                     "a param has the attributes decay and frozen");
+                     "a param has the attributes decay, frozen and limit");
             return false;
         }
     }

@@ -105,6 +105,7 @@ typedef struct Param {
     int16_t session; /* -1 shared */
     bool is_state;   /* running statistics, frequencies: no gradient, but saved and averaged */
     bool no_decay, frozen;
+    double limit; /* entries stay in -limit .. limit; 0: anywhere */
     Span span;
 } Param;
 

@@ -49,9 +49,16 @@ typedef enum AttrKind {
     ATTR_CONTRACT, /* over, out */
     ATTR_GATHER,   /* axis */
     ATTR_SCATTER,  /* axis, size0 its size, over */
-    ATTR_ATTEND,   /* axis of queries, axis2 of keys, over (scores), k[0] scale, k[1] causal */
+    ATTR_ATTEND,   /* axis of queries, axis2 of keys, over (scores), k[0] scale, k[1] AttendMask */
     ATTR_CONV,     /* over, out, stencil[] */
 } AttrKind;
+
+/* Which keys a query i of an attention sees. */
+typedef enum AttendMask {
+    ATTEND_SEES_ALL,
+    ATTEND_SEES_EARLIER, /* 0 .. i: causal */
+    ATTEND_SEES_OTHERS,  /* all but i */
+} AttendMask;
 
 const char *op_text(Op op);
 int op_arity(Op op); /* operands; -1: any number (map) */

@@ -8,7 +8,7 @@
  *     node    = value "=" op { value } [ "{" attributes "}" ] shape { tag }
  *     shape   = ":" "f32" "[" [ name "=" int { "," name "=" int } ] "]"
  *     tag     = "@session" int | "@part" string | "@backward" | "@recompute" | "@no_decay"
- *             | "@frozen"
+ *             | "@frozen" | "@limit" number
  * A comment goes from ";" to the end of the line. */
 #include "ir/func.h"
 
@@ -621,6 +621,8 @@ static void read_param(Parser *p, bool is_state)
             param.no_decay = true;
         else if (accept_word(p, "frozen"))
             param.frozen = true;
+        else if (accept_word(p, "limit"))
+            param.limit = read_double(p);
         else
             fail(p, "there is no such tag");
     }

@@ -298,6 +298,10 @@ static void print_param(Text *t, const Param *p)
         text_printf(t, " @session %d", p->session);
     text_add(t, p->no_decay ? " @no_decay" : "");
     text_add(t, p->frozen ? " @frozen" : "");
+    if (p->limit > 0) {
+        text_add(t, " @limit ");
+        text_double(t, p->limit);
+    }
     text_char(t, '\n');
 }
 

@@ -94,9 +94,13 @@ typedef struct RecipeSelection {
     Span span;
 } RecipeSelection;
 
+/* In whose batches parameters of a recording are penalised: its own, or every recording's. */
+typedef enum RecipeCounts { RECIPE_COUNTS_OWN, RECIPE_COUNTS_EVERY } RecipeCounts;
+
 typedef struct RecipePenalty {
     RecipeSelection which;
     double weight; /* times the sum of magnitudes */
+    RecipeCounts counts;
 } RecipePenalty;
 
 /* How the optimizer treats some parameters. */

@@ -98,7 +98,7 @@ static void print_loss(Text *t, const Recipe *r)
         text_add(t, "      |> l1(");
         print_string(t, r->penalties[i].which.of);
         print_number(t, ", weight: ", r->penalties[i].weight);
-        text_add(t, ")\n");
+        text_printf(t, ", counts: %s)\n", word_of("loss", "counts", r->penalties[i].counts));
     }
 }
 

@@ -32,7 +32,7 @@
 
 #include "ir/base/text.h"
 #include "ir/base/diag.h"
-#include "ir/formula.h"
+#include "ir/op.h"
 #include "ir/shape.h"
 #include "ir/storage.h"
 
@@ -164,7 +164,7 @@ typedef struct TileAttend {
     int n, m, d, e;                 /* axes: queries, keys, width of both, width of values */
     int operand[TILE_MAX_OPERANDS]; /* instructions */
     double scale;
-    bool causal; /* query i sees keys 0 .. i */
+    AttendMask mask;
 } TileAttend;
 
 typedef struct TileProgram {

@@ -371,10 +371,13 @@ static void attend_point(Run *r, double *const *table, double *weight)
         memset(table[ATTEND_DV], 0, (size_t)(m * e) * sizeof **table);
     }
     for (int64_t i = 0; i < n; i++) {
-        int64_t keys = t->causal ? i + 1 : m;
+        int64_t keys = t->mask == ATTEND_SEES_EARLIER ? i + 1 : m;
         double top = -INFINITY, sum = 0;
         for (int64_t j = 0; j < keys; j++) {
-            weight[j] = t->scale * dot(r, ATTEND_QUERY, t->n, i, ATTEND_KEY, t->m, j, t->d);
+            bool hidden = t->mask == ATTEND_SEES_OTHERS && j == i;
+            weight[j] = hidden
+                            ? -INFINITY
+                            : t->scale * dot(r, ATTEND_QUERY, t->n, i, ATTEND_KEY, t->m, j, t->d);
             top = weight[j] > top ? weight[j] : top;
         }
         if (!back) {

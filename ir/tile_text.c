@@ -144,7 +144,9 @@ static void print_anchor(Text *t, const TileProgram *p)
     if (tile_n_operands(p)) {
         text_printf(t, " n %d m %d d %d e %d scale ", x->n, x->m, x->d, x->e);
         text_double(t, x->scale);
-        text_add(t, x->causal ? " causal" : "");
+        text_add(t, x->mask == ATTEND_SEES_EARLIER  ? " causal"
+                    : x->mask == ATTEND_SEES_OTHERS ? " others"
+                                                    : "");
     }
     for (int i = 0; i < tile_n_operands(p); i++)
         text_printf(t, " %%%d", x->operand[i]);
@@ -502,7 +504,9 @@ static void read_anchor(Parser *s)
     }
     expect(s, "scale");
     x->scale = real(s);
-    x->causal = accept(s, "causal");
+    x->mask = accept(s, "causal")   ? ATTEND_SEES_EARLIER
+              : accept(s, "others") ? ATTEND_SEES_OTHERS
+                                    : ATTEND_SEES_ALL;
     for (int k = 0; k < tile_n_operands(s->p); k++)
         x->operand[k] = reference(s);
 }

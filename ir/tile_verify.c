@@ -211,8 +211,8 @@ static const char *check_attend(Cx *cx)
         seen |= 1u << own[i];
     }
     CHECK(seen == axes_of_kind(p, TILE_OWN), "an axis of its own that attention does not know");
-    CHECK(!t->causal || p->axes.at[t->n].size == p->axes.at[t->m].size,
-          "as many queries as keys are needed where queries see no later keys");
+    CHECK(t->mask == ATTEND_SEES_ALL || p->axes.at[t->n].size == p->axes.at[t->m].size,
+          "as many queries as keys are needed where queries do not see all keys");
     const unsigned n = 1u << t->n, m = 1u << t->m, d = 1u << t->d, e = 1u << t->e;
     const unsigned may[] = {n | d, m | d, m | e, n | e, n, n};
     for (int i = 0; i < tile_n_operands(p); i++) {

@@ -417,7 +417,7 @@ static bool add_attention(Builder *b)
     TileAttend *t = &b->p->attend;
     b->p->anchor = n->n_in == 3 ? TILE_ATTEND : TILE_ATTEND_BACK;
     t->scale = n->attrs.k[0];
-    t->causal = n->attrs.k[1] != 0;
+    t->mask = (AttendMask)n->attrs.k[1];
     for (int i = 0; i < TILE_MAX_RESULTS; i++)
         b->p->result[i].tensor = -1;
     for (int i = 0; i < n->n_in; i++) {

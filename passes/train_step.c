@@ -21,6 +21,8 @@
  * Without a schedule (schedule_free below) the states are "adam_v/<parameter>" and
  * "free_z/<parameter>", which begins as a copy; further input "mix" (schedule.h).
  *
+ * A parameter with a limit is brought into it before the step, as the model reads it.
+ *
  * average: state "ema/<name>" of every parameter and state moves towards it; without a schedule it
  * becomes the average that parameter and free_z stand for. */
 #include "passes/pass.h"
@@ -40,6 +42,7 @@ static Val companion(Func *f, const char *prefix, const Param *p)
         Param s = *p;
         s.name = name;
         s.is_state = true;
+        s.limit = 0;
         s.init = (Init){.kind = INIT_CONSTANT};
         module_add_param(f->module, s);
     }
@@ -141,6 +144,8 @@ static const char *state_name(const Update *u, const char *prefix)
 static Val old_value(const Update *u, const char *prefix)
 {
     Val old = *prefix ? companion(u->f, prefix, &u->p) : func_param(u->f, u->p.name);
+    if (!*prefix && u->p.limit > 0)
+        old = func_emit(u->f, OP_HOLD, &(Attrs){.k = {u->p.limit}}, &old, 1);
     return u->merge ? parted(u->f, old, u->merge) : old;
 }
 

@@ -11,12 +11,12 @@
 /* What the files call a model's sizes, and the recipe's settings that stand in the configuration.
  */
 static const struct {
-    const char *key, *penalised; /* parameters; NULL: 0 in every published model */
+    const char *key, *penalised, *counts; /* parameters, and in whose batches */
 } PENALTIES[] = {
-    {"core_decay", "core"},
-    {"readout_decay", "readout.*.features"},
-    {"shifter_decay", NULL},
-    {"cropper_decay", NULL},
+    {"core_decay", "core", "every"},
+    {"readout_decay", "readout.*.features", "own"},
+    {"shifter_decay", "readout.*.shifter", "own"},
+    {"cropper_decay", "cropper", "own"},
 };
 
 /* The losses of the files, as recipes write them. */
@@ -33,6 +33,10 @@ static const struct {
     {"poisson",
      {"loss.poisson.eps=1.1920928955078125e-07", "loss.poisson.added=everywhere",
       "loss.correlation.weight=0", "loss.scale=trials"}},
+    {"correlation",
+     {"loss.poisson.weight=0", "loss.correlation.weight=1",
+      "loss.correlation.eps=1.1920928955078125e-07", "loss.scale=trials"}},
+    {"msse", {"loss.poisson.weight=0", "loss.squares.weight=1", "loss.scale=trials"}},
 };
 
 static Status bad_meta(VerifyModel *m, const char *what, Err *err)
@@ -139,18 +143,18 @@ static Status read_arguments(VerifyModel *m, Err *err)
     json_t *value;
     json_object_foreach(m->config, key, value)
     {
-        const char *name = key, *penalised = NULL;
+        const char *name = key;
+        double weight = json_number_value(value);
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
             name = name && !strcmp(key, sizes[i]) ? NULL : name;
         for (size_t i = 0; i < sizeof PENALTIES / sizeof *PENALTIES; i++)
             if (!strcmp(key, PENALTIES[i].key)) {
-                penalised = PENALTIES[i].penalised;
                 name = NULL;
+                if (weight > 0)
+                    vec_push(m->c->arena, &m->sets,
+                             verify_name(m->c, "loss=l1(\"%s\", %.17g, counts: %s)",
+                                         PENALTIES[i].penalised, weight, PENALTIES[i].counts));
             }
-        if (penalised)
-            vec_push(
-                m->c->arena, &m->sets,
-                verify_name(m->c, "loss=l1(\"%s\", %.17g)", penalised, json_number_value(value)));
         if (name)
             NPC_TRY(add_set(m, name, value, err));
     }
@@ -329,8 +333,15 @@ static Status compare_eval(VerifyModel *m, int program, Err *err)
     return NPC_OK;
 }
 
-/* The loss of a recording, penalties included where the file has them. */
-static Status compare_loss(VerifyModel *m, VerifyRow *row, int program, int s, Err *err)
+/* Losses of all recordings, penalties included. */
+typedef struct LossSum {
+    double got, want;
+} LossSum;
+
+/* The loss of a recording. Penalties, where the file has them, are compared with the sum over
+ * recordings: which of them one belongs to that counts in every batch is told apart differently. */
+static Status compare_loss(VerifyModel *m, VerifyRow *row, LossSum *sum, int program, int s,
+                           Err *err)
 {
     VerifyCase *c = m->c;
     double got, *want, *penalty;
@@ -338,9 +349,15 @@ static Status compare_loss(VerifyModel *m, VerifyRow *row, int program, int s, E
     const char *extra = verify_name(c, "expect/penalty/%s", m->sessions[s].name);
     NPC_TRY(subject_read(&m->subject, program, RESULT_LOSS, "loss", &got, err));
     NPC_TRY(verify_read(c, name, 0, NULL, &want, err));
+    sum->got += got;
+    sum->want += *want;
     if (verify_find(c, extra)) {
         NPC_TRY(verify_read(c, extra, 0, NULL, &penalty, err));
-        *want += *penalty;
+        sum->want += *penalty;
+        if (s == m->n_sessions - 1)
+            verify_compare(row, "the sum of expect/loss and expect/penalty", &sum->got, &sum->want,
+                           1);
+        return NPC_OK;
     }
     verify_compare(row, name, &got, want, 1);
     return NPC_OK;
@@ -410,11 +427,12 @@ static Status compare_train(VerifyModel *m, int program, Err *err)
     VerifyRow outputs = verify_row(c, "train: outputs", VERIFY_OUTPUTS);
     VerifyRow loss = verify_row(c, "train: loss", VERIFY_LOSS);
     double **sum = ARENA_ARRAY(c->arena, double *, m->given.len + 1);
+    LossSum losses = {0};
     for (int s = 0; s < m->n_sessions; s++) {
         NPC_TRY(start(m, program, s, err));
         NPC_TRY(subject_run(&m->subject, program, m->ranges, err));
         NPC_TRY(compare_output(m, &outputs, program, "train", s, err));
-        NPC_TRY(compare_loss(m, &loss, program, s, err));
+        NPC_TRY(compare_loss(m, &loss, &losses, program, s, err));
         NPC_TRY(add_gradients(m, program, s, sum, err));
     }
     verify_push(c, outputs);

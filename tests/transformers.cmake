@@ -1,6 +1,7 @@
 # ViV1T and V1T: their reference numbers on every way to run a model, and parameters to the last one.
-set(VIV1T_CASES competition sequential_state_mlp closed_loop no_state_conv)
-set(V1T_CASES sensorium allen)
+# free_centres and local_shift: what none of the published files has
+set(VIV1T_CASES competition sequential_state_mlp closed_loop no_state_conv free_centres)
+set(V1T_CASES sensorium allen local_shift)
 function(npc_verify_transformer model name label)
     foreach(case ${ARGN})
         list(APPEND files tests/goldens/${model}/${case}.safetensors)

@@ -1,6 +1,6 @@
 /* Attention. For every sequence (all axes but those named here):
  *
- *     s[i, j] = scale * sum over d of q[i, d] k[j, d]      j <= i only, when causal
+ *     s[i, j] = scale * sum over d of q[i, d] k[j, d]      of keys that i sees (AttendMask)
  *     p[i, j] = exp(s[i, j]) / sum over j of exp(s[i, j])
  *     y[i, e] = sum over j of p[i, j] v[j, e]
  *
@@ -74,11 +74,18 @@ static bool check_scores(const RuleCx *cx)
     int d = shape_axis(q, a->over.name[0]), e = shape_axis(k, a->over.name[0]);
     if (q->size[d] != k->size[e])
         return rule_sizes_differ(cx, QUERY, KEY, a->over.name[0]);
-    if (!(a->k[1] == 0 || q->size[shape_axis(q, a->axis)] == k->size[shape_axis(k, a->axis2)])) {
+    int64_t n_keys = k->size[shape_axis(k, a->axis2)];
+    if (a->k[1] != ATTEND_SEES_ALL && q->size[shape_axis(q, a->axis)] != n_keys) {
         diag_error(cx->diags, DIAG_E0203, cx->node->span,
-                   "%s: as many queries as keys were expected where queries see no later keys: %s "
-                   "and %s",
+                   "%s: as many queries as keys were expected where queries do not see all keys: "
+                   "%s and %s",
                    op_text(cx->node->op), rule_operand_text(cx, QUERY), rule_operand_text(cx, KEY));
+        return false;
+    }
+    if (a->k[1] == ATTEND_SEES_OTHERS && n_keys == 1) {
+        diag_error(cx->diags, DIAG_E0203, cx->node->span,
+                   "%s: a single position does not see any other: %s", op_text(cx->node->op),
+                   rule_operand_text(cx, KEY));
         return false;
     }
     return same_sequences(cx, KEY);
@@ -178,7 +185,7 @@ typedef struct Attention {
     const EvalCx *cx;
     int64_t n, m, d, e;
     double scale;
-    bool causal;
+    AttendMask mask;
     double *weight; /* [m]: a row of p */
 } Attention;
 
@@ -194,7 +201,7 @@ static Attention attention_begin(const EvalCx *cx)
 {
     const Attrs *a = &cx->node->attrs;
     const Shape *q = &cx->in[QUERY]->shape, *k = &cx->in[KEY]->shape;
-    Attention t = {.cx = cx, .scale = a->k[0], .causal = a->k[1] != 0};
+    Attention t = {.cx = cx, .scale = a->k[0], .mask = (AttendMask)a->k[1]};
     Shape sequences = {0};
     for (int i = 0; i < q->rank; i++)
         if (q->name[i] != a->axis && q->name[i] != a->over.name[0])
@@ -228,10 +235,10 @@ static double dot(const Matrix *a, int64_t i, const Matrix *b, int64_t j, int64_
     return sum;
 }
 
-/* How many keys query i sees. */
+/* The keys up to which query i sees; its own may be hidden among them. */
 static int64_t keys_of(const Attention *t, int64_t i)
 {
-    return t->causal ? i + 1 : t->m;
+    return t->mask == ATTEND_SEES_EARLIER ? i + 1 : t->m;
 }
 
 /* weight = p[i, .]; returns the logarithm of the sum. */
@@ -243,7 +250,8 @@ static double weigh(Attention *t, int64_t i)
     int64_t n = keys_of(t, i);
     double top = -INFINITY, sum = 0;
     for (int64_t j = 0; j < n; j++) {
-        t->weight[j] = t->scale * dot(&q, i, &k, j, t->d);
+        bool hidden = t->mask == ATTEND_SEES_OTHERS && j == i;
+        t->weight[j] = hidden ? -INFINITY : t->scale * dot(&q, i, &k, j, t->d);
         top = t->weight[j] > top ? t->weight[j] : top;
     }
     for (int64_t j = 0; j < n; j++)
@@ -358,7 +366,8 @@ static double cost(const Func *f, const Node *n, int d_products, int e_products)
     double d = (double)q->size[shape_axis(q, a->over.name[0])];
     double e = (double)v->size[shape_axis(v, value_axis(q, v, a))];
     double pairs = (double)shape_elems(q) / d * (double)k->size[shape_axis(k, a->axis2)];
-    return 2 * pairs * (a->k[1] != 0 ? 0.5 : 1) * (d_products * d + e_products * e);
+    return 2 * pairs * (a->k[1] == ATTEND_SEES_EARLIER ? 0.5 : 1) *
+           (d_products * d + e_products * e);
 }
 
 double cost_attend(const Func *f, const Node *n)

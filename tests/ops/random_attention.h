@@ -6,7 +6,8 @@
 
 typedef struct AttentionShape {
     int64_t samples, heads, n, m, d, e;
-    bool causal, back;
+    AttendMask mask;
+    bool back;
     const char *q, *k, *v, *y, *l; /* storage: b a (heads) n m d e */
     unsigned wanted;               /* bits of the results */
 } AttentionShape;
@@ -30,7 +31,7 @@ static inline TileProgram *attention_program(Arena *arena, const AttentionShape 
     t->d = tile_axis(&b, "d", s->d, TILE_OWN);
     t->e = tile_axis(&b, "e", s->e, TILE_OWN);
     t->scale = 1.7 / sqrt((double)s->d);
-    t->causal = s->causal;
+    t->mask = s->mask;
     t->operand[ATTEND_QUERY] = tile_load(&b, s->q, 1);
     t->operand[ATTEND_KEY] = tile_load(&b, s->k, 1);
     t->operand[ATTEND_VALUE] = tile_load(&b, s->v, 1);
@@ -65,7 +66,7 @@ static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool bac
                         .m = pick_of(r, keys, 8),
                         .d = pick_of(r, widths, 7),
                         .e = pick_of(r, widths, 7),
-                        .causal = pick(r, 2),
+                        .mask = (AttendMask)pick(r, 3),
                         .back = back,
                         .q = q[layout],
                         .k = k[layout],
@@ -73,7 +74,9 @@ static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool bac
                         .y = y[layout],
                         .l = l[layout],
                         .wanted = pick(r, 3) ? 7 : 1u << pick(r, back ? 3 : 2)};
-    s.n = s.causal || pick(r, 2) ? s.m : pick_of(r, keys, 8);
+    if (s.mask == ATTEND_SEES_OTHERS && s.m == 1)
+        s.mask = ATTEND_SEES_ALL;
+    s.n = s.mask != ATTEND_SEES_ALL || pick(r, 2) ? s.m : pick_of(r, keys, 8);
     *terms = back ? (s.n > s.m ? s.n : s.m) * 4 + s.d + s.e : s.m + s.d;
     return attention_program(arena, &s);
 }

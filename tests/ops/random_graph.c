@@ -404,7 +404,8 @@ static Val step_attend(Gen *g)
         return VAL_NONE;
     Attrs a = {.axis = axis_name(g, "t"), .axis2 = axis_name(g, "s"), .over = one(g, "c")};
     a.k[0] = 1 / sqrt((double)size_of(g, x, "c"));
-    a.k[1] = chance(g, 0.5);
+    bool hides = size_of(g, x, "t") > 1 && chance(g, 0.3);
+    a.k[1] = hides ? ATTEND_SEES_OTHERS : chance(g, 0.5) ? ATTEND_SEES_EARLIER : ATTEND_SEES_ALL;
     Val k = func_rename(g->f, chance(g, 0.3) ? new_param(g, shape_of(g, x)) : x, "t", "s");
     Val v = func_rename(g->f, func_rename(g->f, x, "t", "s"), "c", "e");
     return func_rename(g->f, func_emit(g->f, OP_ATTEND, &a, (Val[]){x, k, v}, 3), "e", "c");

@@ -68,7 +68,7 @@ static void what_was_read_is_what_was_written(void **state)
     const Param *kernel = module_param(m, "kernel");
     assert_true(kernel->init.data[0] == 0.1f);
     assert_true(kernel->init.data[3] == 1e-8f);
-    assert_true(kernel->frozen);
+    assert_true(kernel->frozen && kernel->limit == 2.5);
     assert_true(module_param(m, "dense")->no_decay);
     assert_true(module_param(m, "mean")->is_state);
     assert_int_equal(module_param(m, "bias")->session, 0);

@@ -155,10 +155,10 @@ static void constant_traces_have_no_gradient_of_correlation(void **state)
     "model m(clip: [b c:2]) -> per s in sessions [b n:s.neurons t:1] {\n"                          \
     "  part core {\n    param w: [c:2] = 0\n    x = clip * w\n  }\n"                               \
     "  part readout per s in sessions {\n    param v: [n:1 t:1] = 0\n    param u: [n:1 t:1] = 0\n" \
-    "    return sum(x, over: [c]) * v + u\n  }\n}\n"                                               \
+    "    param z: [n:1 t:1] = 2\n    return sum(x, over: [c]) * v + u + z\n  }\n}\n"               \
     "recipe r for m {\n  batch = 4 clips\n"                                                        \
     "  loss = scale(none) |> l1(\"core\", 0.5) |> l1(\"readout.*.v\", "                            \
-    "3)\n}\n"
+    "3) |> l1(\"readout.*.z\", 0.25, counts: every)\n}\n"
 
 static void penalties_follow_names_and_recordings(void **state)
 {
@@ -166,7 +166,7 @@ static void penalties_follow_names_and_recordings(void **state)
     for (int way = 0; way < small_n_ways(); way++) {
         Model *m = small_model(PENALISED, small_ways[way]);
         int program = small_add(m, PROGRAM_GRAD);
-        float loss, w[2], v[1], u[1];
+        float loss, w[2], v[1], u[1], z[1];
         const float core[] = {-2, 0}, readout[] = {-4}, positive[] = {4}, of_a[] = {0.25f},
                     of_b[] = {2}, both[] = {2.25f};
         small_ready(m);
@@ -182,9 +182,11 @@ static void penalties_follow_names_and_recordings(void **state)
         small_read(m, program, RESULT_GRAD, "core.w", w);
         small_read(m, program, RESULT_GRAD, "readout.A.v", v);
         small_read(m, program, RESULT_GRAD, "readout.A.u", u);
-        assert_true(fabsf(loss - (0.5f * 2 * 2.25f + 3 * 4 * 0.25f)) < 1e-5f);
+        small_read(m, program, RESULT_GRAD, "readout.B.z", z);
+        float often = 2 * 0.25f * 2 * 2.25f; /* of both, in every batch: of two recordings */
+        assert_true(fabsf(loss - (0.5f * 2 * 2.25f + 3 * 4 * 0.25f + often)) < 1e-5f);
         assert_true(w[0] == -0.5f * 2.25f && w[1] == 0); /* no direction at 0 */
-        assert_true(v[0] == -3 * 0.25f && u[0] == 0);
+        assert_true(v[0] == -3 * 0.25f && u[0] == 0 && z[0] == 2 * 0.25f * 2);
         model_close(m);
     }
 }

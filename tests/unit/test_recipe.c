@@ -87,7 +87,7 @@ static const char *const everything =
     "pick = uniform(trials)\n"
     "loss = poisson(eps: 1e-6, added: everywhere, weight: 2)"
     " |> squares(3) |> correlation(weight: 1000, eps: 1e-7) |> scale(balanced)"
-    " |> l1(\"core\", 0.5) |> l1(\"readout.*.features\", weight: 0.25)\n"
+    " |> l1(\"core\", 0.5) |> l1(\"readout.*.features\", weight: 0.25, counts: every)\n"
     "optimizer = adamw(weight_decay: 0.1, beta1: 0.8, beta2: 0.9, eps: 1e-5, absent: zero)"
     " |> clip(2) |> group(\"core\", rate: 4 / 3) |> group(\"out\", weight_decay: 0)\n"
     "average = ema(0.9)\n precision = mixed(bf16)\n seed = 9007199254740993\n"
@@ -119,6 +119,7 @@ static void every_setting_is_read(void **state)
     assert_true(r->loss_scale == RECIPE_SCALE_BALANCED && r->n_penalties == 2);
     assert_string_equal(r->penalties[1].which.of, "readout.*.features");
     assert_true(r->penalties[0].weight == 0.5 && r->penalties[1].weight == 0.25);
+    assert_true(!r->penalties[0].counts && r->penalties[1].counts == RECIPE_COUNTS_EVERY);
     assert_true(r->weight_decay == 0.1 && r->beta1 == 0.8 && r->beta2 == 0.9);
     assert_true(r->adam_eps == 1e-5 && r->ema == 0.9 && r->precision == RECIPE_MIXED_BF16);
     assert_true(r->seed == 9007199254740993u);
