@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "runtime/philox.h"
+#include "runtime/random_fill.h"
 
 struct Engine {
     Arena arena; /* bookkeeping */
@@ -210,6 +211,27 @@ float *engine_input(Engine *e, int program, const char *name)
     return NULL;
 }
 
+enum { DRAWN = 1 << 16 }; /* elements of a task */
+
+typedef struct Drawing {
+    const PlanBuffer *buffer;
+    uint64_t seed, stream, step;
+    int64_t n;
+    float *at;
+} Drawing;
+
+static void draw_part(void *context, int64_t task, void *scratch)
+{
+    (void)scratch;
+    const Drawing *d = context;
+    int64_t from = task * DRAWN, n = d->n - from < DRAWN ? d->n - from : DRAWN;
+    int64_t first = (int64_t)(d->step << 32) + from; /* elements of all steps, one after another */
+    if (d->buffer->is_noise)
+        normal_fill(d->seed, d->stream, first, n, 0, 1, d->at + from);
+    else
+        mask_fill(d->seed, d->stream, first, n, d->buffer->drop_rate, d->at + from);
+}
+
 void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step)
 {
     const DeviceProgram *p = &e->programs.at[program];
@@ -217,18 +239,9 @@ void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step)
         const PlanBuffer *b = &p->plan->buffers.at[i];
         if (b->kind != BUFFER_INPUT || (isnan(b->drop_rate) && !b->is_noise))
             continue;
-        uint64_t stream = philox_stream(b->name);
         int64_t n = shape_elems(&b->layout.shape);
-        float *at = host_side(p, i), kept = (float)(1 / (1 - b->drop_rate));
-        for (int64_t k = 0; k < n; k++) {
-            uint64_t index = step << 32 | (uint64_t)k;
-            if (b->is_noise) {
-                at[k] = (float)philox_normal(seed, stream, index);
-                continue;
-            }
-            bool keep = philox_uniform(seed, stream, index) >= (float)b->drop_rate;
-            at[k] = keep ? kept : 0;
-        }
+        Drawing d = {b, seed, philox_stream(b->name), step, n, host_side(p, i)};
+        workers_run(e->workers, draw_part, &d, (n + DRAWN - 1) / DRAWN);
     }
 }
 

@@ -4,7 +4,7 @@
 
 #include "ir/base/file.h"
 #include "runtime/loss_factors.h"
-#include "runtime/normal.h"
+#include "runtime/random_fill.h"
 #include "runtime/philox.h"
 #include "runtime/workers.h"
 

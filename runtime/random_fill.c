@@ -2,7 +2,7 @@
  * Logarithm: x = 2^e m, m in [sqrt(1/2), sqrt(2)), log m by the atanh series in s = (m-1)/(m+1).
  * Sine and cosine: the quadrant is taken from the top bits of the uniform number, what remains is
  * an angle in [-pi/4, pi/4], Taylor polynomials. */
-#include "runtime/normal.h"
+#include "runtime/random_fill.h"
 
 #include <string.h>
 
@@ -91,6 +91,15 @@ VECTORISED static void box_muller(const uint32_t *restrict a, const uint32_t *re
     }
 }
 
+/* Each word's top 24 bits as a number in [0, 1), against the rate. */
+VECTORISED static void keep(const uint32_t (*restrict word)[BLOCKS], float rate, float kept,
+                            float *restrict out)
+{
+    for (int i = 0; i < BLOCKS; i++)
+        for (int k = 0; k < 4; k++)
+            out[4 * i + k] = (float)(word[k][i] >> 8) * 0x1p-24f < rate ? 0.0f : kept;
+}
+
 VECTORISED static void interleave(const float (*restrict z)[BLOCKS], float mean, float sd,
                                   float *restrict out)
 {
@@ -99,19 +108,51 @@ VECTORISED static void interleave(const float (*restrict z)[BLOCKS], float mean,
             out[4 * i + k] = mean + sd * z[k][i];
 }
 
+typedef struct Words {
+    uint32_t at[4][BLOCKS];
+} Words;
+
+/* One turn: the elements first .. first + 4 BLOCKS. */
+static void normal_turn(uint64_t seed, uint64_t stream, int64_t first, float mean, float sd,
+                        float *out)
+{
+    Words w;
+    float z[4][BLOCKS];
+    draw(seed, stream, (uint64_t)first / 4, w.at[0], w.at[1], w.at[2], w.at[3]);
+    box_muller(w.at[0], w.at[1], z[0], z[1]);
+    box_muller(w.at[2], w.at[3], z[2], z[3]);
+    interleave((const float(*)[BLOCKS])z, mean, sd, out);
+}
+
+static void mask_turn(uint64_t seed, uint64_t stream, int64_t first, float rate, float kept,
+                      float *out)
+{
+    Words w;
+    draw(seed, stream, (uint64_t)first / 4, w.at[0], w.at[1], w.at[2], w.at[3]);
+    keep((const uint32_t(*)[BLOCKS])w.at, rate, kept, out);
+}
+
 void normal_fill(uint64_t seed, uint64_t stream, int64_t first, int64_t n, float mean, float sd,
                  float *out)
 {
-    uint32_t word[4][BLOCKS];
-    float z[4][BLOCKS], turn[4 * BLOCKS];
-    for (int64_t at = 0; at < n; at += 4 * BLOCKS) {
-        int64_t left = n - at;
-        float *to = left >= 4 * BLOCKS ? out + at : turn;
-        draw(seed, stream, (uint64_t)(first + at) / 4, word[0], word[1], word[2], word[3]);
-        box_muller(word[0], word[1], z[0], z[1]);
-        box_muller(word[2], word[3], z[2], z[3]);
-        interleave((const float(*)[BLOCKS])z, mean, sd, to);
-        if (to == turn)
-            memcpy(out + at, turn, (size_t)left * sizeof *out);
-    }
+    int64_t whole = n - n % (4 * BLOCKS);
+    float last[4 * BLOCKS];
+    for (int64_t at = 0; at < whole; at += 4 * BLOCKS)
+        normal_turn(seed, stream, first + at, mean, sd, out + at);
+    if (whole == n)
+        return;
+    normal_turn(seed, stream, first + whole, mean, sd, last);
+    memcpy(out + whole, last, (size_t)(n - whole) * sizeof *out);
+}
+
+void mask_fill(uint64_t seed, uint64_t stream, int64_t first, int64_t n, double rate, float *out)
+{
+    int64_t whole = n - n % (4 * BLOCKS);
+    float last[4 * BLOCKS], kept = (float)(1 / (1 - rate));
+    for (int64_t at = 0; at < whole; at += 4 * BLOCKS)
+        mask_turn(seed, stream, first + at, (float)rate, kept, out + at);
+    if (whole == n)
+        return;
+    mask_turn(seed, stream, first + whole, (float)rate, kept, last);
+    memcpy(out + whole, last, (size_t)(n - whole) * sizeof *out);
 }

@@ -1,14 +1,15 @@
-/* Bulk normal numbers: distribution, and the same values wherever the fill is cut. */
+/* Bulk random numbers: distribution, and the same values wherever the fill is cut. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "runtime/normal.h"
 #include "runtime/philox.h"
+#include "runtime/random_fill.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,11 +61,29 @@ static void any_cut_gives_the_same_values(void **state)
     free(b);
 }
 
+/* A number below the rate drops its element. */
+static void masks_are_comparisons_of_the_philox_words(void **state)
+{
+    (void)state;
+    float *x = malloc(5001 * sizeof *x);
+    int dropped = 0;
+    mask_fill(3, 5, 4096, 5001, 0.25, x);
+    for (int64_t i = 0; i < 5001; i++) {
+        Philox d = philox_draw(3, 5, (uint64_t)(4096 + i) / 4);
+        bool drops = philox_float(d.v[i % 4]) < 0.25f;
+        assert_true(x[i] == (drops ? 0 : 4 / 3.0f));
+        dropped += drops;
+    }
+    assert_in_range(dropped, 1250 - 153, 1250 + 153); /* five standard errors */
+    free(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(moments_are_those_of_the_normal_distribution),
         cmocka_unit_test(values_are_box_muller_of_the_philox_words),
+        cmocka_unit_test(masks_are_comparisons_of_the_philox_words),
         cmocka_unit_test(any_cut_gives_the_same_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
