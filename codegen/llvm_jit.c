@@ -50,30 +50,43 @@ static Status start_llvm_once(Err *err)
 /* ---- which schedule ---- */
 
 typedef struct Schedule {
+    bool (*accepts)(const TileProgram *p, const Target *target);
     KernelSchedule (*schedule)(const TileProgram *p, const Target *target);
     void (*emit)(Emitter *e, const TileProgram *p, const char *const *symbol);
+    bool takes_positions; /* loads at computed positions */
 } Schedule;
 
-static Schedule choose_schedule(const TileProgram *p, const Target *target)
+static bool map_accepts(const TileProgram *p, const Target *target)
 {
-    if (attend_accepts(p, target))
-        return (Schedule){attend_schedule, attend_emit};
-    if (scatter_accepts(p, target))
-        return (Schedule){scatter_schedule, scatter_emit};
-    if (tile_computes_positions(p))
-        return (Schedule){map_schedule, map_emit};
-    if (contract_accepts(p, target))
-        return (Schedule){contract_schedule, contract_emit};
-    if (stencil_accepts(p, target))
-        return (Schedule){stencil_schedule, stencil_emit};
-    if (stencil_dw_accepts(p, target))
-        return (Schedule){stencil_dw_schedule, stencil_dw_emit};
-    return (Schedule){map_schedule, map_emit};
+    (void)p;
+    (void)target;
+    return true;
+}
+
+/* The first that accepts a program is the one. */
+static const Schedule SCHEDULES[] = {
+    {attend_accepts, attend_schedule, attend_emit, true},
+    {scatter_accepts, scatter_schedule, scatter_emit, true},
+    {contract_accepts, contract_schedule, contract_emit, false},
+    {dots_accepts, dots_schedule, dots_emit, true},
+    {stencil_accepts, stencil_schedule, stencil_emit, false},
+    {stencil_dw_accepts, stencil_dw_schedule, stencil_dw_emit, false},
+    {map_accepts, map_schedule, map_emit, true},
+};
+
+static const Schedule *choose_schedule(const TileProgram *p, const Target *target)
+{
+    bool positions = tile_computes_positions(p);
+    const Schedule *s = SCHEDULES;
+
+    while ((positions && !s->takes_positions) || !s->accepts(p, target))
+        s++;
+    return s;
 }
 
 static KernelSchedule schedule(const TileProgram *p, const Target *target)
 {
-    return choose_schedule(p, target).schedule(p, target);
+    return choose_schedule(p, target)->schedule(p, target);
 }
 
 /* ---- compiling ---- */
@@ -106,7 +119,7 @@ static void emit_programs(Emitter *e, LlvmUnit *unit)
             snprintf(name[k], sizeof name[k], "kernel%d_%d_phase%d", unit->number, i, k);
             symbol[k] = name[k];
         }
-        choose_schedule(unit->programs[i], &e->target).emit(e, unit->programs[i], symbol);
+        choose_schedule(unit->programs[i], &e->target)->emit(e, unit->programs[i], symbol);
         for (int k = 0; k < KERNEL_MAX_PHASES; k++) {
             Value f = LLVMGetNamedFunction(e->module, symbol[k]);
             entry[i * KERNEL_MAX_PHASES + k] = f ? f : LLVMConstNull(e->ptr);

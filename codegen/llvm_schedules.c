@@ -20,5 +20,6 @@
     }
 
 ABSENT(contract)
+ABSENT(dots)
 ABSENT(stencil)
 ABSENT(stencil_dw)

@@ -13,6 +13,11 @@ bool contract_accepts(const TileProgram *p, const Target *target);
 KernelSchedule contract_schedule(const TileProgram *p, const Target *target);
 void contract_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
 
+/* Products that are dot products along a summed axis (llvm_dots.c). */
+bool dots_accepts(const TileProgram *p, const Target *target);
+KernelSchedule dots_schedule(const TileProgram *p, const Target *target);
+void dots_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
+
 bool stencil_accepts(const TileProgram *p, const Target *target);
 KernelSchedule stencil_schedule(const TileProgram *p, const Target *target);
 void stencil_emit(Emitter *e, const TileProgram *p, const char *const *symbol);

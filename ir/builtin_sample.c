@@ -4,7 +4,7 @@
  * pixels, neighbours outside of the map count 0 (specs/viv1t.md, 2.9 step 4). The neighbours are an
  * axis of their own: one gather at computed positions, and a product with their weights. With
  * `times` (features per neuron) the sum over channels is taken first, so that what was gathered is
- * a factor of a product and never stored. */
+ * a factor of a product and never stored. Features are read as [.. channels], as maps are. */
 #include "ir/builtin.h"
 
 static Val table(OpCall *c, const char *axis, const float values[4])
@@ -107,8 +107,11 @@ Val emit_sample(OpCall *c)
             return VAL_NONE;
         }
         AxisList sum = {.n = 1, .name = {across}};
-        AxisList out = kept_axes(f, read, c->arg[3].val, across);
-        read = func_contract(f, read, c->arg[3].val, &sum, &out);
+        AxisList order = kept_axes(f, c->arg[3].val, c->arg[3].val, across);
+        order.name[order.n++] = across;
+        Val times = func_reorder(f, c->arg[3].val, &order);
+        AxisList out = kept_axes(f, read, times, across);
+        read = func_contract(f, read, times, &sum, &out);
         if (!read.id)
             return VAL_NONE;
     }

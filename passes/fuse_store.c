@@ -74,12 +74,30 @@ bool fuse_covers(const Fuser *z, Extent extent, Val v)
 
 /* Does this user take the operand as code (prologue) rather than as a stored tensor? What depends
  * on parameters only is computed once, not in every product that reads it. */
+/* A product that is no matrix product: one operand has no axis that the other lacks. */
+static bool is_dot(const Fuser *z, const Node *n)
+{
+    const Shape *a = func_shape(z->f, n->in[0]), *b = func_shape(z->f, n->in[1]);
+    return op_lowering(n->op) == LOWER_CONTRACT && (shape_within(a, b) || shape_within(b, a));
+}
+
+/* Is it read at computed positions, which makes it much larger than what it is read from? */
+static bool is_gathered(const Fuser *z, Val v)
+{
+    const Node *n = func_node(z->f, v);
+    while (op_lowering(n->op) == LOWER_VIEW)
+        n = func_node(z->f, n->in[0]);
+    return n->op == OP_GATHER;
+}
+
 static bool takes_code(const Fuser *z, const Node *user, int operand)
 {
     const AnchorTraits *a = fuse_anchor_traits(z, user->op);
     Val o = user->in[operand];
     if (op_lowering(user->op) == LOWER_ATTEND)
         return false;
+    if (is_dot(z, user) && is_gathered(z, o))
+        return true;
     return !a || (fuse_covers(z, a->code[operand], o) && !z->fixed[o.id]);
 }
 
@@ -364,8 +382,8 @@ void fuse_choose_stored(Fuser *z)
         z->chain[id]++;
         if (fuse_is_anchor(n->op) || l == LOWER_REDUCE || (z->forced && z->forced[id]))
             *m = true;
-        else if (l == LOWER_VIEW)
-            *m = false;
+        else if (l == LOWER_VIEW) /* parameters in another order are a copy: it is made once */
+            *m = n->op == OP_REORDER && z->fixed[id];
         else
             *m = z->level == FUSE_NONE || stores_pointwise(z, (Val){id});
         if (*m)

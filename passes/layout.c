@@ -10,6 +10,9 @@
  * activation has its channels innermost, so that neighbouring threads read neighbouring channels;
  * several channel axes (groups) keep their logical order, so that splits and merges are views.
  *
+ * What is read or summed up at computed positions has its channels innermost everywhere: a position
+ * is the same for all of them.
+ *
  * With 16-bit storage, activations and their gradients are stored in 16 bits: values with samples,
  * channels and something more. Sums are float32, being few and long. */
 #include "passes/plan.h"
@@ -142,13 +145,27 @@ static void arrange(TileLayout *l, const Roles *r, ChannelPlace place)
         }
 }
 
+/* Which values are read (behind views) or summed up at computed positions. */
+static bool *find_positioned(Arena *arena, const Func *f)
+{
+    bool *at = ARENA_ARRAY(arena, bool, f->nodes.len + 1);
+    for (uint32_t id = 1; id < f->nodes.len; id++) {
+        const Node *n = &f->nodes.at[id];
+        Val v = n->op == OP_SCATTER ? (Val){id} : n->op == OP_GATHER ? n->in[0] : VAL_NONE;
+        while (v.id && op_lowering(func_node(f, v)->op) == LOWER_VIEW)
+            v = func_node(f, v)->in[0];
+        at[v.id] = true;
+    }
+    return at;
+}
+
 static TileLayout choose(const Func *f, Val v, const PassOptions *o, const Roles *r,
-                         bool *is_volume, int *channel)
+                         bool is_positioned, bool *is_volume, int *channel)
 {
     const Node *n = func_node(f, v);
     TileLayout l = tile_layout_plain(&n->shape);
     *channel = -1;
-    if (op_lowering(n->op) == LOWER_LEAF)
+    if (op_lowering(n->op) == LOWER_LEAF || n->op == OP_REORDER)
         return l;
 
     int lane = -1, n_lane = 0, n_space = 0;
@@ -161,7 +178,11 @@ static TileLayout choose(const Func *f, Val v, const PassOptions *o, const Roles
     }
     bool has_batch = r->batch && shape_axis(&n->shape, r->batch) >= 0;
     *is_volume = n_lane == 1 && n_space >= 2;
-    if (o->target.channels_last) {
+    if (is_positioned && n_lane == 1) {
+        *is_volume = false;
+        *channel = o->target.channels_last ? lane : -1;
+        arrange(&l, r, CHANNELS_LAST);
+    } else if (o->target.channels_last) {
         *channel = n_lane == 1 ? lane : -1;
         if (n_lane && (has_batch || n_space))
             arrange(&l, r, CHANNELS_LAST);
@@ -200,7 +221,7 @@ Layouts layouts_choose(Arena *arena, const Func *f, const PassOptions *options)
                  ARENA_ARRAY(arena, bool, f->nodes.len + 1),
                  ARENA_ARRAY(arena, int, f->nodes.len + 1)};
     Roles r = {.batch = f->module->batch_axis};
-    const bool *fixed = find_fixed(arena, f);
+    const bool *fixed = find_fixed(arena, f), *positioned = find_positioned(arena, f);
 
     for (uint32_t id = 1; id < f->nodes.len; id++) {
         const Node *n = &f->nodes.at[id];
@@ -217,7 +238,8 @@ Layouts layouts_choose(Arena *arena, const Func *f, const PassOptions *options)
     for (uint32_t id = 1; id < f->nodes.len; id++)
         add_in_order(&f->nodes.at[id].shape, &r.order);
     for (uint32_t id = 1; id < f->nodes.len; id++)
-        l.of[id] = choose(f, (Val){id}, options, &r, &l.is_volume[id], &l.channel[id]);
+        l.of[id] =
+            choose(f, (Val){id}, options, &r, positioned[id], &l.is_volume[id], &l.channel[id]);
     return l;
 }
 
