@@ -38,6 +38,8 @@ const char *program_kind_text(ProgramKind kind)
         return "accumulate";
     case PROGRAM_UPDATE:
         return "update";
+    case PROGRAM_ATTENTION:
+        return "attention";
     }
     return "";
 }
@@ -69,7 +71,8 @@ static void emit(const PassOptions *o, ProgramKind kind, const char *pass, const
 
 static Func *start(Module *m, ProgramKind kind)
 {
-    Func *f = module_func(m, kind == PROGRAM_EVAL ? "eval" : "train");
+    bool is_eval = kind == PROGRAM_EVAL || kind == PROGRAM_ATTENTION;
+    Func *f = module_func(m, is_eval ? "eval" : "train");
     if (kind != PROGRAM_AVERAGE && kind != PROGRAM_UPDATE)
         return f;
     return func_new(m, program_kind_text(kind)); /* these begin with nothing */

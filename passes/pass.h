@@ -20,6 +20,9 @@ typedef enum ProgramKind {
     PROGRAM_ACCUMULATE =
         32,              /* forward, backward, gradients added to what is there (iter_size > 1) */
     PROGRAM_UPDATE = 64, /* AdamW from accumulated gradients */
+    PROGRAM_ATTENTION =
+        128, /* of an evaluation the queries and keys of every attention: expose_attention.c */
+    PROGRAM_LAST = PROGRAM_ATTENTION,
 } ProgramKind;
 
 const char *program_kind_text(ProgramKind kind);

@@ -31,7 +31,7 @@ static Status list_frames(const SamplerSession *sessions, uint32_t n, uint32_t l
     return NPC_OK;
 }
 
-Status lengths_add(Lengths *out, Arena *arena, Model *m, const Dataset *d,
+Status lengths_add(Lengths *out, Arena *arena, Model *m, ProgramKind kind, const Dataset *d,
                    const SamplerSession *sessions, uint32_t n, uint32_t least, Err *err)
 {
     uint32_t *frames;
@@ -40,10 +40,9 @@ Status lengths_add(Lengths *out, Arena *arena, Model *m, const Dataset *d,
     out->at = ARENA_ARRAY(arena, Length, (size_t)out->n + 1);
     for (uint32_t i = 0; i < out->n; i++) {
         Length *l = &out->at[i];
-        const Module *module;
         *l = (Length){.frames = frames[i], .batch = 1};
-        NPC_TRY(model_add_trial(m, frames[i], &l->program, &module, err));
-        NPC_TRY(dataset_clip_shape(d, module, &m->info.recipe, frames[i], 1, &l->clip, err));
+        NPC_TRY(model_add_trial(m, kind, frames[i], &l->program, &l->module, err));
+        NPC_TRY(dataset_clip_shape(d, l->module, &m->info.recipe, frames[i], 1, &l->clip, err));
     }
     return NPC_OK;
 }
@@ -51,8 +50,11 @@ Status lengths_add(Lengths *out, Arena *arena, Model *m, const Dataset *d,
 void lengths_single(Lengths *out, Arena *arena, const Model *m, int program, const ClipShape *clip)
 {
     *out = (Lengths){ARENA_NEW(arena, Length), 1};
-    *out->at = (Length){
-        .frames = clip->size, .program = program, .batch = (uint32_t)m->batch, .clip = *clip};
+    *out->at = (Length){.frames = clip->size,
+                        .program = program,
+                        .batch = (uint32_t)m->batch,
+                        .clip = *clip,
+                        .module = m->module};
 }
 
 Status lengths_ready(Lengths *l, Model *m, Err *err)

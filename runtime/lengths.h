@@ -17,6 +17,7 @@ typedef struct Length {
     uint32_t batch; /* trials of one run */
     ClipShape clip; /* the trial as a window */
     Inputs inputs;
+    const Module *module; /* of the program */
 } Length;
 
 typedef struct Lengths {
@@ -24,9 +25,10 @@ typedef struct Lengths {
     uint32_t n;
 } Lengths;
 
-/* Adds a program to the model for every number of valid frames above `least` among the trials of
- * `sessions` (a NULL recording has none); before model_ready. Reads trials for their lengths. */
-Status lengths_add(Lengths *out, Arena *arena, Model *m, const Dataset *d,
+/* Adds a program of the kind to the model for every number of valid frames above `least` among the
+ * trials of `sessions` (a NULL recording has none); before model_ready. Reads trials for their
+ * lengths. */
+Status lengths_add(Lengths *out, Arena *arena, Model *m, ProgramKind kind, const Dataset *d,
                    const SamplerSession *sessions, uint32_t n, uint32_t least, Err *err);
 /* The one length of `clip` with a program that stands already. */
 void lengths_single(Lengths *out, Arena *arena, const Model *m, int program, const ClipShape *clip);

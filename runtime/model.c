@@ -225,7 +225,8 @@ static Status compare_params(const Model *m, const Module *module, int64_t frame
     return NPC_OK;
 }
 
-static Status add_trial(Model *m, int64_t frames, int *program, const Module **out, Err *err)
+static Status add_trial(Model *m, ProgramKind kind, int64_t frames, int *program,
+                        const Module **out, Err *err)
 {
     const ModelOptions *o = &m->options;
     AxisSize *bind = ARENA_ARRAY(&m->arena, AxisSize, (size_t)o->n_bind + 1);
@@ -242,13 +243,14 @@ static Status add_trial(Model *m, int64_t frames, int *program, const Module **o
     }
     NPC_TRY(compare_params(m, module, frames, err));
     *out = module;
-    return add(m, module, PROGRAM_EVAL, program, err);
+    return add(m, module, kind, program, err);
 }
 
-Status model_add_trial(Model *m, int64_t frames, int *program, const Module **module, Err *err)
+Status model_add_trial(Model *m, ProgramKind kind, int64_t frames, int *program,
+                       const Module **module, Err *err)
 {
     Status s = NPC_OK;
-    WITH_MEMORY(m, err, s = add_trial(m, frames, program, module, err));
+    WITH_MEMORY(m, err, s = add_trial(m, kind, frames, program, module, err));
     return s;
 }
 

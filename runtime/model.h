@@ -57,9 +57,10 @@ typedef struct Model {
 Status model_open(Model **out, const ModelOptions *options, Err *err);
 /* Optimizes and plans a program; its number in the engine. */
 Status model_add(Model *m, ProgramKind kind, int *program, Err *err);
-/* The same for one sample of `frames` frames of evaluation: the model is built once more at that
- * size (*module, the model's own memory) and shares the parameters. */
-Status model_add_trial(Model *m, int64_t frames, int *program, const Module **module, Err *err);
+/* The same for one sample of `frames` frames: the model is built once more at that size (*module,
+ * the model's own memory) and shares the parameters. */
+Status model_add_trial(Model *m, ProgramKind kind, int64_t frames, int *program,
+                       const Module **module, Err *err);
 Status model_ready(Model *m, Err *err);
 void model_close(Model *m);
 

@@ -209,7 +209,7 @@ static Status add_lengths(Predict *p, int program, Err *err)
         all[m].n_trials = recording_trials(all[m].recording, p->tiers, &p->arena, &trials);
         all[m].trials = trials;
     }
-    return lengths_add(&p->lengths, &p->arena, p->model, &p->data, all, p->data.n,
+    return lengths_add(&p->lengths, &p->arena, p->model, PROGRAM_EVAL, &p->data, all, p->data.n,
                        (uint32_t)r->burn_in, err);
 }
 

@@ -279,8 +279,8 @@ static Status prepare_programs(Trainer *t, Err *err)
     if (!t->is_whole)
         NPC_TRY(model_add(t->model, PROGRAM_EVAL, &t->evaluate, err));
     else
-        NPC_TRY(lengths_add(&t->lengths, &t->arena, t->model, &t->data, t->split.validate,
-                            t->data.n, (uint32_t)t->recipe->burn_in, err));
+        NPC_TRY(lengths_add(&t->lengths, &t->arena, t->model, PROGRAM_EVAL, &t->data,
+                            t->split.validate, t->data.n, (uint32_t)t->recipe->burn_in, err));
     NPC_TRY(model_ready(t->model, err));
     NPC_TRY(stepper_ready(&t->stepper, &t->arena, t->model, &t->clip, t->split.train, err));
     if (t->recipe->teacher && !run_dir_is_run(t->recipe->teacher))

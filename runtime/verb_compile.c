@@ -41,7 +41,7 @@ static void note_time(Compile *c, const char *stage, double since)
 
 static Status find_program(const char *text, ProgramKind *out, Err *err)
 {
-    for (int bit = 1; bit <= PROGRAM_UPDATE; bit <<= 1)
+    for (int bit = 1; bit <= PROGRAM_LAST; bit <<= 1)
         if (!strcmp(program_kind_text((ProgramKind)bit), text)) {
             *out = (ProgramKind)bit;
             return NPC_OK;
@@ -397,7 +397,7 @@ int verb_compile(int argc, char **argv)
          .text = &c.emit},
         {"program", "PROGRAM",
          "which program --emit shows: predict, step, gradient, forward, average, accumulate, "
-         "update",
+         "update, attention",
          .text = &c.program},
         {"output", "FILE", "write a package (.npk), or with --emit the text", .text = &c.output,
          .letter = 'o'},

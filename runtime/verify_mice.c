@@ -499,17 +499,31 @@ static Status compare_optimizer(VerifyModel *m, int program, Err *err)
     return NPC_OK;
 }
 
+/* ---- attention ---- */
+
+/* Of one recording's batch, where the file has some. */
+static Status compare_attention(VerifyModel *m, int program, Err *err)
+{
+    const char *name = safetensors_meta(&m->c->file, "attention_mouse");
+    int own = -1;
+    for (int s = 0; name && s < m->n_sessions; s++)
+        own = strcmp(m->sessions[s].name, name) ? own : s;
+    if (own < 0)
+        return bad_meta(m, "'attention_mouse' is no recording of 'neurons'", err);
+    NPC_TRY(start(m, program, own, err));
+    NPC_TRY(subject_run(&m->subject, program, m->ranges, err));
+    return verify_model_attention(m, program, err);
+}
+
 /* ---- the case ---- */
 
 /* Tables that the model makes itself, and what belongs to analyses and to data (not to a model's
  * programs): present in the files, not compared here. */
 static void pass_over(VerifyCase *c)
 {
-    static const char *const prefix[] = {
-        "const/",         "expect/attention",   "expect/rollout",
-        "expect/heatmap", "expect/crop/",       "input/behaviour/",
-        "input/pupil/",   "input/coordinates/", "input/statistics/",
-        "input/means/"};
+    static const char *const prefix[] = {"const/",       "expect/crop/",       "input/behaviour/",
+                                         "input/pupil/", "input/coordinates/", "input/statistics/",
+                                         "input/means/"};
     for (size_t i = 0; i < c->file.n; i++)
         for (size_t k = 0; k < sizeof prefix / sizeof *prefix; k++)
             if (!strncmp(c->file.entry[i].name, prefix[k], strlen(prefix[k])))
@@ -519,7 +533,7 @@ static void pass_over(VerifyCase *c)
 Status verify_mice_case(VerifyCase *c, Err *err)
 {
     VerifyModel *m = ARENA_NEW(c->arena, VerifyModel);
-    int eval, grad, update;
+    int eval, grad, update, attention = -1;
     m->c = c;
     if (!c->model_path)
         return err_set(err, NPC_ERR_USAGE, "%s is a model case: it needs a model", c->path);
@@ -531,10 +545,14 @@ Status verify_mice_case(VerifyCase *c, Err *err)
     NPC_TRY(subject_add(&m->subject, PROGRAM_EVAL, &eval, err));
     NPC_TRY(subject_add(&m->subject, PROGRAM_GRAD, &grad, err));
     NPC_TRY(subject_add(&m->subject, PROGRAM_UPDATE, &update, err));
+    if (safetensors_meta(&c->file, "attention_mouse"))
+        NPC_TRY(subject_add(&m->subject, PROGRAM_ATTENTION, &attention, err));
     NPC_TRY(subject_ready(&m->subject, err));
     for (uint32_t i = 0; i < m->given.len; i++)
         subject_tensor(&m->subject, m->given.at[i].ours, m->given.at[i].values);
     NPC_TRY(compare_eval(m, eval, err));
+    if (attention >= 0)
+        NPC_TRY(compare_attention(m, attention, err));
     NPC_TRY(compare_train(m, grad, err));
     NPC_TRY(compare_optimizer(m, update, err));
     pass_over(c);

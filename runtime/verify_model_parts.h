@@ -51,6 +51,10 @@ void verify_model_rows(const VerifyModel *m, double *rows, const double *from, i
 /* Everything as before the first run: tensors, and the inputs of the program. */
 Status verify_model_start(VerifyModel *m, int program, Err *err);
 
+/* verify_attention.c: weights, rollout and heatmap of a program PROGRAM_ATTENTION that has run on
+ * the batch of the recording whose attention the file states. */
+Status verify_model_attention(VerifyModel *m, int program, Err *err);
+
 /* verify_model_data.c: the batch as it is made from recordings, CutMix and a teacher. */
 Status verify_model_data(VerifyModel *m, Err *err);
 

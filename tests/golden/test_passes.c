@@ -39,7 +39,7 @@ static ProgramKind kind_of(Arena *arena, const char *path, const char *line, con
     if (!at)
         return pass->kinds & PROGRAM_EVAL ? PROGRAM_EVAL
                                           : (ProgramKind)(pass->kinds & -pass->kinds);
-    for (int bit = 1; bit <= PROGRAM_UPDATE; bit *= 2)
+    for (int bit = 1; bit <= PROGRAM_LAST; bit *= 2)
         if (!strcmp(arena_strndup(arena, at + strlen(key), strcspn(at + strlen(key), ",")),
                     program_kind_text((ProgramKind)bit)))
             return (ProgramKind)bit;
