@@ -69,18 +69,61 @@ static Status write_parts(const char *path, const char *head, size_t head_bytes,
     return NPC_OK;
 }
 
-Status npy_write(const char *path, NpyWriteType type, const void *data, const size_t *shape,
-                 size_t rank, Err *err)
+/* Header of a numeric array, and the bytes of its data. */
+static Status numeric_header(char head[HEADER_MAX], size_t *head_bytes, size_t *bytes,
+                             const char *path, NpyWriteType type, const size_t *shape, size_t rank,
+                             Err *err)
 {
-    char head[HEADER_MAX];
-    size_t bytes = type_bytes(type);
+    *bytes = type_bytes(type);
     if (rank > NPY_WRITE_RANK)
         return err_set(err, NPC_ERR_INTERNAL, "%s: %zu axes, at most %d", path, rank,
                        NPY_WRITE_RANK);
     for (size_t i = 0; i < rank; i++)
-        if (__builtin_mul_overflow(bytes, shape[i], &bytes))
+        if (__builtin_mul_overflow(*bytes, shape[i], bytes))
             return err_set(err, NPC_ERR_INPUT, "%s: the array is too large", path);
-    return write_parts(path, head, header(head, type_text(type), shape, rank), data, bytes, err);
+    *head_bytes = header(head, type_text(type), shape, rank);
+    return NPC_OK;
+}
+
+Status npy_write(const char *path, NpyWriteType type, const void *data, const size_t *shape,
+                 size_t rank, Err *err)
+{
+    char head[HEADER_MAX];
+    size_t head_bytes, bytes;
+    NPC_TRY(numeric_header(head, &head_bytes, &bytes, path, type, shape, rank, err));
+    return write_parts(path, head, head_bytes, data, bytes, err);
+}
+
+Status npy_stream_begin(NpyStream *s, const char *path, NpyWriteType type, const size_t *shape,
+                        size_t rank, Err *err)
+{
+    char head[HEADER_MAX];
+    size_t head_bytes, bytes;
+    *s = (NpyStream){0};
+    NPC_TRY(numeric_header(head, &head_bytes, &bytes, path, type, shape, rank, err));
+    s->left = bytes;
+    NPC_TRY(file_begin(&s->writer, path, err));
+    return file_put(&s->writer, head, head_bytes, err);
+}
+
+Status npy_stream_put(NpyStream *s, const void *data, size_t bytes, Err *err)
+{
+    if (bytes > s->left)
+        return err_set(err, NPC_ERR_INTERNAL, "%s: more data than the array has", s->writer.path);
+    s->left -= bytes;
+    return file_put(&s->writer, data, bytes, err);
+}
+
+Status npy_stream_end(NpyStream *s, Err *err)
+{
+    if (s->left)
+        return err_set(err, NPC_ERR_INTERNAL, "%s: less data than the array has", s->writer.path);
+    return file_commit(&s->writer, err);
+}
+
+void npy_stream_abandon(NpyStream *s)
+{
+    file_abandon(&s->writer);
 }
 
 Status npy_write_text(const char *path, const char *const *text, size_t n, Err *err)

@@ -39,33 +39,12 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && !strcmp(s + n - m, end);
 }
 
-static void draw(cairo_t *cr, const char *title, const PicturePanel *panel, size_t n,
-                 size_t columns, double height, double top)
-{
-    cairo_set_source_rgb(cr, 1, 1, 1);
-    cairo_paint(cr);
-    if (title)
-        picture_draw_text(cr, title, (double)columns * WIDTH / 2, 28, 16, true, PICTURE_CENTER);
-    for (size_t i = 0; i < n; i++)
-        picture_draw_panel(cr,
-                           (PictureBox){(double)(i % columns) * WIDTH,
-                                        top + (double)(i / columns) * height, WIDTH, height},
-                           &panel[i]);
-}
-
-Status picture_panels(const char *path, const char *title, const PicturePanel *panel, size_t n,
-                      size_t columns, Err *err)
+Status picture_write(const char *path, double width, double height, PicturePaint paint,
+                     const void *what, Err *err)
 {
     bool svg = ends_with(path, ".svg");
     if (!svg && !ends_with(path, ".png"))
         return err_set(err, NPC_ERR_INPUT, "%s: pictures end in .png or .svg", path);
-    if (!n || !columns || n > 64)
-        return err_set(err, NPC_ERR_INPUT, "%s: a picture has 1 to 64 panels", path);
-    columns = columns < n ? columns : n;
-    size_t rows = (n + columns - 1) / columns;
-    double panel_height = rows > 2 ? LOW_HEIGHT : HEIGHT, top = title ? TITLE : 12;
-    double width = (double)columns * WIDTH, height = (double)rows * panel_height + top + 6;
-
     Sink sink = {.err = err};
     NPC_TRY(file_begin(&sink.writer, path, err));
     cairo_surface_t *surface =
@@ -75,7 +54,9 @@ Status picture_panels(const char *path, const char *title, const PicturePanel *p
     cairo_t *cr = cairo_create(surface);
     if (!svg)
         cairo_scale(cr, PNG_SCALE, PNG_SCALE);
-    draw(cr, title, panel, n, columns, panel_height, top);
+    cairo_set_source_rgb(cr, 1, 1, 1);
+    cairo_paint(cr);
+    paint(cr, what);
     cairo_status_t drawn = cairo_status(cr);
     cairo_destroy(cr);
     if (drawn == CAIRO_STATUS_SUCCESS && !svg)
@@ -90,6 +71,39 @@ Status picture_panels(const char *path, const char *title, const PicturePanel *p
     return err_set(err, NPC_ERR_IO, "%s: cannot draw: %s", path, cairo_status_to_string(drawn));
 }
 
+typedef struct Panels {
+    const char *title;
+    const PicturePanel *panel;
+    size_t n, columns;
+    double height, top;
+} Panels;
+
+static void paint_panels(cairo_t *cr, const void *what)
+{
+    const Panels *p = what;
+    if (p->title)
+        picture_draw_text(cr, p->title, (double)p->columns * WIDTH / 2, 28, 16, true,
+                          PICTURE_CENTER);
+    for (size_t i = 0; i < p->n; i++)
+        picture_draw_panel(cr,
+                           (PictureBox){(double)(i % p->columns) * WIDTH,
+                                        p->top + (double)(i / p->columns) * p->height, WIDTH,
+                                        p->height},
+                           &p->panel[i]);
+}
+
+Status picture_panels(const char *path, const char *title, const PicturePanel *panel, size_t n,
+                      size_t columns, Err *err)
+{
+    if (!n || !columns || n > 64)
+        return err_set(err, NPC_ERR_INPUT, "%s: a picture has 1 to 64 panels", path);
+    columns = columns < n ? columns : n;
+    size_t rows = (n + columns - 1) / columns;
+    Panels p = {title, panel, n, columns, rows > 2 ? LOW_HEIGHT : HEIGHT, title ? TITLE : 12};
+    return picture_write(path, (double)columns * WIDTH, (double)rows * p.height + p.top + 6,
+                         paint_panels, &p, err);
+}
+
 #else
 
 bool picture_available(void)
@@ -101,13 +115,18 @@ Status picture_panels(const char *path, const char *title, const PicturePanel *p
                       size_t columns, Err *err)
 {
     (void)title, (void)panel, (void)n, (void)columns;
+    return picture_missing(path, err);
+}
+
+#endif
+
+Status picture_missing(const char *path, Err *err)
+{
     return err_set(err, NPC_ERR_USAGE,
                    "%s: not drawn: this build has no pictures (install libcairo2-dev and build "
                    "again)",
                    path);
 }
-
-#endif
 
 Status picture_line(const char *path, const char *title, const char *x_label, const char *y_label,
                     const double *x, const double *y, size_t n, Err *err)

@@ -36,6 +36,8 @@ typedef struct PicturePanel {
 } PicturePanel;
 
 bool picture_available(void);
+/* What a build without cairo says. */
+Status picture_missing(const char *path, Err *err);
 
 /* Panels row by row in `columns` columns, each about 640 x 300 points. */
 Status picture_panels(const char *path, const char *title, const PicturePanel *panel, size_t n,
@@ -68,5 +70,20 @@ typedef struct PictureTraces {
 
 /* One panel per neuron: recorded as a grey area, predicted as a line, correlation in the title. */
 Status picture_traces(const char *path, const PictureTraces *t, Err *err);
+
+typedef struct PictureMaps {
+    const char *title;
+    size_t n, columns;          /* maps, row by row */
+    const char *const *caption; /* [n] */
+    const double *map;          /* [n height width] from 0 (seen through) to 1 */
+    size_t height, width;
+    const float *behind; /* grey levels 0 .. 255 [n behind_height behind_width]; NULL: none */
+    size_t behind_height, behind_width;
+    const PicturePanel *panel; /* [n_panels] below, as wide as the picture */
+    size_t n_panels;
+} PictureMaps;
+
+/* Maps over pictures, in the colours of heat. */
+Status picture_maps(const char *path, const PictureMaps *m, Err *err);
 
 #endif

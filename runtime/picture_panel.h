@@ -13,6 +13,11 @@ typedef struct PictureBox {
 
 void picture_draw_panel(cairo_t *cr, PictureBox box, const PicturePanel *panel);
 
+/* Draws on a white page of width x height points and writes it as the path's ending says. */
+typedef void (*PicturePaint)(cairo_t *cr, const void *what);
+Status picture_write(const char *path, double width, double height, PicturePaint paint,
+                     const void *what, Err *err);
+
 typedef enum PictureAlign { PICTURE_LEFT, PICTURE_CENTER, PICTURE_RIGHT } PictureAlign;
 
 /* Text with its baseline at y, in near-black; returns its width. */

@@ -1,7 +1,8 @@
-/* npc run: trains a model on recordings, predicts with it, scores the predictions; several in one
- * call, in this order. */
+/* npc run: trains a model on recordings, predicts with it, scores the predictions, looks at its
+ * attention; several in one call, in this order. */
 #include <string.h>
 
+#include "runtime/attention_run.h"
 #include "runtime/average.h"
 #include "runtime/predict.h"
 #include "runtime/score.h"
@@ -11,9 +12,11 @@
 
 typedef struct Run {
     bool train, predict, average, score, resume, take_lock, json, as_recorded, interpret, no_cache;
+    bool attention_weights;
+    const char *attention; /* folder */
     const char *data, *run, *recipe, *model, *tiers, *weights, *truth;
     const char *fuse, *recompute, *cpu, *cache, *disabled, *progress, *device, *precision;
-    int64_t threads, workers, steps, batch;
+    int64_t threads, workers, steps, batch, trials;
     OptionList sets;
     const char *path;         /* the word: a .nm file or a run directory */
     const char *const *paths; /* with --average run directories */
@@ -76,8 +79,14 @@ static Status settle(Run *r, int argc, char **argv, Err *err)
                       .argv = argv};
     if (!fuse_level_find(r->fuse, &m->fuse))
         return err_set(err, NPC_ERR_USAGE, "--fuse: full, elementwise or none");
-    if (!r->train && !r->predict && !r->score)
-        return err_set(err, NPC_ERR_USAGE, "say what to do: --train, --predict or --score");
+    if (!r->train && !r->predict && !r->score && !r->attention)
+        return err_set(err, NPC_ERR_USAGE,
+                       "say what to do: --train, --predict, --score or --attention");
+    if (r->attention && (!*r->attention || r->average))
+        return err_set(err, NPC_ERR_USAGE,
+                       "--attention needs a folder, and weights to run: not --average");
+    if (!r->attention && (r->attention_weights || r->trials))
+        return err_set(err, NPC_ERR_USAGE, "--attention-weights and --trials go with --attention");
     if (r->average && (!r->predict || r->train))
         return err_set(err, NPC_ERR_USAGE, "--average goes with --predict, and not with --train");
     if (r->average != (r->n_paths > 1))
@@ -147,10 +156,11 @@ static Status find_run(Run *r, const char **out, Err *err)
 {
     *out = r->made[0] ? r->made : file_is_folder(r->path) ? r->path : r->run;
     return *out ? NPC_OK
-                : err_set(err, NPC_ERR_USAGE,
-                          "%s: prediction and scores need a run directory: npc run RUN_DIR "
-                          "--predict, or --run RUN_DIR",
-                          r->path);
+                : err_set(
+                      err, NPC_ERR_USAGE,
+                      "%s: prediction, scores and attention need a run directory: npc run RUN_DIR "
+                      "--predict, or --run RUN_DIR",
+                      r->path);
 }
 
 static Status jobs(Run *r, Err *err)
@@ -177,6 +187,17 @@ static Status jobs(Run *r, Err *err)
                           .machine = r->machine};
         NPC_TRY(score_run(&o, err));
     }
+    if (r->attention) {
+        AttentionOptions o = {.run_dir = run,
+                              .out = r->attention,
+                              .data = r->data,
+                              .tiers = r->tier_bits,
+                              .trials = (uint32_t)r->trials,
+                              .keep_weights = r->attention_weights,
+                              .weights = r->weights_kind,
+                              .machine = r->machine};
+        NPC_TRY(attention_run(&o, err));
+    }
     return NPC_OK;
 }
 
@@ -197,6 +218,12 @@ int verb_run(int argc, char **argv)
         {"average", NULL, "with --predict and several runs: the mean of what they predict, in the run "
          "directory --run, runs/average when left out", .flag = &r.average},
         {"score", NULL, "score the predictions", .flag = &r.score},
+        {"attention", "DIR", "write what a model's transformers attend to: arrays, pictures, and "
+         "correlations with pupil and running", .text = &r.attention},
+        {"attention-weights", NULL, "with --attention: all weights, too; GB per trial for published "
+         "sizes", .flag = &r.attention_weights},
+        {"trials", "N", "with --attention: at most N trials of every recording and tier",
+         .integer = &r.trials, .low = 1, .high = UINT32_MAX},
         {"data", "DIR", "folder of recordings; what the run used before when left out",
          .text = &r.data},
         {"run", "DIR", "run directory; runs/RECIPE when left out", .text = &r.run},
@@ -207,7 +234,7 @@ int verb_run(int argc, char **argv)
          "repeated", .list = &r.sets},
         {"steps", "N", "stop after N steps of the recipe; --resume goes on", .integer = &r.steps,
          .low = 1, .high = INT64_MAX},
-        {"tier", "NAME,..", "tiers to predict or score; every test tier when left out",
+        {"tier", "NAME,..", "tiers to predict, score or look at; every test tier when left out",
          .text = &r.tiers},
         {"weights", "average|raw|best", "weights to predict with: the average or the raw ones of the "
          "last checkpoint, or the average of the best validation score", .text = &r.weights},
@@ -244,11 +271,12 @@ int verb_run(int argc, char **argv)
     const Command command = {
         .name = "run",
         .arguments = "MODEL.nm|RUN_DIR..",
-        .help = "train, predict or score on recordings",
+        .help = "train, predict, score on recordings, look at attention",
         .options = rows,
         .examples = "npc run models/dwiseneuro.nm --train --data recordings --run runs/first\n"
                     "npc run runs/first --train --resume\n"
                     "npc run runs/first --predict --score --tier final_test_main\n"
+                    "npc run runs/first --attention runs/first/attention --trials 4\n"
                     "npc run runs/1 runs/2 runs/3 --predict --average --run runs/mean --score\n",
         .least = 1,
         .most = 1000};

@@ -1,5 +1,7 @@
 # ViV1T and V1T: their reference numbers on every way to run a model, and parameters to the last one.
 npc_test(unit attention npc_runtime)
+npc_test(unit attention_report npc_runtime)
+npc_test(models attention_run npc_runtime)
 # free_centres and local_shift: what none of the published files has
 set(VIV1T_CASES competition sequential_state_mlp closed_loop no_state_conv free_centres)
 set(V1T_CASES sensorium allen local_shift)

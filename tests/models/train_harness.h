@@ -66,7 +66,7 @@ static void assert_same_file(const char *a, const char *b)
     arena_free(&arena);
 }
 
-static const char *checkpoint(const char *run, int step)
+static inline const char *checkpoint(const char *run, int step)
 {
     char name[200];
     snprintf(name, sizeof name, "%s/checkpoints/step-%08d.safetensors", run, step);

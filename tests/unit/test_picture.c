@@ -48,6 +48,39 @@ static void a_png_is_a_png(void **state)
     assert_memory_equal(file, "\x89PNG\r\n\x1a\n", 8);
 }
 
+static void maps_lie_over_pictures(void **state)
+{
+    (void)state;
+    Err err = {0};
+    const char *const caption[] = {"one", "two", "three"};
+    double map[3 * 2 * 4] = {0, 1, NAN, -1, 7};
+    float behind[3 * 3 * 5] = {0, 255, 300};
+    const double x[] = {0, 1}, y[] = {2, 3};
+    PictureSeries line = {.x = x, .y = y, .n = 2, .look = PICTURE_LINE};
+    PicturePanel panel = {.title = "below", .series = &line, .n_series = 1, .mark_x = NAN};
+    PictureMaps m = {.title = "a title that is longer than the two maps beside each other are wide",
+                     .n = 3,
+                     .columns = 2,
+                     .caption = caption,
+                     .map = map,
+                     .height = 2,
+                     .width = 4,
+                     .behind = behind,
+                     .behind_height = 3,
+                     .behind_width = 5,
+                     .panel = &panel,
+                     .n_panels = 1};
+    Status s = picture_maps(scratch_path("maps.png"), &m, &err);
+    if (!picture_available()) {
+        assert_int_equal(s, NPC_ERR_USAGE);
+        return;
+    }
+    assert_int_equal(s, NPC_OK);
+    assert_true(scratch_read("maps.png", file, sizeof file) > 1000);
+    m.columns = 0;
+    assert_int_equal(picture_maps(scratch_path("maps.png"), &m, &err), NPC_ERR_INPUT);
+}
+
 static void an_svg_is_an_svg(void **state)
 {
     (void)state;
@@ -150,6 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_cairo_a_sentence_says_so),
         cmocka_unit_test(a_png_is_a_png),
+        cmocka_unit_test(maps_lie_over_pictures),
         cmocka_unit_test(an_svg_is_an_svg),
         cmocka_unit_test(odd_data_are_drawn_without_nonsense),
         cmocka_unit_test(many_points_stay_a_small_file),
