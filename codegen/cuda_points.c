@@ -126,12 +126,16 @@ void cuda_plain_anchor(CudaText *c)
     cuda_scope_end(c, outer);
 }
 
+/* Every value before the first store: a result may take the place of what another one reads. */
 void cuda_plain_stores(CudaText *c)
 {
-    for (uint32_t i = 0; i < c->p->stores.len; i++) {
-        const TileStore *s = &c->p->stores.at[i];
-        cuda_store(c, s->tensor, s->index, cuda_value(c, s->inst));
-    }
+    uint32_t n = c->p->stores.len;
+    CudaValue *value = ARENA_ARRAY(c->arena, CudaValue, n + 1);
+
+    for (uint32_t i = 0; i < n; i++)
+        value[i] = cuda_value(c, c->p->stores.at[i].inst);
+    for (uint32_t i = 0; i < n; i++)
+        cuda_store(c, c->p->stores.at[i].tensor, c->p->stores.at[i].index, value[i]);
 }
 
 /* ---- stores ---- */
