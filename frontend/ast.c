@@ -8,9 +8,9 @@ static const char *OPERATOR[OPERATOR_COUNT] = {
 };
 
 static const char *TYPE[TYPE_KIND_COUNT] = {
-    [TYPE_ERROR] = "error",   [TYPE_TENSOR] = "tensor", [TYPE_INT] = "int",
-    [TYPE_REAL] = "real",     [TYPE_BOOL] = "bool",     [TYPE_LIST] = "list",
-    [TYPE_STRING] = "string", [TYPE_TUPLE] = "tuple",
+    [TYPE_ERROR] = "error",   [TYPE_TENSOR] = "tensor",   [TYPE_INT] = "int",
+    [TYPE_REAL] = "real",     [TYPE_BOOL] = "bool",       [TYPE_LIST] = "list",
+    [TYPE_STRING] = "string", [TYPE_SESSION] = "session", [TYPE_TUPLE] = "tuple",
 };
 
 const char *operator_text(Operator op)

@@ -90,7 +90,8 @@ typedef enum TypeKind {
     TYPE_BOOL,
     TYPE_LIST,
     TYPE_STRING,
-    TYPE_TUPLE, /* ([b c], [b n]): only after -> */
+    TYPE_SESSION, /* a recording: s of `per s in sessions` */
+    TYPE_TUPLE,   /* ([b c], [b n]): only after -> */
     TYPE_KIND_COUNT
 } TypeKind;
 

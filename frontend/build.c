@@ -279,7 +279,7 @@ Type *build_word_type(Parser *p, Span at)
     Suggest nearest = suggest_for(word);
 
     t->span = at;
-    for (TypeKind k = TYPE_TENSOR; k <= TYPE_STRING; k++) {
+    for (TypeKind k = TYPE_TENSOR; k <= TYPE_SESSION; k++) {
         if (!strcmp(word, type_kind_text(k))) {
             t->kind = k;
             return t;
@@ -290,8 +290,9 @@ Type *build_word_type(Parser *p, Span at)
     if (suggest_best(&nearest))
         diag_help(p->diags, "did you mean '%s'?", suggest_best(&nearest));
     else
-        diag_help(p->diags,
-                  "a type is [b c:5 t], tensor (any axes), int, real, bool, list or string");
+        diag_help(
+            p->diags,
+            "a type is [b c:5 t], tensor (any axes), int, real, bool, list, string or session");
     return t;
 }
 

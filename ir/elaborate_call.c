@@ -76,19 +76,15 @@ bool el_check_type(Elaborator *el, const Type *type, const Value *v, const char 
 
 static bool check_value(Elaborator *el, const Formal *f, const Value *v, Span span)
 {
-    static const ValueKind kinds[] = {[TYPE_INT] = VALUE_NUMBER,
-                                      [TYPE_REAL] = VALUE_NUMBER,
-                                      [TYPE_BOOL] = VALUE_BOOL,
-                                      [TYPE_LIST] = VALUE_LIST,
-                                      [TYPE_STRING] = VALUE_STRING};
-    static const char *const wanted[] = {[TYPE_INT] = "a whole number",
-                                         [TYPE_REAL] = "a number",
-                                         [TYPE_BOOL] = "yes or no",
-                                         [TYPE_LIST] = "a list",
-                                         [TYPE_STRING] = "a string"};
+    static const ValueKind kinds[] = {
+        [TYPE_INT] = VALUE_NUMBER, [TYPE_REAL] = VALUE_NUMBER,   [TYPE_BOOL] = VALUE_BOOL,
+        [TYPE_LIST] = VALUE_LIST,  [TYPE_STRING] = VALUE_STRING, [TYPE_SESSION] = VALUE_SESSION};
+    static const char *const wanted[] = {
+        [TYPE_INT] = "a whole number", [TYPE_REAL] = "a number",   [TYPE_BOOL] = "yes or no",
+        [TYPE_LIST] = "a list",        [TYPE_STRING] = "a string", [TYPE_SESSION] = "a session"};
     if (v->kind == VALUE_ERROR)
         return false;
-    if (f->type->kind < TYPE_INT || f->type->kind > TYPE_STRING)
+    if (f->type->kind < TYPE_INT || f->type->kind > TYPE_SESSION)
         return false;
     bool fits = v->kind == kinds[f->type->kind] && !v->unit &&
                 (f->type->kind != TYPE_INT || value_is_int(v));
@@ -118,6 +114,10 @@ bool el_bind_formals(Elaborator *el, Frame *frame, Value *given)
         if (!v.span.file && f->value && v.kind == VALUE_ERROR && !v.n) {
             v = el_eval(el, f->value);
             v.span = f->span;
+        } else if (!v.span.file && !is_tensor) { /* a call says this for itself */
+            el_error(el, DIAG_E0202, f->span, "'%s' needs '%s', which has no value", d->name,
+                     f->name);
+            ok = false;
         }
         if (is_tensor) {
             /* the sizes of a model's tensors are given from outside, the signature has defaults */

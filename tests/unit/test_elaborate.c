@@ -264,7 +264,7 @@ static void every_model_file_can_be_built(void **state)
     assert_int_equal(file_list(&arena, "models", &name, &n, &err), NPC_OK);
     assert_true(n >= 3);
     for (size_t i = 0; i < n; i++) {
-        if (!strstr(name[i], ".nm"))
+        if (!strstr(name[i], ".nm") || !strcmp(name[i], "readouts.nm")) /* blocks, no model */
             continue;
         Build *b = begin(NULL);
         build(b, arena_printf(&arena, "models/%s", name[i]));
