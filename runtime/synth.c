@@ -16,6 +16,7 @@
 #include "runtime/stimulus.h"
 #include "runtime/synth_behaviour.h"
 #include "runtime/synth_cells.h"
+#include "runtime/synth_floor.h"
 #include "runtime/synth_statistics.h"
 #include "runtime/synth_truth.h"
 
@@ -104,6 +105,7 @@ typedef struct Recording {
     size_t *slot;      /* [n_trials] when in the session the trial was shown */
     SynthCells cells;
     SynthBehaviour session;
+    SynthFloor floor;
     float *film;                /* [length, H, W] */
     float *stored;              /* [H, W, length] */
     float *recorded, *expected; /* [N, length] */
@@ -253,13 +255,17 @@ static Status observe_trial(Recording *rec, size_t number, Err *err)
     synth_cells_drive(&rec->cells, rec->film, frames, &s);
     synth_cells_rate(&rec->cells, frames, &s);
     synth_cells_observe(&rec->cells, &r, frames, rec->recorded, rec->expected, length);
-    if (trial->tier == SYNTH_TRAIN)
+    if (trial->tier == SYNTH_TRAIN) {
+        synth_floor_learn(&rec->floor, rec->film, frames, &s, rec->recorded, length);
         return NPC_OK;
+    }
     trial->frames = frames;
-    trial->recorded = malloc(2 * count * sizeof(float));
+    trial->recorded = malloc(3 * count * sizeof(float));
     if (!trial->recorded)
         return err_set(err, NPC_ERR_MEMORY, "no memory for the responses of trial %zu", number);
     trial->expected = trial->recorded + count;
+    trial->linear = trial->expected + count;
+    synth_floor_predict(&rec->floor, rec->film, frames, &s, trial->linear, length);
     memcpy(trial->recorded, rec->recorded, count * sizeof(float));
     memcpy(trial->expected, rec->expected, count * sizeof(float));
     size_t shape[2] = {n, length};
@@ -513,6 +519,8 @@ static Status allocate(Recording *rec, Err *err)
     if (!rec->film || !rec->stored || !rec->recorded || !rec->expected || !rec->pair)
         return err_set(err, NPC_ERR_MEMORY, "no memory for films of %zu frames", rec->length);
     NPC_TRY(synth_behave(&behaviour, rec->n_trials * (rec->length + 12), &rec->session, err));
+    NPC_TRY(synth_floor_open(&rec->floor, rec->o->height, rec->o->width, rec->o->neurons,
+                             rec->length, err));
     return synth_cells_make(&rec->cells, &cells, rec->o->neurons, rec->o->height, rec->o->width,
                             rec->length, rec->o->types, rec->o->signal, err);
 }
@@ -531,6 +539,7 @@ static void recording_free(Recording *rec)
     free(rec->pair);
     synth_behaviour_free(&rec->session);
     synth_cells_free(&rec->cells);
+    synth_floor_free(&rec->floor);
 }
 
 static Status fill_folders(Recording *rec, SynthSummary *summary, Err *err)

@@ -2,8 +2,8 @@
  *
  * OUT/<recording>/ holds data and meta as the readers expect them (specs/dataset.md, sections 1-3
  * and 8); OUT/truth/<recording>/ holds what a competition keeps back: responses of the test trials,
- * clip numbers, stimulus types, noise ceilings and summary.json. Recordings with an even index
- * withhold their test responses (zeros on disk), odd ones release them.
+ * clip numbers, stimulus types, noise ceilings, linear floors and summary.json. Recordings with an
+ * even index withhold their test responses (zeros on disk), odd ones release them.
  *
  * The same options and seed give the same bytes. Everything is written below
  * OUT/<recording>.partial and OUT/truth/<recording>.partial first and renamed when complete. */
@@ -42,6 +42,8 @@ typedef struct SynthCeiling {
     double leave_one_out; /* what repeats predict */
     double single_trial;  /* what the true rate scores */
     double to_average;
+    double linear_single_trial; /* what ridge regression scores (synth_floor.h) */
+    double linear_to_average;
 } SynthCeiling;
 
 typedef struct SynthSummary {

@@ -15,6 +15,7 @@
 #include "runtime/stimulus.h"
 #include "runtime/synth_behaviour.h"
 #include "runtime/synth_cells.h"
+#include "runtime/synth_floor.h"
 
 enum {
     GREY = SYNTH_HISTORY, /* frames before the picture */
@@ -41,8 +42,9 @@ typedef struct Maker {
     uint32_t n_trials;
     float *picture, *film;      /* [H W], [FRAMES H W] */
     float *recorded, *expected; /* [N FRAMES] */
-    float *response;            /* [n_trials 2 N]: recorded, expected */
+    float *response;            /* [n_trials 3 N]: recorded, expected, predicted linearly */
     SynthCells cells;
+    SynthFloor floor;
     SynthBehaviour session;
     ImageWriter writer;
     char truth[3000];
@@ -131,7 +133,7 @@ static Status make_trial(Maker *m, uint32_t number, Err *err)
     const SynthBehaviour *b = &m->session;
     SynthState s = {b->running + at, b->pupil + at, b->gaze_x + at, b->gaze_y + at};
     Rng r = stream_of(m, "trial", number);
-    float *recorded = m->response + number * 2 * n, *expected = recorded + n;
+    float *recorded = m->response + number * 3 * n, *expected = recorded + n;
     float *zeros = m->recorded; /* free again once the means are taken */
     NPC_TRY(make_film(m, shown->image, err));
     synth_cells_drive(&m->cells, m->film, FRAMES, &s);
@@ -159,18 +161,40 @@ static Status make_trial(Maker *m, uint32_t number, Err *err)
     return npy_write(path, NPY_WRITE_F4, recorded, &n, 1, err);
 }
 
-/* ---- ceilings ---- */
+/* ---- ceilings and floors ---- */
+
+/* Learns from all training images, then predicts those of the tests. */
+static Status predict_linearly(Maker *m, Err *err)
+{
+    for (int tests = 0; tests < 2; tests++)
+        for (uint32_t i = 0; i < m->n_trials; i++) {
+            size_t n = m->o->neurons, mid = (size_t)i * FRAMES + GREY + SHOWN / 2;
+            const SynthBehaviour *b = &m->session;
+            SynthState s = {b->running + mid, b->pupil + mid, b->gaze_x + mid, b->gaze_y + mid};
+            float *response = m->response + i * 3 * n;
+            bool is_test = m->trial[i].tier == TESTS[0] || m->trial[i].tier == TESTS[1];
+            if (tests ? !is_test : m->trial[i].tier != TIER_TRAIN)
+                continue;
+            NPC_TRY(make_film(m, m->trial[i].image, err));
+            if (tests)
+                synth_floor_predict(&m->floor, m->picture, 1, &s, response + 2 * n, 1);
+            else
+                synth_floor_learn(&m->floor, m->picture, 1, &s, response, 1);
+        }
+    return NPC_OK;
+}
 
 static Status score(Maker *m, const ScoreSet *set, int which, const char *tier, double *mean,
                     Err *err)
 {
-    static const char *const name[] = {"leave_one_out", "single_trial", "to_average"};
+    static const char *const name[] = {"leave_one_out", "single_trial", "to_average",
+                                       "linear_single_trial", "linear_to_average"};
     size_t n = m->o->neurons;
     double *of = ARENA_ARRAY(&m->arena, double, n);
     char path[3200];
-    NPC_TRY(which == 0   ? metrics_leave_one_out_ceiling(set, of, err)
-            : which == 1 ? metrics_single_trial(set, of, err)
-                         : metrics_to_average(set, 1, of, err));
+    NPC_TRY(which == 0       ? metrics_leave_one_out_ceiling(set, of, err)
+            : which % 2 == 1 ? metrics_single_trial(set, of, err)
+                             : metrics_to_average(set, 1, of, err));
     *mean = 0;
     for (size_t k = 0; k < n; k++)
         *mean += of[k] / (double)n;
@@ -187,7 +211,7 @@ static Status find_ceilings(Maker *m, SynthSummary *out, Err *err)
         ScoreSet set = {pick, 0, n, 0};
         for (uint32_t i = 0; i < m->n_trials; i++)
             if (m->trial[i].tier == TESTS[k]) {
-                const float *recorded = m->response + i * 2 * n;
+                const float *recorded = m->response + i * 3 * n;
                 pick[set.n_trials++] = (ScoreTrial){
                     {recorded, 1, 1, 1}, {recorded + n, 1, 1, 1}, (int64_t)m->trial[i].image};
             }
@@ -195,6 +219,10 @@ static Status find_ceilings(Maker *m, SynthSummary *out, Err *err)
         NPC_TRY(score(m, &set, 0, c->tier, &c->leave_one_out, err));
         NPC_TRY(score(m, &set, 1, c->tier, &c->single_trial, err));
         NPC_TRY(score(m, &set, 2, c->tier, &c->to_average, err));
+        for (size_t i = 0; i < set.n_trials; i++)
+            pick[i].prediction.at += n; /* the linear prediction stands behind */
+        NPC_TRY(score(m, &set, 3, c->tier, &c->linear_single_trial, err));
+        NPC_TRY(score(m, &set, 4, c->tier, &c->linear_to_average, err));
     }
     return NPC_OK;
 }
@@ -212,7 +240,7 @@ static Status prepare(Maker *m, Err *err)
     m->film = ARENA_ARRAY(&m->arena, float, FRAMES *pixels);
     m->recorded = ARENA_ARRAY(&m->arena, float, FRAMES *n);
     m->expected = ARENA_ARRAY(&m->arena, float, FRAMES *n);
-    m->response = ARENA_ARRAY(&m->arena, float, 2 * n * m->n_trials);
+    m->response = ARENA_ARRAY(&m->arena, float, 3 * n * m->n_trials);
     snprintf(path, sizeof path, "%s/data/responses", m->truth);
     NPC_TRY(file_make_folder(path, err));
     snprintf(path, sizeof path, "%s/ceiling", m->truth);
@@ -220,6 +248,7 @@ static Status prepare(Maker *m, Err *err)
     NPC_TRY(synth_behave(&behaviour, (size_t)m->n_trials * FRAMES + 1, &m->session, err));
     NPC_TRY(synth_cells_make(&m->cells, &cells, n, o->height, o->width, FRAMES, o->types, o->signal,
                              err));
+    NPC_TRY(synth_floor_open(&m->floor, o->height, o->width, n, 1, err));
     return calibrate(m, err);
 }
 
@@ -244,6 +273,7 @@ static Status make_all(Maker *m, const char *out, SynthSummary *summary, SynthPr
             places[3 * k + (uint32_t)a] = (float)m->cells.cell[k].place[a];
     ImageNeurons neurons = {
         .coordinates = places, .animal = 90000 + m->index, .about = "{\"links\": {}}\n"};
+    NPC_TRY(predict_linearly(m, err));
     NPC_TRY(find_ceilings(m, summary, err));
     return image_writer_finish(&m->writer, &neurons, err);
 }
@@ -271,6 +301,7 @@ static Status make_recording(Maker *m, const char *out, SynthSummary *summary,
     m->writer.arena.exhausted = NULL;
     image_writer_close(&m->writer);
     synth_cells_free(&m->cells);
+    synth_floor_free(&m->floor);
     synth_behaviour_free(&m->session);
     arena_free(&m->arena);
     return s;

@@ -4,7 +4,8 @@
  * response is the mean of the calcium trace while it is there. `trials` images train, each once; a
  * tenth as many validate; `clips` images are shown `repeats` times in each of the tiers test and
  * final_test. Recordings with an even index withhold the test responses, as in synth.h.
- * OUT/truth/<recording>/ holds data/responses and ceiling/ for both test tiers. */
+ * OUT/truth/<recording>/ holds data/responses, and ceiling/ with ceilings
+ * and linear floors of both test tiers. */
 #ifndef NPC_RUNTIME_SYNTH_IMAGES_H
 #define NPC_RUNTIME_SYNTH_IMAGES_H
 

@@ -10,9 +10,10 @@
 #include "runtime/metrics.h"
 #include "runtime/npy_write.h"
 
-enum { N_CEILINGS = 3 };
+enum { N_CEILINGS = 5 };
 
-static const char *const ceiling_name[N_CEILINGS] = {"leave_one_out", "single_trial", "to_average"};
+static const char *const ceiling_name[N_CEILINGS] = {"leave_one_out", "single_trial", "to_average",
+                                                     "linear_single_trial", "linear_to_average"};
 
 static Status write_ceiling(const SynthTruth *t, SynthTier tier, int which, const double *score,
                             double *mean, Err *err)
@@ -27,16 +28,25 @@ static Status write_ceiling(const SynthTruth *t, SynthTier tier, int which, cons
     return npy_write(path, NPY_WRITE_F8, score, &n, 1, err);
 }
 
+/* The linear prediction in place of the true rate. */
+static void predict_linearly(const SynthTruth *t, SynthTier tier, ScoreTrial *pick)
+{
+    for (size_t i = 0; i < t->n_trials; i++)
+        if (t->trial[i].tier == tier)
+            (pick++)->prediction.at = t->trial[i].linear;
+}
+
 /* `pick` and `score` hold one entry per trial and per neuron. */
 static Status of_tier(const SynthTruth *t, SynthTier tier, ScoreTrial *pick, double *score,
                       SynthCeiling *out, Err *err)
 {
     ScoreSet set = {pick, 0, t->o->neurons, METRICS_BURN_IN};
-    double *mean[N_CEILINGS] = {&out->leave_one_out, &out->single_trial, &out->to_average};
+    double *mean[N_CEILINGS] = {&out->leave_one_out, &out->single_trial, &out->to_average,
+                                &out->linear_single_trial, &out->linear_to_average};
+    ptrdiff_t stride = (ptrdiff_t)t->length;
 
     for (size_t i = 0; i < t->n_trials; i++) {
         const SynthTrial *trial = &t->trial[i];
-        ptrdiff_t stride = (ptrdiff_t)t->length;
         if (trial->tier == tier)
             pick[set.n_trials++] = (ScoreTrial){{trial->recorded, trial->frames, stride, 1},
                                                 {trial->expected, trial->frames, stride, 1},
@@ -44,25 +54,31 @@ static Status of_tier(const SynthTruth *t, SynthTier tier, ScoreTrial *pick, dou
     }
     out->tier = synth_tier_name(tier);
     for (int k = 0; k < N_CEILINGS; k++) {
-        NPC_TRY(k == 0   ? metrics_leave_one_out_ceiling(&set, score, err)
-                : k == 1 ? metrics_single_trial(&set, score, err)
-                         : metrics_to_average(&set, 1, score, err));
+        if (k == 3)
+            predict_linearly(t, tier, pick);
+        NPC_TRY(k == 0       ? metrics_leave_one_out_ceiling(&set, score, err)
+                : k % 2 == 1 ? metrics_single_trial(&set, score, err)
+                             : metrics_to_average(&set, 1, score, err));
         NPC_TRY(write_ceiling(t, tier, k, score, mean[k], err));
     }
     return NPC_OK;
 }
 
-/* One line of the summary: {"leave_one_out": .., "single_trial": .., "to_average": ..} */
+/* One line of the summary: {"leave_one_out": .., "single_trial": .., ..} */
 static int ceiling_text(char *out, size_t room, const SynthCeiling *c)
 {
-    const double value[N_CEILINGS] = {c->leave_one_out, c->single_trial, c->to_average};
-    char number[N_CEILINGS][DOUBLE_TEXT];
+    const double value[N_CEILINGS] = {c->leave_one_out, c->single_trial, c->to_average,
+                                      c->linear_single_trial, c->linear_to_average};
+    int n = snprintf(out, room, "\n  \"%s\": {", c->tier);
 
-    for (int k = 0; k < N_CEILINGS; k++)
-        double_text(number[k], round(value[k] * 1e4) / 1e4);
-    return snprintf(out, room, "\n  \"%s\": {\"%s\": %s, \"%s\": %s, \"%s\": %s}", c->tier,
-                    ceiling_name[0], number[0], ceiling_name[1], number[1], ceiling_name[2],
-                    number[2]);
+    for (int k = 0; k < N_CEILINGS; k++) {
+        char number[DOUBLE_TEXT];
+        double_text(number, round(value[k] * 1e4) / 1e4);
+        n += snprintf(out + n, room - (size_t)n, "%s\"%s\": %s", k ? ", " : "", ceiling_name[k],
+                      number);
+    }
+    out[n++] = '}';
+    return n;
 }
 
 static Status write_summary(const SynthTruth *t, const SynthSummary *s, Err *err)

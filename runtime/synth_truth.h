@@ -1,4 +1,4 @@
-/* What a synthetic recording keeps back: noise ceilings of its test tiers and their summary. */
+/* What a synthetic recording keeps back: noise ceilings and linear floors of its test tiers. */
 #ifndef NPC_RUNTIME_SYNTH_TRUTH_H
 #define NPC_RUNTIME_SYNTH_TRUTH_H
 
@@ -26,8 +26,9 @@ typedef struct SynthTrial {
     size_t clip;
     SynthTier tier;
     StimulusKind kind;
-    size_t frames;              /* valid; test trials only, as the two arrays */
-    float *recorded, *expected; /* [neurons, length] noisy response, and its mean; one allocation */
+    size_t frames; /* valid; test trials only, as the arrays */
+    /* [neurons, length] noisy response, its mean, the linear prediction; one allocation */
+    float *recorded, *expected, *linear;
 } SynthTrial;
 
 typedef struct SynthTruth {
@@ -37,8 +38,9 @@ typedef struct SynthTruth {
     size_t n_trials, length;
 } SynthTruth;
 
-/* Writes folder/ceiling/<tier>_{leave_one_out,single_trial,to_average}.npy (float64, per neuron)
- * and folder/summary.json; fills summary->tier. */
+/* Writes folder/ceiling/<tier>_<score>.npy (float64, per neuron) for leave_one_out, single_trial,
+ * to_average, linear_single_trial and linear_to_average, and folder/summary.json; fills
+ * summary->tier. */
 Status synth_truth_write(const SynthTruth *t, SynthSummary *summary, Err *err);
 
 #endif

@@ -39,12 +39,14 @@ static void print_ceilings(const SynthSummary *summary, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         printf("%s\n", summary[i].name);
-        printf("  %-22s %10s %14s %14s\n", "tier", "repeats", "true rate", "to average");
+        printf("  %-22s %10s %14s %14s %10s %14s\n", "tier", "repeats", "true rate", "to average",
+               "linear", "to average");
         for (int k = 0; k < SYNTH_TEST_TIERS; k++) {
             const SynthCeiling *c = &summary[i].tier[k];
             if (c->tier)
-                printf("  %-22s %10.4f %14.4f %14.4f\n", c->tier, c->leave_one_out, c->single_trial,
-                       c->to_average);
+                printf("  %-22s %10.4f %14.4f %14.4f %10.4f %14.4f\n", c->tier, c->leave_one_out,
+                       c->single_trial, c->to_average, c->linear_single_trial,
+                       c->linear_to_average);
         }
     }
 }
@@ -98,7 +100,8 @@ static int data_synth(int argc, char **argv)
     const Command command = {
         .name = "data synth",
         .arguments = "OUT",
-        .help = "makes believable recordings with known noise ceilings in an empty folder",
+        .help = "makes believable recordings with known noise ceilings and linear floors in "
+                "an empty folder",
         .options = options,
         .examples = "npc data synth recordings\n"
                     "npc data synth recordings --mice 3 --neurons 200 --trials 120 --seed 7\n"

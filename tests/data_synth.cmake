@@ -1,5 +1,5 @@
 # Random numbers, scores, film hashes, synthetic recordings.
-foreach(name philox random_fill metrics video_hash synth)
+foreach(name philox random_fill metrics video_hash ridge synth)
     npc_test(unit ${name} npc_runtime)
 endforeach()
 # lets the test refuse the N-th request for memory

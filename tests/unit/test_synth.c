@@ -243,15 +243,17 @@ static void the_repeat_finder_finds_the_clips(void **state)
 static void ceilings_are_between_nothing_and_the_true_rate(void **state)
 {
     (void)state;
-    double repeats = 0, single = 0, average = 0;
+    double repeats = 0, single = 0, average = 0, linear = 0;
     for (int mouse = 0; mouse < 2; mouse++)
         for (int k = 0; k < SYNTH_TEST_TIERS; k++) {
             const SynthCeiling *c = &tiny_recordings()[mouse].tier[k];
             repeats += c->leave_one_out / (2 * SYNTH_TEST_TIERS);
             single += c->single_trial / (2 * SYNTH_TEST_TIERS);
             average += c->to_average / (2 * SYNTH_TEST_TIERS);
+            linear += c->linear_single_trial / (2 * SYNTH_TEST_TIERS);
         }
     assert_true(repeats > 0.1 && repeats < single && single < average && average < 1);
+    assert_true(linear > 0.02 && linear < repeats);
     assert_string_equal(tiny_recordings()[0].tier[0].tier, "final_test_bonus");
     assert_string_equal(tiny_recordings()[0].tier[4].tier, "oracle");
 }
@@ -305,8 +307,8 @@ static void the_same_seed_gives_the_same_bytes(void **state)
     snprintf(first, sizeof first, "%s", scratch_path("tiny"));
     assert_int_equal(synth_write(scratch_path("again"), &o, count_calls, progress, NULL, &err),
                      NPC_OK);
-    /* per recording: 96 of data, 28 of meta, 18 of truth; and the responses of 34 tests */
-    assert_int_equal(compare_trees(first, scratch_path("again")), 2 * (96 + 28 + 18) + 34);
+    /* per recording: 96 of data, 28 of meta, 28 of truth; and the responses of 34 tests */
+    assert_int_equal(compare_trees(first, scratch_path("again")), 2 * (96 + 28 + 28) + 34);
     assert_true(progress[0] == 1 && progress[1] > 46);
 }
 
