@@ -48,14 +48,18 @@ static const Builtin builtins[] = {
     {"attention", emit_attention,
      "softmax(scale x key) value over the positions of `over`, products across `across`; every "
      "other axis is a sequence of its own; scale 0 is 1 / sqrt(size of across); causal: position i "
-     "sees 0 to i; others: it sees all but i",
+     "sees 0 to i; others: it sees all but i; `bias` is added to scores, its axis `keys` counting "
+     "keys; positions of unlike `labels` get -100 more",
      .arg = {{"key", ARG_TENSOR, GIVEN},
              {"value", ARG_TENSOR, GIVEN},
              {"over", ARG_AXIS, GIVEN},
              {"across", ARG_AXIS, GIVEN},
              {"causal", ARG_BOOL, "no"},
              {"scale", ARG_REAL, "0"},
-             {"others", ARG_BOOL, "no"}}},
+             {"others", ARG_BOOL, "no"},
+             {"bias", ARG_TENSOR, ""},
+             {"keys", ARG_NEW_AXIS, ""},
+             {"labels", ARG_TENSOR, ""}}},
     {"rotary", emit_rotary,
      "turns pairs of entries across an axis by the position's angle and grows them; the last "
      "`registers` positions stay; `length` of the table: all positions",
@@ -111,6 +115,16 @@ static const Builtin builtins[] = {
     {"concat", emit_concat,
      "another tensor behind this one along an axis; it may lack other axes: there it repeats",
      .arg = {{"other", ARG_TENSOR, GIVEN}, {"along", ARG_AXIS, GIVEN}}},
+    {"roll", emit_roll, "position i of an axis reads position i + amount, counted round",
+     .arg = {{"amount", ARG_STEPS, GIVEN}}},
+    {"regions", emit_regions,
+     "labels of the positions along x's axes, one number for all: per axis 0 in front of the last "
+     "window, 1 in it, 2 for the last `moves`, which `roll` brought there; without moves 0",
+     .arg = {{"window", ARG_STEPS, GIVEN}, {"moves", ARG_STEPS, ""}}},
+    {"offsets", emit_offsets,
+     "the entries along `over`, one for each offset in a window, of pairs of positions, numbered "
+     "row by row: two new axes `to` of the first of them",
+     .arg = {{"window", ARG_SIZES, GIVEN}, {"over", ARG_AXIS, GIVEN}, {"to", ARG_SIZES, GIVEN}}},
     {"unfold", emit_unfold,
      "overlapping windows: per axis its positions, and the places in the window as axis k<axis>",
      .arg = {{"kernel", ARG_STEPS, GIVEN}, {"stride", ARG_STEPS, ""}}},

@@ -22,7 +22,7 @@ typedef enum ArgType {
     ARG_SLICES,   /* [n: 0..10]: axes of the value with ranges */
 } ArgType;
 
-enum { MAX_ARGS = 7 };
+enum { MAX_ARGS = 10 };
 
 typedef struct ArgDef {
     const char *name;
@@ -95,6 +95,9 @@ Val emit_batchnorm(OpCall *c);
 Val emit_layernorm(OpCall *c);
 Val emit_attention(OpCall *c);
 Val emit_rotary(OpCall *c);
+Val emit_roll(OpCall *c);
+Val emit_regions(OpCall *c);
+Val emit_offsets(OpCall *c);
 Val emit_sinusoids(OpCall *c);
 Val emit_sample(OpCall *c);
 Val emit_crop(OpCall *c);

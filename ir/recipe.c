@@ -171,16 +171,26 @@ static void read_call(Reader *rd, const char *setting, const Expr *call)
     }
 }
 
+/* The word of that name that stands for the whole setting; NULL: none. */
+static const BareWord *find_word(const char *setting, const Expr *e)
+{
+    const BareWord *word = NULL;
+    for (int i = 0; e->kind == EXPR_NAME && (word = recipe_bare_word(setting, i)); i++)
+        if (!strcmp(e->name, word->word))
+            return word;
+    return NULL;
+}
+
 /* recordings(..) |> clip(..) |> pad(..), or one call, or the word that switches it off. */
 static void read_chain(Reader *rd, const char *setting, const Expr *e)
 {
-    const BareWord *off = recipe_bare_word(setting);
+    const BareWord *off = find_word(setting, e);
     if (e->kind == EXPR_PIPE) {
         read_chain(rd, setting, e->left);
         read_call(rd, setting, e->right);
     } else if (e->kind == EXPR_CALL) {
         read_call(rd, setting, e);
-    } else if (e->kind == EXPR_NAME && off && !strcmp(e->name, off->word)) {
+    } else if (off) {
         memset((char *)rd->r + off->offset, 0, off->bytes);
         if (off->value)
             memcpy((char *)rd->r + off->offset, &off->value, sizeof off->value);
@@ -269,7 +279,7 @@ void recipe_set(Arena *arena, Names *names, Diags *diags, const SetOption *set, 
 
 int64_t recipe_epoch_steps(const Recipe *r)
 {
-    int64_t n = r->pick == RECIPE_PICK_ROUNDS ? 1 : r->epoch / r->batch;
+    int64_t n = r->pick >= RECIPE_PICK_ROUNDS ? 1 : r->epoch / r->batch;
     return n ? n : 1;
 }
 
@@ -350,7 +360,7 @@ bool recipe_check(Diags *diags, Span span, const Recipe *r)
         return impossible(diags, span, "no part of the loss has a weight");
     if (r->teacher && r->loss_scale != RECIPE_SCALE_SHARE)
         return impossible(diags, span, "a 'teacher' shares weights out: write scale(share)");
-    if (r->teacher && r->pick == RECIPE_PICK_ROUNDS)
+    if (r->teacher && r->pick >= RECIPE_PICK_ROUNDS)
         return impossible(diags, span, "a 'teacher' needs pick = uniform(..)");
     if (r->teacher && r->correlation_weight > 0)
         return impossible(diags, span, "a 'teacher' has no loss with 'correlation'");

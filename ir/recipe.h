@@ -84,7 +84,12 @@ typedef enum RecipeScale {
 typedef enum RecipeTrainTiers { RECIPE_TIERS_TRAIN, RECIPE_TIERS_RELEASED } RecipeTrainTiers;
 /* What a step does to parameters of recordings that it has no clip of. */
 typedef enum RecipeAbsent { RECIPE_ABSENT_KEEP, RECIPE_ABSENT_ZERO } RecipeAbsent;
-typedef enum RecipePick { RECIPE_PICK_SESSIONS, RECIPE_PICK_TRIALS, RECIPE_PICK_ROUNDS } RecipePick;
+typedef enum RecipePick {
+    RECIPE_PICK_SESSIONS,
+    RECIPE_PICK_TRIALS,
+    RECIPE_PICK_ROUNDS,
+    RECIPE_PICK_TURNS,
+} RecipePick;
 typedef enum RecipeBlend { RECIPE_BLEND_UNIFORM, RECIPE_BLEND_RAMP } RecipeBlend;
 typedef enum RecipePrecision { RECIPE_F32, RECIPE_MIXED_F16, RECIPE_MIXED_BF16 } RecipePrecision;
 

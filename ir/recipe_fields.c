@@ -70,7 +70,7 @@ static const Field *fields(int *n)
         INT("accumulate", NULL, NULL, AT(accumulate), NULL, 1, 100000,
             "equal chunks in which a batch is computed"),
         INT("epoch", NULL, NULL, AT(epoch), "clips", 1, 1e12,
-            "clips of one epoch; not counted in rounds"),
+            "clips of one epoch; not counted in rounds and turns"),
         WORD("pick", "uniform", "over", AT(pick),
              "sessions: as many clips of each; trials: by number of trials", "sessions", "trials"),
         REAL("loss", "poisson", "eps", AT(loss_eps), 0, 1,
@@ -204,7 +204,7 @@ const FieldList *recipe_list(const char *setting, const char *function)
     return NULL;
 }
 
-const BareWord *recipe_bare_word(const char *setting)
+const BareWord *recipe_bare_word(const char *setting, int i)
 {
     static const BareWord words[] = {
         {"split", "none", AT(folds), AT(train_tiers) + sizeof(RecipeTrainTiers) - AT(folds), 0,
@@ -215,12 +215,14 @@ const BareWord *recipe_bare_word(const char *setting)
         {"pick", "rounds", AT(pick), sizeof(RecipePick), RECIPE_PICK_ROUNDS,
          "`batch` clips of every recording in turn, each permuted afresh, gradients added up; an "
          "epoch is as many rounds as the largest needs"},
+        {"pick", "turns", AT(pick), sizeof(RecipePick), RECIPE_PICK_TURNS,
+         "the same rounds, but a step for each of their batches"},
         {"teacher", "none", AT(teacher), sizeof(const char *), 0, NULL},
         {"predict", "whole", AT(predict_frames), sizeof(int64_t), 0, NULL},
     };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!strcmp(words[i].setting, setting))
-            return &words[i];
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (!strcmp(words[k].setting, setting) && !i--)
+            return &words[k];
     return NULL;
 }
 
@@ -243,7 +245,7 @@ const char *recipe_setting_form(Arena *arena, const char *setting)
 {
     Text t = {.arena = arena};
     const char *last = "";
-    const BareWord *off = recipe_bare_word(setting);
+    const BareWord *off;
     for (int i = 0; recipe_field(i); i++) {
         const Field *f = recipe_field(i);
         if (strcmp(f->setting, setting) || !f->function || !strcmp(f->function, last))
@@ -251,7 +253,7 @@ const char *recipe_setting_form(Arena *arena, const char *setting)
         text_printf(&t, "%s%s(..)", *last ? " |> " : "", f->function);
         last = f->function;
     }
-    if (off)
+    for (int i = 0; (off = recipe_bare_word(setting, i)); i++)
         text_printf(&t, " or %s", off->word);
     return text_str(&t);
 }

@@ -62,7 +62,8 @@ const Field *recipe_field(int i);
 const Field *recipe_stage_field(int i);
 const RecipeStage *recipe_stage_blank(void); /* before anything was said, but for its duration */
 const FieldList *recipe_list(const char *setting, const char *function); /* NULL: none */
-const BareWord *recipe_bare_word(const char *setting);
+/* The i-th word that stands for a whole setting; NULL behind the last. */
+const BareWord *recipe_bare_word(const char *setting, int i);
 const CallSwitch *recipe_call_switch(const char *setting, const char *function);
 /* "recordings(..) |> clip(..)": how the setting is written. */
 const char *recipe_setting_form(Arena *arena, const char *setting);

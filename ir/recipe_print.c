@@ -136,8 +136,8 @@ static void print_training(Text *t, const Recipe *r)
     static const char *const precisions[] = {"f32", "mixed(f16)", "mixed(bf16)"};
     text_printf(t, "  batch = %lld clips\n  accumulate = %lld\n  epoch = %lld clips\n",
                 (long long)r->batch, (long long)r->accumulate, (long long)r->epoch);
-    if (r->pick == RECIPE_PICK_ROUNDS)
-        text_add(t, "  pick = rounds\n");
+    if (r->pick >= RECIPE_PICK_ROUNDS)
+        text_printf(t, "  pick = %s\n", r->pick == RECIPE_PICK_ROUNDS ? "rounds" : "turns");
     else
         text_printf(t, "  pick = uniform(%s)\n", word_of("pick", "over", r->pick));
     print_loss(t, r);
@@ -312,9 +312,11 @@ void recipe_print_settings(Text *out)
         const FieldList *list = f->function ? recipe_list(f->setting, f->function) : NULL;
         print_row(out, f, list ? list->blank : &r, &r);
         const Field *next = recipe_field(i + 1);
-        const BareWord *word = recipe_bare_word(f->setting);
-        if (word && word->doc && (!next || strcmp(next->setting, f->setting)))
-            text_printf(out, "| `%s` | `%s` | | | %s |\n", f->setting, word->word, word->doc);
+        const BareWord *word;
+        bool is_last = !next || strcmp(next->setting, f->setting);
+        for (int k = 0; is_last && (word = recipe_bare_word(f->setting, k)); k++)
+            if (word->doc)
+                text_printf(out, "| `%s` | `%s` | | | %s |\n", f->setting, word->word, word->doc);
     }
     for (int i = 0; recipe_stage_field(i); i++)
         print_row(out, recipe_stage_field(i), recipe_stage_blank(), &r);

@@ -66,13 +66,21 @@ static uint32_t parts_of(const Sampler *s, uint32_t m)
     return (s->sessions[m].n_trials + s->rounds - 1) / s->rounds;
 }
 
-void sampler_set_rounds(Sampler *s, uint32_t n)
+/* Items of a session in an epoch, none of which some are. */
+static uint32_t own_items(const Sampler *s)
+{
+    return s->clips_per_epoch / s->n_sessions;
+}
+
+void sampler_set_rounds(Sampler *s, uint32_t n, bool turns)
 {
     uint64_t most = 0;
     s->rounds = n;
+    s->turns = turns;
     for (uint32_t m = 0; m < s->n_sessions; m++)
         most = parts_of(s, m) > most ? parts_of(s, m) : most;
     uint64_t batch = (uint64_t)n * s->n_sessions, epoch = most * batch;
+    batch = turns ? n : batch;
     s->batch = batch < UINT32_MAX ? (uint32_t)batch : UINT32_MAX; /* sampler_check refuses it */
     s->clips_per_epoch = epoch < UINT32_MAX ? (uint32_t)epoch : UINT32_MAX;
 }
@@ -88,7 +96,7 @@ size_t sampler_order_size(const Sampler *s)
 /* Items of session m are those of its rounds, one behind the other. */
 static void order_rounds(const Sampler *s, uint32_t epoch, uint32_t *order)
 {
-    uint32_t own = sampler_steps(s) * s->rounds;
+    uint32_t own = own_items(s);
     for (uint32_t m = 0; m < s->n_sessions; m++) {
         uint32_t *at = order + (size_t)m * own, n = s->sessions[m].n_trials;
         uint32_t pass = parts_of(s, m) * s->rounds;
@@ -104,11 +112,13 @@ static void order_rounds(const Sampler *s, uint32_t epoch, uint32_t *order)
 static uint32_t plan_round(const Sampler *s, const uint32_t *order, uint32_t step, uint32_t *item,
                            uint32_t *session, uint32_t *first, uint32_t *count)
 {
-    uint32_t own = sampler_steps(s) * s->rounds, n = 0;
+    uint32_t own = own_items(s), n = 0;
+    uint32_t round = s->turns ? step / s->n_sessions : step;
     for (uint32_t m = 0; m < s->n_sessions; m++) {
+        bool absent = s->turns && m != step % s->n_sessions;
         first[m] = n;
-        for (uint32_t i = 0; i < s->rounds; i++) {
-            uint32_t at = m * own + step * s->rounds + i;
+        for (uint32_t i = 0; i < s->rounds && !absent; i++) {
+            uint32_t at = m * own + round * s->rounds + i;
             if (order[at] == SAMPLER_ANY)
                 continue;
             item[n] = at;

@@ -11,7 +11,8 @@
  *
  * In rounds a batch holds `rounds` clips of every session: its trials are permuted and cut into
  * parts of so many, the last one shorter; a session that is through begins with another
- * permutation, and an epoch has as many rounds as the longest one has parts (specs/viv1t.md 6). A
+ * permutation, and an epoch has as many rounds as the longest one has parts (specs/viv1t.md 6). In
+ * turns every part is a batch of its own (specs/dynamic-v1fm.md 3.3). A
  * trial that does not hold a window gives its place to one drawn as above. Sources:
  * specs/dwiseneuro.md 3.2, 3.3; viv1t.md 6.
  */
@@ -36,7 +37,8 @@ typedef struct Sampler {
     const SamplerSession *sessions; /* the caller's, as long as the sampler is used */
     uint32_t n_sessions;
     bool by_trials;
-    uint32_t rounds; /* clips of each session in a batch; 0: batches of any sessions */
+    uint32_t rounds; /* clips of each session in a round; 0: batches of any sessions */
+    bool turns;      /* a batch has the clips of one session, each in turn, not of all of them */
     bool not_last; /* a window never begins at the last possible frame, unless it is the only one */
 } Sampler;
 
@@ -49,8 +51,8 @@ typedef struct Clip {
 
 enum { SAMPLER_ANY = UINT32_MAX }; /* no trial, or any */
 
-/* Batch and epoch of a sampler that goes in rounds of n clips of each session. */
-void sampler_set_rounds(Sampler *s, uint32_t n);
+/* Batch and epoch of a sampler that goes in rounds of n clips of each session, or in turns. */
+void sampler_set_rounds(Sampler *s, uint32_t n, bool turns);
 /* Sizes, shares and recordings fit together; say so before drawing. */
 Status sampler_check(const Sampler *s, Err *err);
 uint32_t sampler_steps(const Sampler *s); /* batches per epoch */

@@ -324,8 +324,8 @@ static Status plan_sampler(Trainer *t, Err *err)
                            .n_sessions = t->data.n,
                            .not_last = r->clip_start == RECIPE_START_NOT_LAST,
                            .by_trials = r->pick == RECIPE_PICK_TRIALS};
-    if (r->pick == RECIPE_PICK_ROUNDS)
-        sampler_set_rounds(&t->sampler, (uint32_t)r->batch);
+    if (r->pick == RECIPE_PICK_ROUNDS || r->pick == RECIPE_PICK_TURNS)
+        sampler_set_rounds(&t->sampler, (uint32_t)r->batch, r->pick == RECIPE_PICK_TURNS);
     if (r->epoch > UINT32_MAX || r->batch > UINT32_MAX)
         return err_set(err, NPC_ERR_INPUT, "recipe: an epoch of %lld clips is too long",
                        (long long)r->epoch);

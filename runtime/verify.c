@@ -224,7 +224,8 @@ static Status verify_file(VerifyCase *c, Err *err)
 {
     NPC_TRY(safetensors_open(&c->file, c->path, err));
     c->report->how = describe(c);
-    if (safetensors_meta(&c->file, "config") && safetensors_meta(&c->file, "trials"))
+    if (safetensors_meta(&c->file, "config") &&
+        (safetensors_meta(&c->file, "trials") || safetensors_meta(&c->file, "step_mice")))
         NPC_TRY(verify_mice_case(c, err));
     else if (safetensors_meta(&c->file, "config"))
         NPC_TRY(verify_model_case(c, err));

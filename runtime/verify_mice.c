@@ -1,269 +1,88 @@
-/* A model case in which every recording has a batch of its own, as ViV1T, V1T and their successors
- * are trained: predictions in evaluation and training, the loss of every recording, the gradient of
- * the sum of these losses, and a step of the optimizer on the gradients that the file states.
+/* A model case in which every recording has a batch of its own, as ViV1T, V1T, Dynamic-V1FM and
+ * their successors are trained: predictions in evaluation and training, the loss of every
+ * recording, the gradient of the sum of these losses, and a step of the optimizer on the gradients
+ * that the file states. verify_mice_setup.c reads what a file says about itself.
  *
- * Programs run once per recording, whose samples are the whole batch; gradients are added here. */
+ * Programs run once per recording, whose samples come first and may be fewer than the batch has
+ * room for; gradients are added here. */
 #include <math.h>
 
 #include "runtime/loss_factors.h"
-#include "runtime/verify_model_parts.h"
-
-/* What the files call a model's sizes, and the recipe's settings that stand in the configuration.
- */
-static const struct {
-    const char *key, *penalised, *counts; /* parameters, and in whose batches */
-} PENALTIES[] = {
-    {"core_decay", "core", "every"},
-    {"readout_decay", "readout.*.features", "own"},
-    {"shifter_decay", "readout.*.shifter", "own"},
-    {"cropper_decay", "cropper", "own"},
-};
-
-/* The losses of the files, as recipes write them. */
-static const struct {
-    const char *loss, *settings[8];
-} LOSSES[] = {
-    {"2023",
-     {"loss.poisson.eps=1.1920928955078125e-07", "loss.poisson.added=everywhere",
-      "loss.correlation.weight=1000", "loss.correlation.eps=1.1920928955078125e-07",
-      "loss.scale=trials"}},
-    {"closed_loop",
-     {"loss.poisson.eps=1.1920928955078125e-07", "loss.poisson.added=everywhere",
-      "loss.correlation.weight=0", "loss.scale=balanced"}},
-    {"poisson",
-     {"loss.poisson.eps=1.1920928955078125e-07", "loss.poisson.added=everywhere",
-      "loss.correlation.weight=0", "loss.scale=trials"}},
-    {"correlation",
-     {"loss.poisson.weight=0", "loss.correlation.weight=1",
-      "loss.correlation.eps=1.1920928955078125e-07", "loss.scale=trials"}},
-    {"msse", {"loss.poisson.weight=0", "loss.squares.weight=1", "loss.scale=trials"}},
-};
-
-static Status bad_meta(VerifyModel *m, const char *what, Err *err)
-{
-    return err_set(err, NPC_ERR_INPUT, "%s: metadata: %s", m->c->path, what);
-}
-
-/* ---- configuration ---- */
-
-static Status read_size(VerifyModel *m, const json_t *of, const char *key, int64_t low,
-                        int64_t *out, Err *err)
-{
-    const json_t *j = json_object_get(of, key);
-    *out = json_integer_value(j);
-    return json_is_integer(j) && *out >= low && *out <= VERIFY_MAX_SIZE
-               ? NPC_OK
-               : bad_meta(m, verify_name(m->c, "'config' needs '%s', a number", key), err);
-}
-
-static Status read_sizes(VerifyModel *m, Err *err)
-{
-    json_t *batch, *frames;
-    NPC_TRY(read_size(m, m->config, "channels", 1, &m->channels, err));
-    NPC_TRY(read_size(m, m->config, "height", 1, &m->h, err));
-    NPC_TRY(read_size(m, m->config, "width", 1, &m->w, err));
-    NPC_TRY(verify_meta(m->c, "batch", &batch, err));
-    m->batch = json_integer_value(batch);
-    m->t = 0;
-    if (safetensors_meta(&m->c->file, "frames")) {
-        NPC_TRY(verify_meta(m->c, "frames", &frames, err));
-        m->t = json_integer_value(frames);
-        if (m->t < 1 || m->t > VERIFY_MAX_SIZE)
-            return bad_meta(m, "'frames' is a positive number", err);
-    }
-    return json_is_integer(batch) && m->batch >= 1 && m->batch <= VERIFY_MAX_BATCH
-               ? NPC_OK
-               : bad_meta(m, "'batch' is a number from 1 to 4096", err);
-}
-
-static Status read_session(VerifyModel *m, Session *s, Err *err)
-{
-    VerifyCase *c = m->c;
-    float *coordinates, *means;
-    const char *name = verify_name(c, "input/coordinates/%s", s->name);
-    NPC_TRY(verify_read_floats(c, name, 2, (int64_t[]){s->neurons, -1}, &coordinates, err));
-    s->coordinates = coordinates;
-    s->n_coordinates = (int)verify_size(verify_find(c, name), 1);
-    name = verify_name(c, "input/means/%s", s->name);
-    if (verify_find(c, name))
-        NPC_TRY(verify_read_floats(c, name, 1, &s->neurons, &means, err));
-    else /* mean and deviation */
-        NPC_TRY(verify_read_floats(c, verify_name(c, "input/statistics/%s", s->name), 2,
-                                   (int64_t[]){2, s->neurons}, &means, err));
-    s->means = means;
-    return NPC_OK;
-}
-
-static Status read_sessions(VerifyModel *m, Err *err)
-{
-    json_t *neurons = json_object_get(m->config, "neurons");
-    size_t n = json_object_size(neurons), i = 0;
-    const char *name;
-    json_t *count;
-    if (!n || n > VERIFY_MAX_SESSIONS)
-        return bad_meta(m, "'config' needs 'neurons', numbers by recording", err);
-    m->n_sessions = (int)n;
-    m->sessions = ARENA_ARRAY(m->c->arena, Session, n);
-    json_object_foreach(neurons, name, count)
-    {
-        Session *s = &m->sessions[i++];
-        *s = (Session){.name = arena_strdup(m->c->arena, name),
-                       .neurons = json_integer_value(count)};
-        if (!json_is_integer(count) || s->neurons < 1 || s->neurons > VERIFY_MAX_SIZE)
-            return bad_meta(m, "'neurons' of 'config' are positive numbers", err);
-        NPC_TRY(read_session(m, s, err));
-    }
-    return NPC_OK;
-}
-
-static Status add_set(VerifyModel *m, const char *name, const json_t *value, Err *err)
-{
-    Text t = {.arena = m->c->arena};
-    text_printf(&t, "%s=", name);
-    if (json_is_integer(value))
-        text_printf(&t, "%lld", (long long)json_integer_value(value));
-    else if (json_is_real(value))
-        text_double(&t, json_real_value(value));
-    else if (json_is_boolean(value))
-        text_add(&t, json_is_true(value) ? "yes" : "no");
-    else if (json_is_string(value))
-        text_printf(&t, "\"%s\"", json_string_value(value));
-    else
-        return bad_meta(m, verify_name(m->c, "'%s' of 'config' is no value", name), err);
-    vec_push(m->c->arena, &m->sets, text_str(&t));
-    return NPC_OK;
-}
-
-/* Fields of the configuration are the model's arguments of the same names, but for sizes and what
- * the recipe says. */
-static Status read_arguments(VerifyModel *m, Err *err)
-{
-    static const char *const sizes[] = {"neurons", "channels", "height", "width"};
-    const char *key;
-    json_t *value;
-    json_object_foreach(m->config, key, value)
-    {
-        const char *name = key;
-        double weight = json_number_value(value);
-        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-            name = name && !strcmp(key, sizes[i]) ? NULL : name;
-        for (size_t i = 0; i < sizeof PENALTIES / sizeof *PENALTIES; i++)
-            if (!strcmp(key, PENALTIES[i].key)) {
-                name = NULL;
-                if (weight > 0)
-                    vec_push(m->c->arena, &m->sets,
-                             verify_name(m->c, "loss=l1(\"%s\", %.17g, counts: %s)",
-                                         PENALTIES[i].penalised, weight, PENALTIES[i].counts));
-            }
-        if (name)
-            NPC_TRY(add_set(m, name, value, err));
-    }
-    return NPC_OK;
-}
-
-static Status read_recipe(VerifyModel *m, Err *err)
-{
-    json_t *o;
-    const char *loss = safetensors_meta(&m->c->file, "loss");
-    bool known = false;
-    for (size_t i = 0; loss && i < sizeof LOSSES / sizeof *LOSSES; i++)
-        for (int k = 0; !strcmp(loss, LOSSES[i].loss) && LOSSES[i].settings[k]; k++) {
-            vec_push(m->c->arena, &m->sets, LOSSES[i].settings[k]);
-            known = true;
-        }
-    if (!known)
-        return bad_meta(m, "'loss' is none that is known here", err);
-    NPC_TRY(verify_meta(m->c, "optimizer", &o, err));
-    const json_t *betas = json_object_get(o, "betas");
-    m->beta1 = json_number_value(json_array_get(betas, 0));
-    m->beta2 = json_number_value(json_array_get(betas, 1));
-    m->rate = json_number_value(json_object_get(o, "lr"));
-    if (!(m->rate > 0) || !(m->beta1 > 0) || !(m->beta2 > 0))
-        return bad_meta(m, "'optimizer' needs 'lr' and two 'betas'", err);
-    const double eps = json_number_value(json_object_get(o, "eps")),
-                 decay = json_number_value(json_object_get(o, "decay")),
-                 core_rate = json_number_value(json_object_get(o, "core_lr")),
-                 core_decay = json_number_value(json_object_get(o, "core_decay"));
-    vec_push(m->c->arena, &m->sets,
-             verify_name(m->c,
-                         "optimizer=adamw(weight_decay: %.17g, beta1: %.17g, beta2: %.17g, eps: "
-                         "%.17g) |> clip(0) |> autoclip(0)",
-                         decay, m->beta1, m->beta2, eps));
-    vec_push(m->c->arena, &m->sets,
-             verify_name(m->c, "optimizer=group(\"core\", rate: %.17g, weight_decay: %.17g)",
-                         core_rate / m->rate, core_decay));
-    return NPC_OK;
-}
-
-static Status read_case(VerifyModel *m, Err *err)
-{
-    NPC_TRY(verify_meta(m->c, "config", &m->config, err));
-    NPC_TRY(read_sizes(m, err));
-    NPC_TRY(read_sessions(m, err));
-    NPC_TRY(read_arguments(m, err));
-    NPC_TRY(read_recipe(m, err));
-    return verify_meta(m->c, "zero_gradient", &m->zero, err);
-}
+#include "runtime/verify_mice_parts.h"
 
 /* ---- inputs ---- */
 
-/* A tensor of the file into an input that the program has; which of them it has is its affair. */
-static Status give(VerifyModel *m, int program, const char *input, const char *tensor, Err *err)
+/* A tensor of the file, of the recording's clips, into an input that the program has; which of them
+ * it has is its affair. Of frames along the last axis it gets the last, if it takes fewer. */
+static Status give(VerifyModel *m, int program, int own, const char *input, const char *tensor,
+                   Err *err)
 {
     const Node *n = subject_find_input(&m->subject, program, input);
     const SafetensorsEntry *e = verify_find(m->c, tensor);
     if (!n)
         return NPC_OK;
-    if (!e || e->elems != (uint64_t)shape_elems(&n->shape))
+    int64_t all = shape_elems(&n->shape), clips = m->batches[own];
+    int64_t taken = n->shape.size[n->shape.rank - 1];
+    int64_t given = e && taken != m->t && e->rank == 3 ? verify_size(e, 2) : taken;
+    if (!e || given < taken || (int64_t)e->elems * taken * m->batch != all * given * clips)
         return err_set(err, NPC_ERR_INPUT,
                        "%s: the model's input '%s' does not have the size of '%s'", m->c->path,
                        input, tensor);
-    double *values = ARENA_ARRAY(m->c->arena, double, e->elems);
-    safetensors_as_double(e, values);
+    double *from = ARENA_ARRAY(m->c->arena, double, e->elems);
+    double *values = ARENA_ARRAY(m->c->arena, double, (size_t)all);
+    safetensors_as_double(e, from);
+    for (int64_t row = 0; row < (int64_t)e->elems / given; row++)
+        memcpy(values + row * taken, from + (row + 1) * given - taken,
+               (size_t)taken * sizeof *values);
     subject_input(&m->subject, program, input, values);
     return NPC_OK;
 }
 
-static void fill(VerifyModel *m, int program, const char *input, double value)
+/* `value` for the first clips of the batch, 0 for the others; for all of what has no clips. */
+static void fill_clips(VerifyModel *m, int program, const char *input, double value, int64_t clips)
 {
     const Node *n = subject_find_input(&m->subject, program, input);
     if (!n)
         return;
     int64_t elems = shape_elems(&n->shape);
+    int64_t count = n->shape.rank ? elems / m->batch * clips : elems;
     double *at = ARENA_ARRAY(m->c->arena, double, (size_t)elems);
-    for (int64_t i = 0; i < elems; i++)
+    for (int64_t i = 0; i < count; i++)
         at[i] = value;
     subject_input(&m->subject, program, input, at);
 }
 
-static Status fill_factors(VerifyModel *m, int program, int own, Err *err)
+static void fill(VerifyModel *m, int program, const char *input, double value)
+{
+    fill_clips(m, program, input, value, m->batch);
+}
+
+static void fill_factors(VerifyModel *m, int program, int own)
 {
     VerifyCase *c = m->c;
-    json_t *trials;
     int64_t sum = 0, outputs = 1;
-    NPC_TRY(verify_meta(c, "trials", &trials, err));
     for (int s = 0; s < m->n_sessions; s++)
-        sum += json_integer_value(json_object_get(trials, m->sessions[s].name));
+        sum += m->trials[s];
     const Recipe *recipe = &m->subject.model->info.recipe;
     for (int s = 0; s < m->n_sessions; s++) {
         const char *name = m->sessions[s].name;
         const Node *y = subject_find_input(&m->subject, program, verify_name(c, "target/%s", name));
         if (y)
             outputs = y->shape.size[2];
-        uint64_t n = s == own ? (uint64_t)m->batch : 0;
+        uint64_t n = s == own ? (uint64_t)m->batches[s] : 0;
         LossCounts counts = {
             .here = n,
-            .chunk = (uint64_t)m->batch,
+            .chunk = (uint64_t)m->batches[s],
             .batch = n,
-            .full = (uint64_t)m->batch,
-            .trials = (uint64_t)json_integer_value(json_object_get(trials, name)),
-            .all_trials = (uint64_t)json_integer_value(json_object_get(trials, name)),
+            .full = (uint64_t)m->batches[s],
+            .trials = (uint64_t)m->trials[s],
+            .all_trials = (uint64_t)m->trials[s],
             .sum_trials = (uint64_t)sum,
             .recordings = (uint64_t)m->n_sessions,
             .outputs = (uint64_t)outputs,
         };
         LossFactors f = loss_factors(recipe, &counts);
-        fill(m, program, verify_name(c, "share/%s", name), f.scale);
+        fill_clips(m, program, verify_name(c, "share/%s", name), f.scale, m->batches[s]);
         fill(m, program, verify_name(c, "mean/%s", name), f.mean);
         fill(m, program, verify_name(c, "scale/%s", name), f.scale);
         fill(m, program, verify_name(c, "penalty/%s", name), f.penalty);
@@ -272,7 +91,6 @@ static Status fill_factors(VerifyModel *m, int program, int own, Err *err)
         if (s != own)
             fill(m, program, verify_name(c, "target/%s", name), 0);
     }
-    return NPC_OK;
 }
 
 /* Noise stands in the file by recording; the model draws it once per recording. */
@@ -284,8 +102,8 @@ static Status give_noise(VerifyModel *m, int program, int own, Err *err)
         if (n->op != OP_NOISE)
             continue;
         if (n->session == own)
-            NPC_TRY(give(m, program, n->attrs.name,
-                         verify_name(m->c, "input/noise/%s", m->sessions[own].name), err));
+            NPC_TRY(
+                give(m, program, own, n->attrs.name, mice_tensor(m, m->names->noise, own), err));
         else
             fill(m, program, n->attrs.name, 0);
     }
@@ -294,42 +112,162 @@ static Status give_noise(VerifyModel *m, int program, int own, Err *err)
 
 static Status start(VerifyModel *m, int program, int own, Err *err)
 {
-    static const char *const inputs[][2] = {
-        {"video", "video"}, {"image", "image"}, {"behavior", "behaviour"}, {"pupil", "pupil"}};
-    const char *name = m->sessions[own].name;
+    const MiceNames *names = m->names;
+    const char *const inputs[][2] = {{"video", names->video},
+                                     {"image", names->image},
+                                     {"behavior", names->behavior},
+                                     {"pupil", names->pupil}};
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
-        NPC_TRY(give(m, program, inputs[i][0], verify_name(m->c, "input/%s/%s", inputs[i][1], name),
-                     err));
-    NPC_TRY(give(m, program, verify_name(m->c, "target/%s", name),
-                 verify_name(m->c, "input/target/%s", name), err));
-    NPC_TRY(fill_factors(m, program, own, err));
+        NPC_TRY(give(m, program, own, inputs[i][0], mice_tensor(m, inputs[i][1], own), err));
+    NPC_TRY(give(m, program, own, verify_name(m->c, "target/%s", m->sessions[own].name),
+                 mice_tensor(m, names->target, own), err));
+    fill_factors(m, program, own);
     fill(m, program, "loss_scale", 256);
     for (int s = 0; s < m->n_sessions; s++)
-        m->ranges[s] = (SampleRange){0, s == own ? m->batch : 0};
+        m->ranges[s] = (SampleRange){0, s == own ? m->batches[s] : 0};
     return give_noise(m, program, own, err);
 }
 
 /* ---- what is compared ---- */
 
-static Status compare_output(VerifyModel *m, VerifyRow *row, int program, const char *label, int s,
-                             Err *err)
+/* What the program predicts for a recording's clips, as the file orders it. */
+static Status read_output(VerifyModel *m, int program, int s, double **out, int64_t *elems,
+                          Err *err)
 {
     const char *name = m->sessions[s].name;
-    int64_t n = shape_elems(subject_result(&m->subject, program, RESULT_OUTPUT, name));
-    double *got = ARENA_ARRAY(m->c->arena, double, (size_t)n);
+    const Shape *shape = subject_result(&m->subject, program, RESULT_OUTPUT, name);
+    int64_t n = shape_elems(shape), frames = shape->rank > 2 ? shape->size[2] : 1;
+    int64_t neurons = shape->size[1];
+    double *got = ARENA_ARRAY(m->c->arena, double, (size_t)n), *turned = got;
     NPC_TRY(subject_read(&m->subject, program, RESULT_OUTPUT, name, got, err));
-    return verify_against(m->c, row, verify_name(m->c, "expect/%s/%s", label, name), got, n, err);
+    if (m->names->frames_first) {
+        turned = ARENA_ARRAY(m->c->arena, double, (size_t)n);
+        for (int64_t i = 0; i < n; i++) {
+            int64_t frame = i % frames, neuron = i / frames % neurons, clip = i / frames / neurons;
+            turned[(clip * frames + frame) * neurons + neuron] = got[i];
+        }
+    }
+    *out = turned;
+    *elems = n / m->batch * m->batches[s];
+    return NPC_OK;
+}
+
+static Status compare_output(VerifyModel *m, VerifyRow *row, int program, const char *pattern,
+                             int s, Err *err)
+{
+    double *got;
+    int64_t n;
+    NPC_TRY(read_output(m, program, s, &got, &n, err));
+    return verify_against(m->c, row, mice_tensor(m, pattern, s), got, n, err);
+}
+
+/* The tokens of the recording's clips, [clips frames rows columns width] whatever the order of axes
+ * [b t h w d] in the program; sizes by axis. NULL when the value is none. */
+static double *read_tokens(VerifyModel *m, int program, const char *probe, int s, int64_t size[5],
+                           Err *err)
+{
+    static const char *const axes[] = {"b", "t", "h", "w", "d"};
+    const Shape *shape = subject_result(&m->subject, program, RESULT_OUTPUT, probe);
+    int64_t stride[MAX_RANK], step[5], n = 1;
+    if (!shape || shape->rank != 5)
+        return NULL;
+    double *x = ARENA_ARRAY(m->c->arena, double, (size_t)shape_elems(shape));
+    if (subject_read(&m->subject, program, RESULT_OUTPUT, probe, x, err) != NPC_OK)
+        return NULL;
+    shape_strides(shape, stride);
+    for (int k = 0; k < 5; k++) {
+        int at = 0;
+        while (at < 5 && strcmp(shape->name[at], axes[k]))
+            at++;
+        if (at == 5)
+            return NULL;
+        size[k] = k ? shape->size[at] : m->batches[s];
+        step[k] = stride[at];
+        n *= size[k];
+    }
+    double *out = ARENA_ARRAY(m->c->arena, double, (size_t)n);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t rest = i, from = 0;
+        for (int k = 4; k >= 0; rest /= size[k--])
+            from += rest % size[k] * step[k];
+        out[i] = x[from];
+    }
+    return out;
+}
+
+/* The means over a map's rows and columns. */
+static double *mean_places(VerifyModel *m, const double *x, const int64_t size[5])
+{
+    int64_t width = size[4], places = size[2] * size[3], maps = size[0] * size[1];
+    double *mean = ARENA_ARRAY(m->c->arena, double, (size_t)(maps * width));
+    for (int64_t i = 0; i < maps * places * width; i++)
+        mean[i / (places * width) * width + i % width] += x[i] / (double)places;
+    return mean;
+}
+
+/* Tokens behind parts of the core, and their means over the map behind the last. */
+static Status compare_tokens(VerifyModel *m, VerifyRow *row, int program, int s, Err *err)
+{
+    const char *name = m->sessions[s].name;
+    const char *mean = verify_name(m->c, "expect/eval/%s/core_mean", name);
+    double *last = NULL;
+    int64_t size[5];
+    for (int i = -1;; i++) {
+        const char *part = i < 0 ? "patches" : verify_name(m->c, "block%d", i);
+        const char *tensor = verify_name(m->c, "expect/eval/%s/%s", name, part);
+        const char *probe = verify_name(m->c, i < 0 ? "probe/core.%s.norm" : "probe/core.%s", part);
+        double *x = read_tokens(m, program, probe, s, size, err);
+        if (!x)
+            break;
+        if (verify_find(m->c, tensor))
+            NPC_TRY(verify_against(m->c, row, tensor, x,
+                                   size[0] * size[1] * size[2] * size[3] * size[4], err));
+        last = x;
+    }
+    if (last && verify_find(m->c, mean))
+        return verify_against(m->c, row, mean, mean_places(m, last, size),
+                              size[0] * size[1] * size[4], err);
+    return NPC_OK;
+}
+
+/* The loss of what evaluation predicts: the sum of (p + eps) - (r + eps) log(p + eps), r the last
+ * frames of the responses. */
+static Status compare_eval_loss(VerifyModel *m, VerifyRow *row, int program, int s, Err *err)
+{
+    double *p, *want, sum = 0;
+    int64_t n, neurons = m->sessions[s].neurons, frames;
+    const SafetensorsEntry *e = verify_find(m->c, mice_tensor(m, m->names->target, s));
+    if (!m->names->eval_loss)
+        return NPC_OK;
+    NPC_TRY(read_output(m, program, s, &p, &n, err));
+    NPC_TRY(verify_read(m->c, mice_tensor(m, m->names->eval_loss, s), 0, NULL, &want, err));
+    double *r = ARENA_ARRAY(m->c->arena, double, e->elems);
+    safetensors_as_double(e, r);
+    frames = n / neurons / m->batches[s];
+    for (int64_t i = 0; i < n; i++) {
+        int64_t neuron = i % neurons, frame = i / neurons % frames, clip = i / neurons / frames;
+        double target = r[(clip * neurons + neuron) * m->t + m->t - frames + frame];
+        sum += p[i] + m->eps - (target + m->eps) * log(p[i] + m->eps);
+    }
+    verify_compare(row, mice_tensor(m, m->names->eval_loss, s), &sum, want, 1);
+    return NPC_OK;
 }
 
 static Status compare_eval(VerifyModel *m, int program, Err *err)
 {
+    VerifyRow loss = verify_row(m->c, "eval: loss", m->names->losses);
     VerifyRow row = verify_row(m->c, "eval: outputs", VERIFY_OUTPUTS);
+    VerifyRow tokens = verify_row(m->c, "eval: tokens", VERIFY_OUTPUTS);
     for (int s = 0; s < m->n_sessions; s++) {
         NPC_TRY(start(m, program, s, err));
         NPC_TRY(subject_run(&m->subject, program, m->ranges, err));
-        NPC_TRY(compare_output(m, &row, program, "eval", s, err));
+        NPC_TRY(compare_output(m, &row, program, m->names->eval, s, err));
+        NPC_TRY(compare_tokens(m, &tokens, program, s, err));
+        NPC_TRY(compare_eval_loss(m, &loss, program, s, err));
     }
+    verify_push(m->c, tokens);
     verify_push(m->c, row);
+    verify_push(m->c, loss);
     return NPC_OK;
 }
 
@@ -345,12 +283,12 @@ static Status compare_loss(VerifyModel *m, VerifyRow *row, LossSum *sum, int pro
 {
     VerifyCase *c = m->c;
     double got, *want, *penalty;
-    const char *name = verify_name(c, "expect/loss/%s", m->sessions[s].name);
+    const char *name = mice_tensor(m, m->names->loss, s);
     const char *extra = verify_name(c, "expect/penalty/%s", m->sessions[s].name);
     NPC_TRY(subject_read(&m->subject, program, RESULT_LOSS, "loss", &got, err));
     NPC_TRY(verify_read(c, name, 0, NULL, &want, err));
-    sum->got += got;
-    sum->want += *want;
+    sum->got += m->steps[s] ? got : 0;
+    sum->want += m->steps[s] ? *want : 0;
     if (verify_find(c, extra)) {
         NPC_TRY(verify_read(c, extra, 0, NULL, &penalty, err));
         sum->want += *penalty;
@@ -364,10 +302,10 @@ static Status compare_loss(VerifyModel *m, VerifyRow *row, LossSum *sum, int pro
 }
 
 /* Gradients are measured by the larger of their own largest entry and a share of all. */
-static Status compare_gradients(VerifyModel *m, double *const *sum, Err *err)
+static Status compare_gradients(VerifyModel *m, double **sum, Err *err)
 {
     VerifyCase *c = m->c;
-    VerifyRow row = verify_row(c, "train: gradients", VERIFY_GRADIENTS);
+    VerifyRow row = verify_row(c, "train: gradients", m->names->gradients);
     VerifyRow vanish = verify_row(c, "train: vanishing gradients", VERIFY_VANISHING);
     double **want = ARENA_ARRAY(c->arena, double *, m->given.len + 1), most = 0;
     vanish.note = "of the case's largest gradient";
@@ -375,9 +313,11 @@ static Status compare_gradients(VerifyModel *m, double *const *sum, Err *err)
         const GivenTensor *g = &m->given.at[i];
         const Shape flat = {.rank = 1, .size = {g->elems}};
         const char *tensor = verify_name(c, "expect/grad/%s", g->theirs);
-        if (!sum[i])
-            continue;
         const SafetensorsEntry *e = verify_find(c, tensor);
+        if (!sum[i] && !e)
+            continue;
+        if (!sum[i]) /* nothing depends on it */
+            sum[i] = ARENA_ARRAY(c->arena, double, (size_t)g->elems);
         if (!e || (int64_t)e->elems != flat.size[0])
             return err_set(err, NPC_ERR_INPUT, "%s: there is no tensor '%s' of %lld numbers",
                            c->path, tensor, (long long)g->elems);
@@ -425,16 +365,19 @@ static Status compare_train(VerifyModel *m, int program, Err *err)
 {
     VerifyCase *c = m->c;
     VerifyRow outputs = verify_row(c, "train: outputs", VERIFY_OUTPUTS);
-    VerifyRow loss = verify_row(c, "train: loss", VERIFY_LOSS);
+    VerifyRow loss = verify_row(c, "train: loss", m->names->losses);
     double **sum = ARENA_ARRAY(c->arena, double *, m->given.len + 1);
     LossSum losses = {0};
     for (int s = 0; s < m->n_sessions; s++) {
         NPC_TRY(start(m, program, s, err));
         NPC_TRY(subject_run(&m->subject, program, m->ranges, err));
-        NPC_TRY(compare_output(m, &outputs, program, "train", s, err));
+        NPC_TRY(compare_output(m, &outputs, program, m->names->train, s, err));
         NPC_TRY(compare_loss(m, &loss, &losses, program, s, err));
-        NPC_TRY(add_gradients(m, program, s, sum, err));
+        if (m->steps[s])
+            NPC_TRY(add_gradients(m, program, s, sum, err));
     }
+    if (m->names->total)
+        NPC_TRY(verify_against(c, &loss, m->names->total, &losses.got, 1, err));
     verify_push(c, outputs);
     verify_push(c, loss);
     return compare_gradients(m, sum, err);
@@ -537,7 +480,7 @@ Status verify_mice_case(VerifyCase *c, Err *err)
     m->c = c;
     if (!c->model_path)
         return err_set(err, NPC_ERR_USAGE, "%s is a model case: it needs a model", c->path);
-    NPC_TRY(read_case(m, err));
+    NPC_TRY(mice_read(m, err));
     m->ranges = ARENA_ARRAY(c->arena, SampleRange, (size_t)m->n_sessions);
     c->subject = &m->subject;
     NPC_TRY(verify_model_open(m, true, err));

@@ -23,6 +23,7 @@ typedef struct VerifyModel {
     Subject subject;
 
     json_t *config;
+    const char *name; /* of the model */
     int64_t batch, channels, t, h, w;
     int n_sessions;
     Session *sessions;
@@ -30,6 +31,12 @@ typedef struct VerifyModel {
     const NameMap *map;
     double rate, beta1, beta2;
     json_t *zero, *zero_masked; /* names whose gradient vanishes */
+
+    /* verify_mice.c, by recording: clips, trials, and whether its loss enters the step */
+    const struct MiceNames *names;
+    int64_t *batches, *trials;
+    bool *steps;
+    double eps; /* of the loss, where its value in evaluation is compared */
 
     int64_t *order; /* sample of the file that stands at row i of the batch */
     SampleRange *ranges, *whole;

@@ -227,7 +227,7 @@ Status verify_model_open(VerifyModel *m, bool no_dropping, Err *err)
     const VerifyOptions *o = m->c->options;
     AxisSize bind[] = {{"c", m->channels}, {"h", m->h}, {"w", m->w}, {"t", m->t}};
     ModelOptions mo = {.path = m->c->model_path,
-                       .model = safetensors_meta(&m->c->file, "model"),
+                       .model = m->name ? m->name : safetensors_meta(&m->c->file, "model"),
                        .sets = m->sets.at,
                        .n_sets = (int)m->sets.len,
                        .sessions = m->sessions,

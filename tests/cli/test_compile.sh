@@ -50,6 +50,12 @@ expect 0 "parameters     12 278 365 in" -- compile models/viv1t.nm --model viv1t
 expect 0 "parameters     13 014 933 in" -- compile models/viv1t.nm --interpret --batch 1 --bind t=20
 expect 0 "parameters     2 442 984 in" "4 278 302 560" -- compile models/v1t.nm --neurons 174 --batch 1 \
     --interpret --set behaviour_mode=0 --set shift_mode=0 --set resize=no --bind h=36 --bind w=64
+# ten mice in both variants, one mouse (specs/dynamic-v1fm.md 6: core, shifter, readout F)
+expect 0 "parameters     36 906 001 in" -- compile models/dynamic_v1fm.nm --interpret --batch 1
+expect 0 "parameters     36 907 361 in" -- compile models/dynamic_v1fm.nm --interpret --batch 1 \
+    --set 'fusion="adaptive"'
+expect 0 "parameters     5 726 727 in" -- compile models/dynamic_v1fm.nm --interpret --batch 1 \
+    --neurons 7863
 
 # CUDA targets need no device; a compiler only for machine code
 expect 0 "NPC_KERNEL(" "MFLOP" "readout softplus" -- \

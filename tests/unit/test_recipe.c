@@ -249,6 +249,9 @@ static void overrides_name_settings_arguments_and_stages(void **state)
     set(t, "pick=rounds");
     assert_true(t->r.pick == RECIPE_PICK_ROUNDS && recipe_epoch_steps(&t->r) == 1);
     assert_non_null(strstr(text_of(t), "  pick = rounds\n"));
+    set(t, "pick=turns");
+    assert_true(t->r.pick == RECIPE_PICK_TURNS && recipe_epoch_steps(&t->r) == 1);
+    assert_non_null(strstr(text_of(t), "  pick = turns\n"));
     set(t, "pick=uniform()");
     assert_true(t->r.pick == RECIPE_PICK_SESSIONS);
     set(t, "mix=none");
@@ -327,6 +330,7 @@ static void a_recipe_is_checked_as_a_whole(void **state)
         {"stage a(1 epoch) { lr = plateau(from: 1); keep = none }", "keep = best"},
         {"optimizer = clip(1) |> autoclip(10)", "there is one limit"},
         {"teacher = distill(\"a\")\npick = rounds", "needs pick = uniform"},
+        {"teacher = distill(\"a\")\npick = turns", "needs pick = uniform"},
         {"teacher = distill(\"a\")\nloss = scale(trials)", "write scale(share)"},
         {"teacher = distill(\"a\")\nloss = correlation(1)", "no loss with 'correlation'"},
         {"epoch = 1000000000000 clips\nbatch = 1 clips\nstage a(1000000 epochs) { }", "too many"},

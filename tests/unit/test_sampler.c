@@ -126,7 +126,7 @@ static void rounds_go_through_permutations_of_every_session(void **state)
     for (uint32_t m = 0; m < 3; m++)
         own[m] = (SamplerSession){sessions[0].recording, trials, (uint32_t[]){5, 3, 1}[m]};
     s.sessions = own;
-    sampler_set_rounds(&s, 2);
+    sampler_set_rounds(&s, 2, false);
     assert_int_equal(sampler_steps(&s), 3);
     assert_int_equal(s.batch, 6);
     assert_int_equal(sampler_order_size(&s), 18 + 5);
@@ -164,6 +164,40 @@ static void rounds_go_through_permutations_of_every_session(void **state)
     assert_int_equal(clip.trial, trials[1]);
 }
 
+/* The same rounds, each session's part a batch: 9 steps. */
+static void turns_go_through_the_sessions(void **state)
+{
+    (void)state;
+    static const uint32_t trials[] = {0, 1, 0, 1, 0},
+                          counts[3][3] = {{2, 2, 1}, {2, 1, 1}, {1, 2, 1}};
+    SamplerSession own[3];
+    Sampler rounds = published(), turns;
+    for (uint32_t m = 0; m < 3; m++)
+        own[m] = (SamplerSession){sessions[0].recording, trials, (uint32_t[]){5, 3, 1}[m]};
+    rounds.sessions = own;
+    turns = rounds;
+    sampler_set_rounds(&rounds, 2, false);
+    sampler_set_rounds(&turns, 2, true);
+    assert_int_equal(sampler_steps(&turns), 9);
+    assert_int_equal(turns.batch, 2);
+    uint32_t order[2][23];
+    sampler_order(&rounds, 3, order[0]);
+    sampler_order(&turns, 3, order[1]);
+    assert_memory_equal(order[0], order[1], 18 * sizeof **order);
+    for (uint32_t step = 0; step < 9; step++) {
+        uint32_t item[2][6], session[2][6], first[2][3], count[2][3], m = step % 3;
+        sampler_plan(&rounds, order[0], step / 3, item[0], session[0], first[0], count[0]);
+        uint32_t n = sampler_plan(&turns, order[1], step, item[1], session[1], first[1], count[1]);
+        assert_int_equal(n, counts[step / 3][m]);
+        assert_int_equal(first[1][m], 0);
+        for (uint32_t k = 0; k < 3; k++)
+            assert_int_equal(count[1][k], k == m ? n : 0);
+        assert_memory_equal(item[1], item[0] + first[0][m], n * sizeof **item);
+        for (uint32_t i = 0; i < n; i++)
+            assert_int_equal(session[1][i], m);
+    }
+}
+
 /* A trial that holds no window gives its place away. */
 static void a_short_trial_of_a_round_is_replaced(void **state)
 {
@@ -175,7 +209,7 @@ static void a_short_trial_of_a_round_is_replaced(void **state)
     Err err = {0};
     s.sessions = &own;
     s.n_sessions = 1;
-    sampler_set_rounds(&s, 2);
+    sampler_set_rounds(&s, 2, false);
     for (uint32_t item = 0; item < 20; item++) {
         assert_int_equal(sampler_clip(&s, 0, item, 0, 1, &clip, &err), NPC_OK);
         assert_int_equal(clip.trial, 0);
@@ -328,6 +362,7 @@ int main(void)
         cmocka_unit_test(a_clip_depends_on_seed_epoch_and_item_alone),
         cmocka_unit_test(windows_end_uniformly_inside_trials_that_hold_one),
         cmocka_unit_test(rounds_go_through_permutations_of_every_session),
+        cmocka_unit_test(turns_go_through_the_sessions),
         cmocka_unit_test(a_short_trial_of_a_round_is_replaced),
         cmocka_unit_test(the_last_start_can_be_left_out),
         cmocka_unit_test(mixing_can_be_switched_off_and_on),
