@@ -452,7 +452,7 @@ static Status compare_attention(VerifyModel *m, int program, Err *err)
     for (int s = 0; name && s < m->n_sessions; s++)
         own = strcmp(m->sessions[s].name, name) ? own : s;
     if (own < 0)
-        return bad_meta(m, "'attention_mouse' is no recording of 'neurons'", err);
+        return verify_bad_meta(m, "'attention_mouse' is no recording of 'neurons'", err);
     NPC_TRY(start(m, program, own, err));
     NPC_TRY(subject_run(&m->subject, program, m->ranges, err));
     return verify_model_attention(m, program, err);

@@ -33,11 +33,6 @@ static const struct {
     {"msse", {"loss.poisson.weight=0", "loss.squares.weight=1", "loss.scale=trials"}},
 };
 
-static Status bad_meta(VerifyModel *m, const char *what, Err *err)
-{
-    return err_set(err, NPC_ERR_INPUT, "%s: metadata: %s", m->c->path, what);
-}
-
 /* ---- configuration ---- */
 
 const char *mice_tensor(VerifyModel *m, const char *pattern, int session)
@@ -55,7 +50,7 @@ static Status read_size(VerifyModel *m, const json_t *of, const char *key, int64
     *out = json_integer_value(j);
     return json_is_integer(j) && *out >= low && *out <= VERIFY_MAX_SIZE
                ? NPC_OK
-               : bad_meta(m, verify_name(m->c, "'config' needs '%s', a number", key), err);
+               : verify_bad_meta(m, verify_name(m->c, "'config' needs '%s', a number", key), err);
 }
 
 /* Counts by recording, all of which enter the step. */
@@ -84,11 +79,11 @@ static Status read_sizes(VerifyModel *m, Err *err)
         NPC_TRY(verify_meta(m->c, "frames", &frames, err));
         m->t = json_integer_value(frames);
         if (m->t < 1 || m->t > VERIFY_MAX_SIZE)
-            return bad_meta(m, "'frames' is a positive number", err);
+            return verify_bad_meta(m, "'frames' is a positive number", err);
     }
     return json_is_integer(batch) && m->batch >= 1 && m->batch <= VERIFY_MAX_BATCH
                ? NPC_OK
-               : bad_meta(m, "'batch' is a number from 1 to 4096", err);
+               : verify_bad_meta(m, "'batch' is a number from 1 to 4096", err);
 }
 
 static Status read_session(VerifyModel *m, Session *s, Err *err)
@@ -116,7 +111,7 @@ static Status read_sessions(VerifyModel *m, Err *err)
     const char *name;
     json_t *count;
     if (!n || n > VERIFY_MAX_SESSIONS)
-        return bad_meta(m, "'config' needs 'neurons', numbers by recording", err);
+        return verify_bad_meta(m, "'config' needs 'neurons', numbers by recording", err);
     m->n_sessions = (int)n;
     m->sessions = ARENA_ARRAY(m->c->arena, Session, n);
     json_object_foreach(neurons, name, count)
@@ -125,7 +120,7 @@ static Status read_sessions(VerifyModel *m, Err *err)
         *s = (Session){.name = arena_strdup(m->c->arena, name),
                        .neurons = json_integer_value(count)};
         if (!json_is_integer(count) || s->neurons < 1 || s->neurons > VERIFY_MAX_SIZE)
-            return bad_meta(m, "'neurons' of 'config' are positive numbers", err);
+            return verify_bad_meta(m, "'neurons' of 'config' are positive numbers", err);
         NPC_TRY(read_session(m, s, err));
     }
     return NPC_OK;
@@ -161,7 +156,7 @@ static Status add_set(VerifyModel *m, const char *name, const json_t *value, Err
     Text t = {.arena = m->c->arena};
     text_printf(&t, "%s=", name);
     if (!write_value(&t, value))
-        return bad_meta(m, verify_name(m->c, "'%s' of 'config' is no value", name), err);
+        return verify_bad_meta(m, verify_name(m->c, "'%s' of 'config' is no value", name), err);
     vec_push(m->c->arena, &m->sets, text_str(&t));
     return NPC_OK;
 }
@@ -204,14 +199,14 @@ static Status read_recipe(VerifyModel *m, Err *err)
             known = true;
         }
     if (!known)
-        return bad_meta(m, "'loss' is none that is known here", err);
+        return verify_bad_meta(m, "'loss' is none that is known here", err);
     NPC_TRY(verify_meta(m->c, "optimizer", &o, err));
     const json_t *betas = json_object_get(o, "betas");
     m->beta1 = json_number_value(json_array_get(betas, 0));
     m->beta2 = json_number_value(json_array_get(betas, 1));
     m->rate = json_number_value(json_object_get(o, "lr"));
     if (!(m->rate > 0) || !(m->beta1 > 0) || !(m->beta2 > 0))
-        return bad_meta(m, "'optimizer' needs 'lr' and two 'betas'", err);
+        return verify_bad_meta(m, "'optimizer' needs 'lr' and two 'betas'", err);
     const double eps = json_number_value(json_object_get(o, "eps")),
                  decay = json_number_value(json_object_get(o, "decay")),
                  core_rate = json_number_value(json_object_get(o, "core_lr")),
@@ -286,8 +281,8 @@ static Status read_list(VerifyModel *m, const char *key, size_t n, int64_t high,
         const json_t *item = json_array_get(list, i);
         out[i] = json_integer_value(item);
         if (json_array_size(list) != n || !json_is_integer(item) || out[i] < 1 || out[i] > high)
-            return bad_meta(m, verify_name(m->c, "'%s' is a list of %zu positive numbers", key, n),
-                            err);
+            return verify_bad_meta(
+                m, verify_name(m->c, "'%s' is a list of %zu positive numbers", key, n), err);
     }
     return NPC_OK;
 }
@@ -298,7 +293,7 @@ static Status read_mice(VerifyModel *m, Err *err)
     size_t n = json_array_size(neurons);
     json_t *steps;
     if (!n || n > VERIFY_MAX_SESSIONS)
-        return bad_meta(m, "'config' needs 'neurons', a list of numbers", err);
+        return verify_bad_meta(m, "'config' needs 'neurons', a list of numbers", err);
     m->n_sessions = (int)n;
     m->sessions = ARENA_ARRAY(m->c->arena, Session, n);
     for (size_t i = 0; i < n; i++) {
@@ -306,7 +301,7 @@ static Status read_mice(VerifyModel *m, Err *err)
         m->sessions[i] = (Session){.name = verify_name(m->c, "mouse%zu", i),
                                    .neurons = json_integer_value(count)};
         if (m->sessions[i].neurons < 1 || m->sessions[i].neurons > VERIFY_MAX_SIZE)
-            return bad_meta(m, "'neurons' of 'config' are positive numbers", err);
+            return verify_bad_meta(m, "'neurons' of 'config' are positive numbers", err);
     }
     make_counts(m);
     NPC_TRY(read_list(m, "batches", n, VERIFY_MAX_BATCH, m->batches, err));
@@ -340,7 +335,7 @@ static Status read_windows(VerifyModel *m, Err *err)
     json_object_foreach(m->config, key, value)
     {
         if (!strcmp(key, "state") && json_integer_value(value) != 4)
-            return bad_meta(m, "'state' of 'config' is 4: behaviour and pupil", err);
+            return verify_bad_meta(m, "'state' of 'config' is 4: behaviour and pupil", err);
         if (strcmp(key, "neurons") && strcmp(key, "channels") && strcmp(key, "state"))
             NPC_TRY(add_set(m, key, value, err));
     }
@@ -351,7 +346,7 @@ static Status read_windows(VerifyModel *m, Err *err)
     m->beta2 = json_number_value(json_array_get(betas, 1));
     m->rate = json_number_value(json_object_get(o, "rate"));
     if (!(m->rate > 0) || !(m->beta1 > 0) || !(m->beta2 > 0))
-        return bad_meta(m, "'optimizer' needs 'rate' and two 'betas'", err);
+        return verify_bad_meta(m, "'optimizer' needs 'rate' and two 'betas'", err);
     vec_push(m->c->arena, &m->sets,
              verify_name(m->c,
                          "optimizer=adamw(weight_decay: %.17g, beta1: %.17g, beta2: %.17g, eps: "

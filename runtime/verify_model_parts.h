@@ -47,6 +47,8 @@ typedef struct VerifyModel {
 } VerifyModel;
 
 /* verify_model_setup.c */
+Status verify_bad_meta(VerifyModel *m, const char *what,
+                       Err *err);                    /* an error that names the file */
 Status verify_model_read(VerifyModel *m, Err *err);  /* metadata */
 Status verify_model_batch(VerifyModel *m, Err *err); /* inputs, targets, weights, order */
 Status verify_model_open(VerifyModel *m, bool no_dropping, Err *err);

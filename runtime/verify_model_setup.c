@@ -6,7 +6,7 @@
 
 /* ---- metadata ---- */
 
-static Status bad_meta(VerifyModel *m, const char *what, Err *err)
+Status verify_bad_meta(VerifyModel *m, const char *what, Err *err)
 {
     return err_set(err, NPC_ERR_INPUT, "%s: metadata: %s", m->c->path, what);
 }
@@ -26,11 +26,12 @@ static Status read_sizes(VerifyModel *m, Err *err)
     for (size_t i = 0; i < 3; i++)
         if (json_array_size(extent) != 3 ||
             !read_int(json_array_get(extent, i), 1, VERIFY_MAX_SIZE, out[i]))
-            return bad_meta(m, "'extent' is a list of three sizes: frames, height, width", err);
+            return verify_bad_meta(m, "'extent' is a list of three sizes: frames, height, width",
+                                   err);
     if (!read_int(batch, 1, VERIFY_MAX_BATCH, &m->batch))
-        return bad_meta(m, "'batch' is a number from 1 to 4096", err);
+        return verify_bad_meta(m, "'batch' is a number from 1 to 4096", err);
     if (!read_int(json_object_get(m->config, "in_channels"), 1, VERIFY_MAX_SIZE, &m->channels))
-        return bad_meta(m, "'config' needs 'in_channels', a number", err);
+        return verify_bad_meta(m, "'config' needs 'in_channels', a number", err);
     return NPC_OK;
 }
 
@@ -39,13 +40,13 @@ static Status read_sessions(VerifyModel *m, Err *err)
     const json_t *neurons = json_object_get(m->config, "neurons");
     size_t n = json_array_size(neurons);
     if (!n || n > VERIFY_MAX_SESSIONS)
-        return bad_meta(m, "'config' needs 'neurons', a list of 1 to 1000 numbers", err);
+        return verify_bad_meta(m, "'config' needs 'neurons', a list of 1 to 1000 numbers", err);
     m->n_sessions = (int)n;
     m->sessions = ARENA_ARRAY(m->c->arena, Session, n);
     for (size_t i = 0; i < n; i++) {
         m->sessions[i].name = verify_name(m->c, "mouse%zu", i);
         if (!read_int(json_array_get(neurons, i), 1, VERIFY_MAX_SIZE, &m->sessions[i].neurons))
-            return bad_meta(m, "'neurons' of 'config' are positive numbers", err);
+            return verify_bad_meta(m, "'neurons' of 'config' are positive numbers", err);
     }
     return NPC_OK;
 }
@@ -79,7 +80,7 @@ static Status add_set(VerifyModel *m, const char *name, const json_t *value, Err
     Text t = {.arena = m->c->arena};
     text_printf(&t, "%s=", name);
     if (!write_value(&t, value))
-        return bad_meta(
+        return verify_bad_meta(
             m, verify_name(m->c, "'%s' is neither a number nor a list of numbers", name), err);
     vec_push(m->c->arena, &m->sets, text_str(&t));
     return NPC_OK;
@@ -106,9 +107,9 @@ static Status read_optimizer(VerifyModel *m, Err *err)
                  *second = json_array_get(betas, 1), *rate = json_object_get(o, "rate"),
                  *step = json_object_get(o, "step");
     if (!json_is_number(rate) || !json_is_number(first) || !json_is_number(second))
-        return bad_meta(m, "'optimizer' needs 'rate' and two 'betas'", err);
+        return verify_bad_meta(m, "'optimizer' needs 'rate' and two 'betas'", err);
     if (step && json_integer_value(step) != 1)
-        return bad_meta(m, "only the first step of the 'optimizer' can be verified", err);
+        return verify_bad_meta(m, "only the first step of the 'optimizer' can be verified", err);
     m->rate = json_number_value(rate);
     m->beta1 = json_number_value(first);
     m->beta2 = json_number_value(second);
@@ -123,7 +124,7 @@ Status verify_model_read(VerifyModel *m, Err *err)
 {
     NPC_TRY(verify_meta(m->c, "config", &m->config, err));
     if (!json_is_object(m->config))
-        return bad_meta(m, "'config' is not a JSON object", err);
+        return verify_bad_meta(m, "'config' is not a JSON object", err);
     NPC_TRY(read_sizes(m, err));
     NPC_TRY(read_sessions(m, err));
     NPC_TRY(read_arguments(m, err));
