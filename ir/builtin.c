@@ -14,13 +14,15 @@ static const Builtin builtins[] = {
     {"conv", emit_conv,
      "cross-correlation over the kernel's axes, padded to keep the size unless `pad` says "
      "otherwise; weight [out, in / groups, taps..], without in where every group has one channel; "
-     "bias [out]",
+     "bias [out]; `weight`: a tensor instead of a parameter, its axes out, that of the input with "
+     "`_in` and those of the kernel behind `k`",
      .arg = {{"out", ARG_SIZES, ""},
              {"kernel", ARG_STEPS, GIVEN},
              {"stride", ARG_STEPS, ""},
              {"pad", ARG_STEPS, ""},
              {"groups", ARG_INT, "1"},
-             {"bias", ARG_BOOL, "no"}},
+             {"bias", ARG_BOOL, "no"},
+             {"weight", ARG_TENSOR, ""}},
      .needs_label = true},
     {"batchnorm", emit_batchnorm,
      "per channel over every other axis; scale, shift [c]; states mean, var [c]",
@@ -85,6 +87,10 @@ static const Builtin builtins[] = {
     {"noise", emit_noise,
      "training: standard normal numbers with x's axes `over` and further ones; else zeros",
      .arg = {{"over", ARG_AXES, GIVEN}, {"sizes", ARG_SIZES, ""}}, .needs_label = true},
+    {"penalty", emit_penalty,
+     "training: adds `weight` x the sum of x to the loss, once for every recording in a batch; "
+     "gives what it adds",
+     .arg = {{"weight", ARG_REAL, "1"}}},
     {"silu", emit_pointwise, .doc = "x sigmoid(x)"},
     {"sigmoid", emit_pointwise, .doc = "1 / (1 + exp(-x))"},
     {"relu", emit_pointwise, .doc = "max(x, 0)"},

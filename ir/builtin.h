@@ -102,6 +102,7 @@ Val emit_sinusoids(OpCall *c);
 Val emit_sample(OpCall *c);
 Val emit_crop(OpCall *c);
 Val emit_noise(OpCall *c);
+Val emit_penalty(OpCall *c);
 Val emit_concat(OpCall *c);
 Val emit_unfold(OpCall *c);
 Val emit_drop_path(OpCall *c);

@@ -49,3 +49,24 @@ Val emit_sum(OpCall *c)
     AxisList over = named_axes(&c->arg[0]);
     return func_sum(c->el->func, c->x, &over, 1);
 }
+
+/* A scalar, kept for the loss (elaborate_loss.c). */
+Val emit_penalty(OpCall *c)
+{
+    Elaborator *el = c->el;
+    const Shape *s = op_shape_of(c);
+    AxisList all = {.n = s->rank};
+    if (op_axis_size(c, name_intern(el->names, "b"))) {
+        el_error(el, DIAG_E0211, c->span,
+                 "a penalty is of parameters, not of samples: no axis 'b'");
+        el_note(el, c->span, "the value here is %s", el_shape_text(el, s));
+        return VAL_NONE;
+    }
+    for (int i = 0; i < s->rank; i++)
+        all.name[i] = s->name[i];
+    double weight = c->arg[0].real;
+    Val y = all.n ? func_sum(el->func, c->x, &all, weight) : func_scale(el->func, c->x, weight);
+    if (el->is_training && y.id)
+        vec_push(el->arena, &el->penalties, (Penalty){y, el->session});
+    return y;
+}

@@ -59,7 +59,25 @@ static const char *input_axis(OpCall *c, const Arg *out)
     return NULL;
 }
 
-static Val make_weight(OpCall *c, const Product *p, const Arg *kernel)
+/* Does the tensor have the axes and sizes of the weight, in whatever order? */
+static bool is_weight(OpCall *c, const Arg *given, const Shape *wanted)
+{
+    const Shape *s = func_shape(c->el->func, given->val);
+    bool same = s->rank == wanted->rank;
+    for (int i = 0; same && i < s->rank; i++) {
+        int at = shape_axis(s, wanted->name[i]);
+        same = at >= 0 && s->size[at] == wanted->size[i];
+    }
+    if (same)
+        return true;
+    el_error(c->el, DIAG_E0203, given->span, "'weight' of '%s' has the axes %s here", c->def->name,
+             el_shape_text(c->el, wanted));
+    el_note(c->el, given->span, "the value here is %s", el_shape_text(c->el, s));
+    return false;
+}
+
+/* A parameter, or what the call gives instead of one. */
+static Val make_weight(OpCall *c, const Product *p, const Arg *kernel, const Arg *given)
 {
     ParamSpec w = {.op = c->def->name,
                    .label = c->label,
@@ -74,6 +92,8 @@ static Val make_weight(OpCall *c, const Product *p, const Arg *kernel)
         shape_add(&w.shape, op_axis_name(c, "k", kernel->axis[i].axis), kernel->axis[i].size);
         taps *= kernel->axis[i].size;
     }
+    if (given && given->given)
+        return is_weight(c, given, &w.shape) ? given->val : VAL_NONE;
     w.fan_in = p->n_from / p->groups * taps;
     w.fan_out = taps * p->n_out / p->groups;
     w.init.b = __builtin_sqrt(1.0 / (double)w.fan_in);
@@ -146,7 +166,7 @@ Val emit_dense(OpCall *c)
     const char *axis = from->given ? from->text : input_axis(c, out);
     if (!axis || !fits_rank(c) || !plan(c, out, axis, &c->arg[2], &p))
         return VAL_NONE;
-    Val x = c->x, w = make_weight(c, &p, NULL), y;
+    Val x = c->x, w = make_weight(c, &p, NULL, NULL), y;
     AxisList over = {.n = 1, .name = {p.in}}, order = result_axes(c, &p);
     split_roles(c, &p, &x, &w);
     y = join_groups(c, &p, func_contract(c->el->func, x, w, &over, &order));
@@ -219,7 +239,9 @@ Val emit_conv(OpCall *c)
         !plan(c, &c->arg[0], axis, &c->arg[4], &p))
         return VAL_NONE;
     p.is_depthwise = p.groups > 1 && p.groups == p.n_from;
-    Val x = c->x, w = make_weight(c, &p, &c->arg[1]), y;
+    Val x = c->x, w = make_weight(c, &p, &c->arg[1], &c->arg[6]), y;
+    if (!w.id)
+        return VAL_NONE;
     if (p.is_depthwise && p.n_out == p.n_from && p.out == p.from) {
         const Shape *s = op_shape_of(c);
         for (int i = 0; i < s->rank; i++)

@@ -430,7 +430,7 @@ static void build(Elaborator *el, const char *name, const Plan *p, Value *argume
     el->session = -1;
     el->has_sessions = false;
     el->n_executed = 0;
-    el->inits.len = 0;
+    el->inits.len = el->penalties.len = 0;
     el->labels = el->made = (Map){0};
     memset(el->session_result, 0, sizeof *el->session_result * el->module->sessions.len);
     memcpy(arguments, p->given, sizeof *arguments * d->formals.len);

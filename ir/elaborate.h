@@ -79,9 +79,9 @@ Module *elaborate_text(Arena *arena, Names *names, Diags *diags, const char *pat
 
 /* NULL when the program declares no such map. */
 const NameMap *names_find(const Elaborated *e, const char *map);
-/* Translates their name to ours and back; NULL when no rule of the map fits. The first fitting rule
- * counts. In a pattern, # is a number n, {2*#+1} the number 2 n + 1, {session} the name of session
- * n, and * any text. */
+/* Translates their name to ours and back; NULL when no rule of the map fits, "" for what the model
+ * does without. The first fitting rule counts. In a pattern, # is a number n, {2*#+1} the number 2
+ * n + 1, {session} the name of session n, and * any text. */
 const char *names_map(Arena *arena, const Module *m, const NameMap *map, const char *theirs);
 const char *names_unmap(Arena *arena, const Module *m, const NameMap *map, const char *ours);
 

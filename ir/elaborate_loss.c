@@ -5,6 +5,7 @@
  *     + weight * sum over b, n, t of share[b] (p - y)^2
  *     + scale * weight * sum over n of (1 - correlation of p and y over the batch's b and t)
  *     + penalty * weight * sum of magnitudes, per l1(..) of the recipe and parameter
+ *     + penalty * what a penalty(..) of the model adds
  *
  * where a parameter that sessions share has the penalties of all of them, and one of a session,
  * where it counts in every batch, its own as often as there are sessions (rounds take a batch of
@@ -125,7 +126,7 @@ static Val plus(Func *f, Val a, Val b)
     return a.id && b.id ? func_emit2(f, OP_ADD, a, b) : a.id ? a : b;
 }
 
-/* Penalties of the parameters of a session, or of shared ones (-1); VAL_NONE when there is none. */
+/* Penalties of a session, or of what sessions share (-1); VAL_NONE when there is none. */
 static Val penalties(Elaborator *el, const Recipe *recipe, int session)
 {
     Func *f = el->func;
@@ -145,6 +146,9 @@ static Val penalties(Elaborator *el, const Recipe *recipe, int session)
             total = plus(f, total, size);
         }
     }
+    for (uint32_t i = 0; i < el->penalties.len; i++)
+        if (el->penalties.at[i].session == session)
+            total = plus(f, total, el->penalties.at[i].val);
     if (!total.id)
         return total;
     const char *name = session < 0 ? NULL : el->module->sessions.at[session].name;

@@ -2,7 +2,8 @@
  *
  *     names golden { "block#.*" = "core.block#.*"  "core.blocks.{2*#+1}.*" = .. }
  *
- * Both sides are patterns of the same pieces, so a rule works in both directions. */
+ * Both sides are patterns of the same pieces, so a rule works in both directions. A right side of
+ * "" is for what the model does without. */
 #include "ir/elaborate_state.h"
 
 /* ---- reading ---- */
@@ -101,8 +102,9 @@ void el_read_maps(Program *p, Elaborated *out)
                 if (!read_pattern(p->arena, p->diags, line->from, &rule.theirs) ||
                     !read_pattern(p->arena, p->diags, line->to, &rule.ours))
                     continue;
-                if (has_piece(&rule.theirs, true) != has_piece(&rule.ours, true) ||
-                    has_piece(&rule.theirs, false) != has_piece(&rule.ours, false))
+                if (rule.ours.pieces.len &&
+                    (has_piece(&rule.theirs, true) != has_piece(&rule.ours, true) ||
+                     has_piece(&rule.theirs, false) != has_piece(&rule.ours, false)))
                     diag_error(p->diags, DIAG_E0250, line->to->span,
                                "both sides have a number, and both a *, or neither");
                 vec_push(p->arena, &map.rules, rule);

@@ -92,6 +92,12 @@ typedef struct Frame {
     int depth;
 } Frame;
 
+/* A term of the loss that the model itself states: a scalar. */
+typedef struct Penalty {
+    Val val;
+    int session; /* -1: of parameters that sessions share */
+} Penalty;
+
 typedef struct SeenName {
     const char *name;
     Span span;
@@ -116,10 +122,11 @@ typedef struct Elaborator {
     VEC(Constant) constants;
     VEC(Replacement) replacements;
     VEC(InitRule) inits;
-    Map labels;     /* label paths handed out in this function -> count */
-    Map made;       /* parameters made in this function -> SeenName */
-    uint32_t noted; /* n_errors when the place was last told */
-    bool is_quiet;  /* the last error stood already: its notes are dropped too */
+    VEC(Penalty) penalties; /* of this function */
+    Map labels;             /* label paths handed out in this function -> count */
+    Map made;               /* parameters made in this function -> SeenName */
+    uint32_t noted;         /* n_errors when the place was last told */
+    bool is_quiet;          /* the last error stood already: its notes are dropped too */
 } Elaborator;
 
 /* ---- reporting: elaborate_report.c ---- */

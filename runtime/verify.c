@@ -224,8 +224,10 @@ static Status verify_file(VerifyCase *c, Err *err)
 {
     NPC_TRY(safetensors_open(&c->file, c->path, err));
     c->report->how = describe(c);
-    if (safetensors_meta(&c->file, "config") &&
-        (safetensors_meta(&c->file, "trials") || safetensors_meta(&c->file, "step_mice")))
+    if (safetensors_meta(&c->file, "config") && safetensors_meta(&c->file, "sessions"))
+        NPC_TRY(verify_baselines_case(c, err));
+    else if (safetensors_meta(&c->file, "config") &&
+             (safetensors_meta(&c->file, "trials") || safetensors_meta(&c->file, "step_mice")))
         NPC_TRY(verify_mice_case(c, err));
     else if (safetensors_meta(&c->file, "config"))
         NPC_TRY(verify_model_case(c, err));

@@ -110,15 +110,17 @@ static Status give_noise(VerifyModel *m, int program, int own, Err *err)
     return NPC_OK;
 }
 
-static Status start(VerifyModel *m, int program, int own, Err *err)
+Status mice_start(VerifyModel *m, int program, int own, Err *err)
 {
     const MiceNames *names = m->names;
-    const char *const inputs[][2] = {{"video", names->video},
+    const char *const inputs[][2] = {{"clip", names->clip},
+                                     {"video", names->video},
                                      {"image", names->image},
                                      {"behavior", names->behavior},
                                      {"pupil", names->pupil}};
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
-        NPC_TRY(give(m, program, own, inputs[i][0], mice_tensor(m, inputs[i][1], own), err));
+        if (inputs[i][1])
+            NPC_TRY(give(m, program, own, inputs[i][0], mice_tensor(m, inputs[i][1], own), err));
     NPC_TRY(give(m, program, own, verify_name(m->c, "target/%s", m->sessions[own].name),
                  mice_tensor(m, names->target, own), err));
     fill_factors(m, program, own);
@@ -259,7 +261,7 @@ static Status compare_eval(VerifyModel *m, int program, Err *err)
     VerifyRow row = verify_row(m->c, "eval: outputs", VERIFY_OUTPUTS);
     VerifyRow tokens = verify_row(m->c, "eval: tokens", VERIFY_OUTPUTS);
     for (int s = 0; s < m->n_sessions; s++) {
-        NPC_TRY(start(m, program, s, err));
+        NPC_TRY(mice_start(m, program, s, err));
         NPC_TRY(subject_run(&m->subject, program, m->ranges, err));
         NPC_TRY(compare_output(m, &row, program, m->names->eval, s, err));
         NPC_TRY(compare_tokens(m, &tokens, program, s, err));
@@ -301,8 +303,7 @@ static Status compare_loss(VerifyModel *m, VerifyRow *row, LossSum *sum, int pro
     return NPC_OK;
 }
 
-/* Gradients are measured by the larger of their own largest entry and a share of all. */
-static Status compare_gradients(VerifyModel *m, double **sum, Err *err)
+Status mice_gradients(VerifyModel *m, double **sum, Err *err)
 {
     VerifyCase *c = m->c;
     VerifyRow row = verify_row(c, "train: gradients", m->names->gradients);
@@ -329,7 +330,7 @@ static Status compare_gradients(VerifyModel *m, double **sum, Err *err)
     for (uint32_t i = 0; i < m->given.len; i++) {
         const GivenTensor *g = &m->given.at[i];
         const char *tensor = verify_name(c, "expect/grad/%s", g->theirs);
-        double own = 1e-4 * most;
+        double own = m->names->share * most;
         for (int64_t k = 0; want[i] && k < g->elems; k++)
             own = fmax(own, fabs(want[i][k]));
         if (want[i] && verify_model_vanishes(m->zero, g->theirs))
@@ -344,7 +345,7 @@ static Status compare_gradients(VerifyModel *m, double **sum, Err *err)
     return NPC_OK;
 }
 
-static Status add_gradients(VerifyModel *m, int program, int own, double **sum, Err *err)
+Status mice_add_gradients(VerifyModel *m, int program, int own, double **sum, Err *err)
 {
     for (uint32_t i = 0; i < m->given.len; i++) {
         const GivenTensor *g = &m->given.at[i];
@@ -369,23 +370,22 @@ static Status compare_train(VerifyModel *m, int program, Err *err)
     double **sum = ARENA_ARRAY(c->arena, double *, m->given.len + 1);
     LossSum losses = {0};
     for (int s = 0; s < m->n_sessions; s++) {
-        NPC_TRY(start(m, program, s, err));
+        NPC_TRY(mice_start(m, program, s, err));
         NPC_TRY(subject_run(&m->subject, program, m->ranges, err));
         NPC_TRY(compare_output(m, &outputs, program, m->names->train, s, err));
         NPC_TRY(compare_loss(m, &loss, &losses, program, s, err));
         if (m->steps[s])
-            NPC_TRY(add_gradients(m, program, s, sum, err));
+            NPC_TRY(mice_add_gradients(m, program, s, sum, err));
     }
     if (m->names->total)
         NPC_TRY(verify_against(c, &loss, m->names->total, &losses.got, 1, err));
     verify_push(c, outputs);
     verify_push(c, loss);
-    return compare_gradients(m, sum, err);
+    return mice_gradients(m, sum, err);
 }
 
 /* ---- the optimizer ---- */
 
-/* The step that the file took with exactly the gradients it states, from moments of zero. */
 static Status start_update(VerifyModel *m, int program, Err *err)
 {
     VerifyCase *c = m->c;
@@ -422,7 +422,7 @@ static Status start_update(VerifyModel *m, int program, Err *err)
     return NPC_OK;
 }
 
-static Status compare_optimizer(VerifyModel *m, int program, Err *err)
+Status mice_optimizer(VerifyModel *m, int program, Err *err)
 {
     VerifyCase *c = m->c;
     VerifyRow row = verify_row(c, "optimizer: parameters", 1e-6);
@@ -432,7 +432,7 @@ static Status compare_optimizer(VerifyModel *m, int program, Err *err)
     for (uint32_t i = 0; i < m->given.len; i++) {
         const GivenTensor *g = &m->given.at[i];
         const char *tensor = verify_name(c, "expect/after/%s", g->theirs);
-        if (!verify_find(c, tensor))
+        if (g->is_state || !verify_find(c, tensor))
             continue;
         double *got = ARENA_ARRAY(c->arena, double, (size_t)g->elems);
         subject_read_tensor(&m->subject, g->ours, got);
@@ -453,7 +453,7 @@ static Status compare_attention(VerifyModel *m, int program, Err *err)
         own = strcmp(m->sessions[s].name, name) ? own : s;
     if (own < 0)
         return verify_bad_meta(m, "'attention_mouse' is no recording of 'neurons'", err);
-    NPC_TRY(start(m, program, own, err));
+    NPC_TRY(mice_start(m, program, own, err));
     NPC_TRY(subject_run(&m->subject, program, m->ranges, err));
     return verify_model_attention(m, program, err);
 }
@@ -497,7 +497,7 @@ Status verify_mice_case(VerifyCase *c, Err *err)
     if (attention >= 0)
         NPC_TRY(compare_attention(m, attention, err));
     NPC_TRY(compare_train(m, grad, err));
-    NPC_TRY(compare_optimizer(m, update, err));
+    NPC_TRY(mice_optimizer(m, update, err));
     pass_over(c);
     return NPC_OK;
 }

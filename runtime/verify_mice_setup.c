@@ -54,7 +54,7 @@ static Status read_size(VerifyModel *m, const json_t *of, const char *key, int64
 }
 
 /* Counts by recording, all of which enter the step. */
-static void make_counts(VerifyModel *m)
+void mice_make_counts(VerifyModel *m)
 {
     size_t n = (size_t)m->n_sessions;
     m->batches = ARENA_ARRAY(m->c->arena, int64_t, n);
@@ -151,7 +151,7 @@ static bool write_value(Text *t, const json_t *value)
     return true;
 }
 
-static Status add_set(VerifyModel *m, const char *name, const json_t *value, Err *err)
+Status mice_set(VerifyModel *m, const char *name, const json_t *value, Err *err)
 {
     Text t = {.arena = m->c->arena};
     text_printf(&t, "%s=", name);
@@ -183,7 +183,7 @@ static Status read_arguments(VerifyModel *m, Err *err)
                                          PENALTIES[i].penalised, weight, PENALTIES[i].counts));
             }
         if (name)
-            NPC_TRY(add_set(m, name, value, err));
+            NPC_TRY(mice_set(m, name, value, err));
     }
     return NPC_OK;
 }
@@ -234,6 +234,7 @@ static const MiceNames TRANSFORMERS = {
     .loss = "expect/loss/@",
     .losses = VERIFY_LOSS,
     .gradients = VERIFY_GRADIENTS,
+    .share = 1e-4,
 };
 
 static Status read_transformer(VerifyModel *m, Err *err)
@@ -245,7 +246,7 @@ static Status read_transformer(VerifyModel *m, Err *err)
     NPC_TRY(read_arguments(m, err));
     NPC_TRY(read_recipe(m, err));
     NPC_TRY(verify_meta(m->c, "trials", &trials, err));
-    make_counts(m);
+    mice_make_counts(m);
     for (int s = 0; s < m->n_sessions; s++) {
         m->batches[s] = m->batch;
         m->trials[s] = json_integer_value(json_object_get(trials, m->sessions[s].name));
@@ -270,6 +271,7 @@ static const MiceNames WINDOWS = {
     .frames_first = true,
     .losses = 5e-6,
     .gradients = 1e-4,
+    .share = 1e-4,
 };
 
 static Status read_list(VerifyModel *m, const char *key, size_t n, int64_t high, int64_t *out,
@@ -303,7 +305,7 @@ static Status read_mice(VerifyModel *m, Err *err)
         if (m->sessions[i].neurons < 1 || m->sessions[i].neurons > VERIFY_MAX_SIZE)
             return verify_bad_meta(m, "'neurons' of 'config' are positive numbers", err);
     }
-    make_counts(m);
+    mice_make_counts(m);
     NPC_TRY(read_list(m, "batches", n, VERIFY_MAX_BATCH, m->batches, err));
     NPC_TRY(verify_meta(m->c, "step_mice", &steps, err));
     for (int s = 0; s < m->n_sessions; s++) {
@@ -337,7 +339,7 @@ static Status read_windows(VerifyModel *m, Err *err)
         if (!strcmp(key, "state") && json_integer_value(value) != 4)
             return verify_bad_meta(m, "'state' of 'config' is 4: behaviour and pupil", err);
         if (strcmp(key, "neurons") && strcmp(key, "channels") && strcmp(key, "state"))
-            NPC_TRY(add_set(m, key, value, err));
+            NPC_TRY(mice_set(m, key, value, err));
     }
     NPC_TRY(verify_meta(m->c, "optimizer", &o, err));
     NPC_TRY(verify_meta(m->c, "loss_eps", &eps, err));

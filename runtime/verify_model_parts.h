@@ -28,6 +28,7 @@ typedef struct VerifyModel {
     int n_sessions;
     Session *sessions;
     VEC(const char *) sets;
+    const char *map_name; /* of the file's names; NULL: golden */
     const NameMap *map;
     double rate, beta1, beta2;
     json_t *zero, *zero_masked; /* names whose gradient vanishes */

@@ -250,12 +250,13 @@ Status verify_model_open(VerifyModel *m, bool no_dropping, Err *err)
                        .messages = o->messages};
     NPC_TRY(open_model(m, &mo, err));
     m->subject.arena.exhausted = m->c->arena->exhausted;
-    m->map = names_find(&m->subject.model->info, "golden");
+    const char *map = m->map_name ? m->map_name : "golden";
+    m->map = names_find(&m->subject.model->info, map);
     return m->map ? NPC_OK
                   : err_set(err, NPC_ERR_INPUT,
-                            "%s: there is no 'names golden { .. }' that says how the tensors of "
+                            "%s: there is no 'names %s { .. }' that says how the tensors of "
                             "%s are called",
-                            m->c->model_path, m->c->path);
+                            m->c->model_path, map, m->c->path);
 }
 
 /* ---- parameters ---- */
@@ -324,6 +325,8 @@ Status verify_model_parameters(VerifyModel *m, Err *err)
         if (is_constant && (!ours || !module_param(module, ours)))
             continue; /* a table that the model makes itself */
         verify_find(c, e->name);
+        if (ours && !*ours)
+            continue; /* the map says so, too */
         const char *wrong = misfit(m, e, ours);
         if (!wrong && map_get(&seen, ours))
             wrong = verify_name(c, "%s: '%s' is given twice", e->name, ours);

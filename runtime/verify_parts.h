@@ -51,6 +51,8 @@ const char *verify_device(const VerifyOptions *o);
 Status verify_model_case(VerifyCase *c, Err *err);
 /* Cases in which every recording has a batch of its own. */
 Status verify_mice_case(VerifyCase *c, Err *err);
+/* The same for the competition's baselines, whose recordings differ in the size of their batch. */
+Status verify_baselines_case(VerifyCase *c, Err *err);
 Status verify_ops_case(VerifyCase *c, Err *err);
 
 /* ---- tensors of the file: verify.c ---- */

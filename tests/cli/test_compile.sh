@@ -57,6 +57,9 @@ expect 0 "parameters     36 907 361 in" -- compile models/dynamic_v1fm.nm --inte
 expect 0 "parameters     5 726 727 in" -- compile models/dynamic_v1fm.nm --interpret --batch 1 \
     --neurons 7863
 
+# those of the baselines (specs/baselines.md 8)
+expect 0 "parameters     5 707 743 in" -- compile models/factorised.nm --interpret --batch 1
+
 # CUDA targets need no device; a compiler only for machine code
 expect 0 "NPC_KERNEL(" "MFLOP" "readout softplus" -- \
     compile $model $small --target cuda:sm_90 --emit cuda

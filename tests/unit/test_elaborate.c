@@ -144,11 +144,9 @@ static void initial_values_follow_the_fan_out(void **state)
     end(b);
 }
 
-static void every_parameter_has_a_published_name(void **state)
+static const NameMap *assert_published_names(Build *b, const char *model)
 {
-    (void)state;
-    Build *b = begin(NULL);
-    build(b, "models/dwiseneuro.nm");
+    build(b, model);
     const NameMap *map = names_find(&b->info, "published");
     assert_non_null(map);
     for (uint32_t i = 0; i < b->module->params.len; i++) {
@@ -158,12 +156,33 @@ static void every_parameter_has_a_published_name(void **state)
             fail_msg("%s has no published name", ours);
         assert_string_equal(names_map(&b->arena, b->module, map, theirs), ours);
     }
+    return map;
+}
+
+static void every_parameter_has_a_published_name(void **state)
+{
+    (void)state;
+    Build *b = begin(NULL);
+    const NameMap *map = assert_published_names(b, "models/dwiseneuro.nm");
     const char *name = "core.blocks.17.temp_covn_dw.1.bn.running_var";
     assert_string_equal(names_map(&b->arena, b->module, map, name),
                         "core.block8.temporal.norm.var");
     assert_null(names_map(&b->arena, b->module, map, "core.blocks.16.temp_covn_dw.0.weight"));
     assert_null(names_map(&b->arena, b->module, map, "readouts.10.layer.1.weight"));
     assert_null(names_find(&b->info, "absent"));
+    end(b);
+}
+
+static void a_name_map_leaves_out_what_the_model_does_without(void **state)
+{
+    (void)state;
+    Build *b = begin(NULL);
+    const NameMap *map = assert_published_names(b, "models/factorised.nm");
+    const char *shape = names_map(&b->arena, b->module, map, "shifter.m.mlp.4.bias");
+    assert_string_equal(shape, "readout.m.shifter.4.bias");
+    const char *count = "core.features.layer2.norm.num_batches_tracked";
+    assert_string_equal(names_map(&b->arena, b->module, map, count), "");
+    assert_null(names_map(&b->arena, b->module, map, "core.features.layer2.norm.eps"));
     end(b);
 }
 
@@ -437,6 +456,7 @@ int main(void)
         cmocka_unit_test(the_second_stage_is_a_variant),
         cmocka_unit_test(initial_values_follow_the_fan_out),
         cmocka_unit_test(every_parameter_has_a_published_name),
+        cmocka_unit_test(a_name_map_leaves_out_what_the_model_does_without),
         cmocka_unit_test(golden_parameters_have_our_names_and_shapes),
         cmocka_unit_test(the_tiny_model_becomes_this_text),
         cmocka_unit_test(masks_exist_in_training_only),
