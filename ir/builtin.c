@@ -24,6 +24,15 @@ static const Builtin builtins[] = {
              {"bias", ARG_BOOL, "no"},
              {"weight", ARG_TENSOR, ""}},
      .needs_label = true},
+    {"hermite", emit_hermite,
+     "filters from coefficients of polar Hermite functions of rank below the kernel's size along "
+     "`from`, in turned copies along the new axis of `turns`; `rolled`: an axis whose groups, one "
+     "for each turn, go round with it; functions have `samples` points for each of the kernel's",
+     .arg = {{"from", ARG_AXIS, GIVEN},
+             {"kernel", ARG_SIZES, GIVEN},
+             {"turns", ARG_SIZES, GIVEN},
+             {"rolled", ARG_AXIS, ""},
+             {"samples", ARG_INT, "2"}}},
     {"batchnorm", emit_batchnorm,
      "per channel over every other axis; scale, shift [c]; states mean, var [c]",
      .arg = {{"axis", ARG_AXIS, "c"}, {"eps", ARG_REAL, "1e-05"}, {"momentum", ARG_REAL, "0.1"}},
@@ -131,6 +140,10 @@ static const Builtin builtins[] = {
      "the entries along `over`, one for each offset in a window, of pairs of positions, numbered "
      "row by row: two new axes `to` of the first of them",
      .arg = {{"window", ARG_SIZES, GIVEN}, {"over", ARG_AXIS, GIVEN}, {"to", ARG_SIZES, GIVEN}}},
+    {"split", .doc = "list of a tensor's places along an axis, each with this axis of size 1",
+     .arg = {{"along", ARG_AXIS, GIVEN}}, .emit_list = emit_split},
+    {"stack", emit_stack, .doc = "the tensors of a list behind each other along an axis",
+     .arg = {{"along", ARG_AXIS, GIVEN}}, .takes_list = true},
     {"unfold", emit_unfold,
      "overlapping windows: per axis its positions, and the places in the window as axis k<axis>",
      .arg = {{"kernel", ARG_STEPS, GIVEN}, {"stride", ARG_STEPS, ""}}},
@@ -416,9 +429,15 @@ static bool bind_item(OpCall *c, const Item *it, int *next)
     return bind(c, at, it->value);
 }
 
-Value builtin_call(Elaborator *el, const Builtin *def, const Expr *call, Val x, bool first_is_item)
+Value builtin_call(Elaborator *el, const Builtin *def, const Expr *call, const Value *x,
+                   bool first_is_item)
 {
-    OpCall c = {.el = el, .def = def, .span = call->span, .x = x};
+    OpCall c = {.el = el, .def = def, .span = call->span, .x = x->val};
+    if (def->takes_list) {
+        c.item = x->item;
+        c.n_items = x->n;
+        c.x = x->item[0].val;
+    }
     const Item *label = NULL;
     bool ok = true;
     int next = 0;
@@ -438,6 +457,8 @@ Value builtin_call(Elaborator *el, const Builtin *def, const Expr *call, Val x, 
     if (label || def->needs_label)
         c.label = el_label(el, label, def->name);
     el->func->span = c.span;
+    if (def->emit_list)
+        return def->emit_list(&c);
     Val y = def->emit(&c);
     if (label && c.label != el->path)
         el_probe(el, c.label, y);

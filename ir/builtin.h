@@ -57,8 +57,10 @@ struct Builtin;
 typedef struct OpCall {
     Elaborator *el;
     const struct Builtin *def;
-    Span span;                /* the call */
-    Val x;                    /* the value it is applied to */
+    Span span;         /* the call */
+    Val x;             /* the value it is applied to; of a list its first tensor */
+    const Value *item; /* takes_list: the tensors */
+    uint32_t n_items;
     const char *label;        /* its label path */
     Arg arg[MAX_ARGS];        /* in the order of the row */
     NamedInt extra[MAX_RANK]; /* rearrange: sizes by name */
@@ -70,15 +72,18 @@ typedef struct Builtin {
     Val (*emit)(OpCall *c);
     const char *doc;
     ArgDef arg[MAX_ARGS];
-    bool takes_extra; /* further `name: int` arguments */
-    bool needs_label; /* it owns parameters or random numbers */
+    bool takes_extra;              /* further `name: int` arguments */
+    bool takes_list;               /* it is applied to a list of tensors */
+    Value (*emit_list)(OpCall *c); /* instead of emit: its value is a list */
+    bool needs_label;              /* it owns parameters or random numbers */
 } Builtin;
 
 /* NULL when there is none. */
 const Builtin *builtin_find(const char *name);
 /* The i-th row; NULL behind the last. */
 const Builtin *builtin_at(int i);
-Value builtin_call(Elaborator *el, const Builtin *def, const Expr *call, Val x, bool first_is_item);
+Value builtin_call(Elaborator *el, const Builtin *def, const Expr *call, const Value *x,
+                   bool first_is_item);
 
 static inline const Shape *op_shape_of(const OpCall *c)
 {
@@ -105,6 +110,9 @@ Val emit_noise(OpCall *c);
 Val emit_penalty(OpCall *c);
 Val emit_concat(OpCall *c);
 Val emit_unfold(OpCall *c);
+Val emit_stack(OpCall *c);
+Value emit_split(OpCall *c);
+Val emit_hermite(OpCall *c);
 Val emit_drop_path(OpCall *c);
 Val emit_dropout(OpCall *c);
 Val emit_pointwise(OpCall *c);

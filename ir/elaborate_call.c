@@ -363,11 +363,15 @@ static Value call_op(Elaborator *el, const Builtin *b, const Expr *call, const V
 {
     if (x->kind == VALUE_ERROR)
         return *x;
-    if (x->kind != VALUE_TENSOR)
+    bool fits = x->kind == (b->takes_list ? VALUE_LIST : VALUE_TENSOR);
+    for (uint32_t i = 0; fits && b->takes_list && i < x->n; i++)
+        fits = x->item[i].kind == VALUE_TENSOR;
+    if (!fits || (b->takes_list && !x->n))
         return el_error(el, DIAG_E0201,
                         first_is_item ? call->items.at[0].value->span : call->op_span,
-                        "'%s' is applied to a tensor, not to %s", b->name, value_kind_text(x));
-    return builtin_call(el, b, call, x->val, first_is_item);
+                        "'%s' is applied to %s, not to %s", b->name,
+                        b->takes_list ? "a list of tensors" : "a tensor", value_kind_text(x));
+    return builtin_call(el, b, call, x, first_is_item);
 }
 
 Value el_call(Elaborator *el, const Expr *call, const Value *first)

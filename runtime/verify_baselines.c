@@ -145,12 +145,31 @@ static Status compare_parts(Baselines *b, int program, int s, Err *err)
     VerifyModel *m = &b->m;
     VerifyCase *c = m->c;
     const char *name = m->sessions[s].name;
-    NPC_TRY(compare(m, &b->parts, program, "probe/core", "bcthw",
+    const char *last = subject_result(&m->subject, program, RESULT_OUTPUT, "probe/recurrence")
+                           ? "recurrence"
+                           : "core";
+    NPC_TRY(compare(m, &b->parts, program, verify_name(c, "probe/%s", last), "bcthw",
                     verify_name(c, "expect/train/%s/features", name), err));
     NPC_TRY(compare(m, &b->parts, program, verify_name(c, "probe/readout.%s.place", name), "nk",
                     verify_name(c, "expect/train/%s/centres", name), err));
     return compare(m, &b->parts, program, verify_name(c, "probe/readout.%s.shifter", name), "btk",
                    verify_name(c, "expect/train/%s/shift", name), err);
+}
+
+/* Filters that are made of coefficients, layer after layer. */
+static Status compare_filters(Baselines *b, int program, Err *err)
+{
+    VerifyModel *m = &b->m;
+    for (int i = 0;; i++) {
+        const char *tensor = verify_name(m->c, "expect/filters/layer%d", i);
+        const char *probe = verify_name(m->c, "probe/core.layer%d.filters", i);
+        const Shape *s = subject_result(&m->subject, program, RESULT_OUTPUT, probe);
+        if (!s || !verify_find(m->c, tensor))
+            return NPC_OK;
+        double *got = ARENA_ARRAY(m->c->arena, double, (size_t)shape_elems(s));
+        NPC_TRY(subject_read(&m->subject, program, RESULT_OUTPUT, probe, got, err));
+        NPC_TRY(verify_against(m->c, &b->filters, tensor, got, shape_elems(s), err));
+    }
 }
 
 static Status compare_loss(Baselines *b, int program, int s, Err *err)
@@ -216,6 +235,7 @@ static Status run_eval(Baselines *b, int program, int s, Err *err)
     set_tensors(b, true);
     NPC_TRY(mice_start(m, program, s, err));
     NPC_TRY(subject_run(&m->subject, program, m->ranges, err));
+    NPC_TRY(compare_filters(b, program, err));
     return compare(m, &b->eval, program, name, "btn",
                    verify_name(m->c, "expect/eval/%s/rate", name), err);
 }

@@ -59,6 +59,7 @@ expect 0 "parameters     5 726 727 in" -- compile models/dynamic_v1fm.nm --inter
 
 # those of the baselines (specs/baselines.md 8)
 expect 0 "parameters     5 707 743 in" -- compile models/factorised.nm --interpret --batch 1
+expect 0 "parameters     4 798 583 in" -- compile models/gru.nm --interpret --batch 1
 
 # CUDA targets need no device; a compiler only for machine code
 expect 0 "NPC_KERNEL(" "MFLOP" "readout softplus" -- \

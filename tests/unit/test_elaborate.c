@@ -184,6 +184,15 @@ static void a_name_map_leaves_out_what_the_model_does_without(void **state)
     assert_string_equal(names_map(&b->arena, b->module, map, count), "");
     assert_null(names_map(&b->arena, b->module, map, "core.features.layer2.norm.eps"));
     end(b);
+
+    b = begin(NULL);
+    map = assert_published_names(b, "models/gru.nm");
+    const char *table = "core.features.layer1.hermite_conv.rotate_hermite.Rs.7";
+    assert_string_equal(names_map(&b->arena, b->module, map, table), "");
+    const char *gate = "gru_module.gru.out_gate_hidden.weight";
+    assert_string_equal(names_map(&b->arena, b->module, map, gate),
+                        "recurrence.out_gate_hidden.weight");
+    end(b);
 }
 
 /* ---- golden cases ---- */
