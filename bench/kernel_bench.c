@@ -317,8 +317,8 @@ static void bench_attention(const Bench *to, const char *name, int64_t sequences
                             int64_t n, int64_t width, bool causal)
 {
     Arena arena = {0};
-    AttentionShape s = {sequences, heads,  n,      n,      width,  width, causal,
-                        false,     "bnad", "bmad", "bmae", "bnae", "bna", 7};
+    AttentionShape s = {sequences, heads,  n,      n,      width, width, causal, false,
+                        "bnad",    "bmad", "bmae", "bnae", "bna", NULL,  7};
     double pairs = (double)(sequences * heads * n * n) * (causal ? 0.5 : 1);
     for (int back = 0; back < 2; back++) {
         s.back = back;

@@ -5,60 +5,29 @@
 
 /* ---- attention ---- */
 
-/* 1 where two positions of an axis agree, else 0: of `value` (along whatever axes) and the numbers
- * 0 .. n - 1 along `axis`. */
-static Val agrees(Func *f, Val value, const char *axis, int64_t n)
-{
-    Shape line = {0};
-    shape_add(&line, axis, n);
-    Val in[] = {value, func_emit_leaf(f, OP_IOTA, NULL, &line)};
-    return func_map(f, "1 - min(abs(a - b), 1)", NULL, 0, in, 2);
-}
-
-/* `other` behind x along the axis; x has all axes. */
-static Val append(Func *f, Val x, Val other, const char *axis)
-{
-    const Val part[] = {x, other};
-    const Shape *a = func_shape(f, x), *b = func_shape(f, other);
-    const int64_t size[] = {a->size[shape_axis(a, axis)], b->size[shape_axis(b, axis)]};
-    Val sum = VAL_NONE;
-    for (int k = 0; k < 2; k++) {
-        int32_t *table = ARENA_ARRAY(f->module->arena, int32_t, (size_t)(size[0] + size[1]));
-        for (int64_t i = 0; i < size[0] + size[1]; i++) {
-            int64_t at = k ? i - size[0] : i;
-            table[i] = at >= 0 && at < size[k] ? (int32_t)at : -1;
-        }
-        Val wide = func_index(f, part[k], axis, axis, table, size[0] + size[1]);
-        sum = sum.id ? func_emit2(f, OP_ADD, sum, wide) : wide;
-    }
-    return sum;
-}
-
-enum { LABELS = 27, UNLIKE = -100 };
-
-/* Scores with additions are products that are wider: of a query's row of the bias with the unit
- * vector of a key, of the unit vector of a query's label with the labels that a key does not have.
+/* What is added to scores: a bias of queries and keys, labels of both; zeros for what is not given.
  */
-static void widen(OpCall *c, Val *q, Val *k, const char *keys)
+static bool add_additions(OpCall *c, const Val *k, const char *keys, Val *in)
 {
     Func *f = c->el->func;
-    const char *over = c->arg[2].text, *across = c->arg[3].text;
-    int64_t m = func_shape(f, *k)->size[shape_axis(func_shape(f, *k), keys)];
-    if (c->arg[7].given) {
-        Shape line = {0};
-        shape_add(&line, keys, m);
-        Val position = func_emit_leaf(f, OP_IOTA, NULL, &line);
-        *q = append(f, *q, func_rename(f, c->arg[7].val, c->arg[8].text, across), across);
-        *k = append(f, *k, agrees(f, position, across, m), across);
+    const char *over = c->arg[2].text;
+    if (c->arg[7].given && !c->arg[8].given) {
+        el_error(c->el, DIAG_E0202, c->arg[7].span,
+                 "'bias' of 'attention' needs 'keys', the name of its axis of keys");
+        return false;
     }
-    if (c->arg[9].given) {
-        Val labels = c->arg[9].val;
-        Val own = agrees(f, labels, across, LABELS);
-        Val theirs = agrees(f, func_rename(f, labels, over, keys), across, LABELS);
-        theirs = func_offset(f, func_scale(f, theirs, -1), 1);
-        *q = append(f, *q, func_scale(f, own, UNLIKE), across);
-        *k = append(f, *k, theirs, across);
-    }
+    Shape pairs = {0}, line = {0};
+    const Shape *s = func_shape(f, *k);
+    shape_add(&pairs, over, op_axis_size(c, over));
+    shape_add(&line, over, op_axis_size(c, over));
+    shape_add(&pairs, keys, s->size[shape_axis(s, keys)]);
+    Val bias = c->arg[7].given ? func_rename(f, c->arg[7].val, c->arg[8].text, keys)
+                               : func_fill(f, 0, &pairs);
+    Val labels = c->arg[9].given ? c->arg[9].val : func_fill(f, 0, &line);
+    in[0] = bias;
+    in[1] = labels;
+    in[2] = func_rename(f, labels, over, keys);
+    return true;
 }
 
 /* Keys and values have their axis `over` under another name, and the values' width, too: in the IR
@@ -87,14 +56,12 @@ Val emit_attention(OpCall *c)
     a.k[1] = c->arg[6].truth   ? ATTEND_SEES_OTHERS
              : c->arg[4].truth ? ATTEND_SEES_EARLIER
                                : ATTEND_SEES_ALL;
-    Val q = c->x, k = func_rename(f, c->arg[0].val, over, keys);
-    if (c->arg[7].given || c->arg[9].given) {
-        q = func_scale(f, q, a.k[0]);
-        a.k[0] = 1;
-        widen(c, &q, &k, keys);
-    }
-    Val v = func_rename(f, func_rename(f, c->arg[1].val, over, keys), across, width);
-    Val y = func_emit(f, OP_ATTEND, &a, (Val[]){q, k, v}, 3);
+    Val in[6] = {c->x, func_rename(f, c->arg[0].val, over, keys)};
+    in[2] = func_rename(f, func_rename(f, c->arg[1].val, over, keys), across, width);
+    bool has_additions = c->arg[7].given || c->arg[9].given;
+    if (has_additions && !add_additions(c, &in[1], keys, in + 3))
+        return VAL_NONE;
+    Val y = func_emit(f, OP_ATTEND, &a, in, has_additions ? 6 : 3);
     return func_rename(f, y, width, across);
 }
 

@@ -20,7 +20,7 @@ typedef struct Val {
 } Val;
 #define VAL_NONE ((Val){0})
 
-enum { MAX_OPERANDS = 8, MAX_STENCIL = 3 };
+enum { MAX_OPERANDS = 9, MAX_STENCIL = 3 };
 
 typedef struct AxisList {
     int n;

@@ -60,6 +60,8 @@ typedef enum AttendMask {
     ATTEND_SEES_OTHERS,  /* all but i */
 } AttendMask;
 
+enum { ATTEND_UNLIKE = -100 }; /* added to scores of positions of unlike labels */
+
 const char *op_text(Op op);
 int op_arity(Op op); /* operands; -1: any number (map) */
 AttrKind op_attrs(Op op);

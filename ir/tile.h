@@ -155,16 +155,20 @@ typedef struct TileResult {
 } TileResult;
 
 enum { ATTEND_QUERY, ATTEND_KEY, ATTEND_VALUE, ATTEND_DY, ATTEND_LOG_SUM, ATTEND_CENTRE };
-enum { TILE_MAX_OPERANDS = 6, TILE_MAX_RESULTS = 3 };
-enum { ATTEND_Y, ATTEND_L };              /* results of ATTEND */
-enum { ATTEND_DQ, ATTEND_DK, ATTEND_DV }; /* results of ATTEND_BACK */
+enum { ATTEND_BIAS, ATTEND_OWN, ATTEND_THEIRS, ATTEND_ADDITIONS }; /* behind these */
+enum { TILE_MAX_OPERANDS = 9, TILE_MAX_RESULTS = 4 };
+enum { ATTEND_Y, ATTEND_L };                            /* results of ATTEND */
+enum { ATTEND_DQ, ATTEND_DK, ATTEND_DV, ATTEND_DBIAS }; /* results of ATTEND_BACK */
 
-/* Operands: q[n d], k[m d], v[m e], and going back dy[n e], log_sum[n], centre[n]. */
+/* Operands: q[n d], k[m d], v[m e], and going back dy[n e], log_sum[n], centre[n]; with additions
+ * also bias[n m] and the labels own[n], theirs[m]. The bias' gradient is a sum over the parallel
+ * axes that it lacks. */
 typedef struct TileAttend {
     int n, m, d, e;                 /* axes: queries, keys, width of both, width of values */
     int operand[TILE_MAX_OPERANDS]; /* instructions */
     double scale;
     AttendMask mask;
+    bool adds; /* has additions */
 } TileAttend;
 
 typedef struct TileProgram {
@@ -192,14 +196,19 @@ static inline bool tile_is_whole(const TileProgram *p)
 {
     return p->anchor >= TILE_SCATTER;
 }
-static inline int tile_n_operands(const TileProgram *p)
+/* Operands of attention but for additions, which stand behind them. */
+static inline int tile_additions(const TileProgram *p)
 {
     return p->anchor == TILE_ATTEND ? 3 : p->anchor == TILE_ATTEND_BACK ? 6 : 0;
+}
+static inline int tile_n_operands(const TileProgram *p)
+{
+    return tile_additions(p) + (p->attend.adds ? ATTEND_ADDITIONS : 0);
 }
 static inline int tile_n_results(const TileProgram *p)
 {
     return p->anchor == TILE_ATTEND        ? 2
-           : p->anchor == TILE_ATTEND_BACK ? 3
+           : p->anchor == TILE_ATTEND_BACK ? 4
                                            : p->anchor == TILE_SCATTER;
 }
 

@@ -357,7 +357,53 @@ static void add_row(Run *r, double *table, int64_t i, double factor, int k, int 
         table[i * width + w] += factor * operand(r, k, row, j, column, w);
 }
 
-/* `table`: sums of every result; `weight`: a row of scores. */
+/* What is added to the score of query i and key j. */
+static double addition(Run *r, int64_t i, int64_t j)
+{
+    const TileAttend *t = &r->p->attend;
+    int first = tile_additions(r->p);
+
+    if (!t->adds)
+        return 0;
+    double own = operand(r, first + ATTEND_OWN, t->n, i, t->m, j);
+    double theirs = operand(r, first + ATTEND_THEIRS, t->n, i, t->m, j);
+    return operand(r, first + ATTEND_BIAS, t->n, i, t->m, j) + (own == theirs ? 0 : ATTEND_UNLIKE);
+}
+
+/* The element of a result at the point at hand, in logical order. */
+static int64_t result_place(const Run *r, const TileResult *result)
+{
+    const Shape *s = &r->p->tensors.at[result->tensor].layout.shape;
+    int64_t at = 0;
+
+    for (int k = 0; k < s->rank; k++)
+        at = at * s->size[k] + r->at[result->axis[k]];
+    return at;
+}
+
+/* The bias' gradient, from sums in logical order. */
+static void write_bias(Run *r, const double *sum)
+{
+    const TileResult *result = &r->p->result[ATTEND_DBIAS];
+    const Shape *s = &r->p->tensors.at[result->tensor].layout.shape;
+    bool has_samples = false;
+
+    for (int k = 0; k < s->rank; k++)
+        has_samples |= result->axis[k] == r->p->batch_axis;
+    for (int64_t i = 0; i < shape_elems(s); i++) {
+        int64_t rest = i;
+        for (int k = s->rank - 1; k >= 0; k--) {
+            r->at[result->axis[k]] = rest % s->size[k];
+            rest /= s->size[k];
+        }
+        int64_t sample = r->p->batch_axis >= 0 ? r->at[r->p->batch_axis] : 0;
+        bool inside = sample >= r->range.b0 && sample < r->range.b1;
+        if (inside || !has_samples)
+            write_result(r, result, sum[i]);
+    }
+}
+
+/* `table`: sums of every result, that of the bias over all points; `weight`: a row of scores. */
 static void attend_point(Run *r, double *const *table, double *weight)
 {
     const TileAttend *t = &r->p->attend;
@@ -377,7 +423,8 @@ static void attend_point(Run *r, double *const *table, double *weight)
             bool hidden = t->mask == ATTEND_SEES_OTHERS && j == i;
             weight[j] = hidden
                             ? -INFINITY
-                            : t->scale * dot(r, ATTEND_QUERY, t->n, i, ATTEND_KEY, t->m, j, t->d);
+                            : t->scale * dot(r, ATTEND_QUERY, t->n, i, ATTEND_KEY, t->m, j, t->d) +
+                                  addition(r, i, j);
             top = weight[j] > top ? weight[j] : top;
         }
         if (!back) {
@@ -393,7 +440,12 @@ static void attend_point(Run *r, double *const *table, double *weight)
         for (int64_t j = 0; j < keys; j++) {
             double w = exp(weight[j] - log_sum);
             double ds = dot(r, ATTEND_DY, t->n, i, ATTEND_VALUE, t->m, j, t->e) - centre;
-            ds *= t->scale * w;
+            ds *= w;
+            r->at[t->n] = i;
+            r->at[t->m] = j;
+            if (r->p->result[ATTEND_DBIAS].tensor >= 0)
+                table[ATTEND_DBIAS][result_place(r, &r->p->result[ATTEND_DBIAS])] += ds;
+            ds *= t->scale;
             add_row(r, table[ATTEND_DQ], i, ds, ATTEND_KEY, t->m, j, t->d);
             add_row(r, table[ATTEND_DK], j, ds, ATTEND_QUERY, t->n, i, t->d);
             add_row(r, table[ATTEND_DV], j, w, ATTEND_DY, t->n, i, t->e);
@@ -427,6 +479,11 @@ static void run_whole(Run *r, Arena *arena)
     }
     for (int i = 0; i < TILE_MAX_RESULTS; i++)
         table[i] = ARENA_ARRAY(arena, double, longest *widest);
+    bool has_bias = p->anchor == TILE_ATTEND_BACK && p->result[ATTEND_DBIAS].tensor >= 0;
+    if (has_bias) {
+        const Shape *s = &p->tensors.at[p->result[ATTEND_DBIAS].tensor].layout.shape;
+        table[ATTEND_DBIAS] = ARENA_ARRAY(arena, double, (size_t)shape_elems(s));
+    }
     double *weight = ARENA_ARRAY(arena, double, longest);
     if (!first_point(r, TILE_PARALLEL))
         return;
@@ -436,6 +493,8 @@ static void run_whole(Run *r, Arena *arena)
         else
             attend_point(r, table, weight);
     } while (next_point(r, TILE_PARALLEL));
+    if (has_bias)
+        write_bias(r, table[ATTEND_DBIAS]);
 }
 
 void tile_eval(const TileProgram *p, void *const *tensor, TileRange range)

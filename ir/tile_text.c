@@ -147,6 +147,7 @@ static void print_anchor(Text *t, const TileProgram *p)
         text_add(t, x->mask == ATTEND_SEES_EARLIER  ? " causal"
                     : x->mask == ATTEND_SEES_OTHERS ? " others"
                                                     : "");
+        text_add(t, x->adds ? " adds" : "");
     }
     for (int i = 0; i < tile_n_operands(p); i++)
         text_printf(t, " %%%d", x->operand[i]);
@@ -507,6 +508,7 @@ static void read_anchor(Parser *s)
     x->mask = accept(s, "causal")   ? ATTEND_SEES_EARLIER
               : accept(s, "others") ? ATTEND_SEES_OTHERS
                                     : ATTEND_SEES_ALL;
+    x->adds = accept(s, "adds");
     for (int k = 0; k < tile_n_operands(s->p); k++)
         x->operand[k] = reference(s);
 }

@@ -214,7 +214,10 @@ static const char *check_attend(Cx *cx)
     CHECK(t->mask == ATTEND_SEES_ALL || p->axes.at[t->n].size == p->axes.at[t->m].size,
           "as many queries as keys are needed where queries do not see all keys");
     const unsigned n = 1u << t->n, m = 1u << t->m, d = 1u << t->d, e = 1u << t->e;
-    const unsigned may[] = {n | d, m | d, m | e, n | e, n, n};
+    const unsigned base[] = {n | d, m | d, m | e, n | e, n, n}, added[] = {n | m, n, m};
+    unsigned may[TILE_MAX_OPERANDS];
+    memcpy(may, base, sizeof base);
+    memcpy(may + tile_additions(p), added, sizeof added);
     for (int i = 0; i < tile_n_operands(p); i++) {
         CHECK(in_range(t->operand[i], p->insts.len) && p->insts.at[t->operand[i]].kind == INST_LOAD,
               "operand %d of the attention is no load", i);
@@ -224,7 +227,9 @@ static const char *check_attend(Cx *cx)
     return NULL;
 }
 
-static const char *check_own_result(Cx *cx, const TileResult *r, unsigned own, bool *written)
+/* `is_sum`: it may lack parallel axes. */
+static const char *check_own_result(Cx *cx, const TileResult *r, unsigned own, bool is_sum,
+                                    bool *written)
 {
     const TileProgram *p = cx->p;
     unsigned need = own, seen = 0, may = axes_of_kind(p, TILE_PARALLEL) | own;
@@ -241,7 +246,7 @@ static const char *check_own_result(Cx *cx, const TileResult *r, unsigned own, b
               "axis %d of t%d fits no axis", d, r->tensor);
         seen |= 1u << a;
     }
-    for (uint32_t a = 0; a < p->axes.len; a++)
+    for (uint32_t a = 0; a < p->axes.len && !is_sum; a++)
         need |= p->axes.at[a].kind == TILE_PARALLEL && p->axes.at[a].size > 1 ? 1u << a : 0;
     CHECK(!(need & ~seen), "t%d lacks an axis", r->tensor);
     return NULL;
@@ -261,10 +266,14 @@ static const char *check_own_results(Cx *cx, bool *written)
         own[ATTEND_DQ] = 1u << t->n | 1u << t->d;
         own[ATTEND_DK] = 1u << t->m | 1u << t->d;
         own[ATTEND_DV] = 1u << t->m | 1u << t->e;
+        own[ATTEND_DBIAS] = 1u << t->n | 1u << t->m;
+        CHECK(t->adds || p->result[ATTEND_DBIAS].tensor < 0, "a gradient of no bias");
     }
     for (int i = 0; i < tile_n_results(p); i++)
-        if (p->result[i].tensor >= 0)
-            TRY(check_own_result(cx, &p->result[i], own[i], written));
+        if (p->result[i].tensor >= 0) {
+            bool is_sum = p->anchor == TILE_ATTEND_BACK && i == ATTEND_DBIAS;
+            TRY(check_own_result(cx, &p->result[i], own[i], is_sum, written));
+        }
     return NULL;
 }
 

@@ -403,11 +403,8 @@ static void add_result(Builder *b, int which, Val v)
 
 static int attention_result(Op op)
 {
-    return op == OP_ATTEND       ? ATTEND_Y
-           : op == OP_ATTEND_SUM ? ATTEND_L
-           : op == OP_ATTEND_DQ  ? ATTEND_DQ
-           : op == OP_ATTEND_DK  ? ATTEND_DK
-                                 : ATTEND_DV;
+    bool is_back = op >= OP_ATTEND_DQ; /* both in the order of ops.def */
+    return is_back ? (int)op - OP_ATTEND_DQ + ATTEND_DQ : (int)op - OP_ATTEND + ATTEND_Y;
 }
 
 /* Operands are loads: what would be code is stored first. */
@@ -415,11 +412,10 @@ static bool add_attention(Builder *b)
 {
     const Node *n = func_node(b->f, b->group->anchor);
     TileAttend *t = &b->p->attend;
-    b->p->anchor = n->n_in == 3 ? TILE_ATTEND : TILE_ATTEND_BACK;
+    b->p->anchor = n->op == OP_ATTEND || n->op == OP_ATTEND_SUM ? TILE_ATTEND : TILE_ATTEND_BACK;
+    t->adds = n->n_in > tile_additions(b->p);
     t->scale = n->attrs.k[0];
     t->mask = (AttendMask)n->attrs.k[1];
-    for (int i = 0; i < TILE_MAX_RESULTS; i++)
-        b->p->result[i].tensor = -1;
     for (int i = 0; i < n->n_in; i++) {
         Env e = env_of(b, n->in[i]);
         t->operand[i] = expand(b, n->in[i], &e);
@@ -442,7 +438,6 @@ static bool add_scatter(Builder *b)
     Env e = env_of(b, n->in[0]), at = env_of(b, n->in[1]);
     b->p->lhs = expand(b, n->in[0], &e);
     b->p->rhs = expand(b, n->in[1], &at);
-    b->p->result[1].tensor = b->p->result[2].tensor = -1;
     add_result(b, 0, b->group->anchor);
     return b->p->lhs >= 0 && b->p->rhs >= 0;
 }
@@ -593,6 +588,8 @@ static void add_parallel(Builder *b)
     bool reduces = op_lowering(func_node(b->f, first)->op) == LOWER_REDUCE;
     if (reduces)
         first = func_node(b->f, first)->in[0];
+    if (func_node(b->f, first)->op == OP_ATTEND_DBIAS) /* a sum over sequences */
+        first = func_node(b->f, first)->in[0];
     const TileLayout *l = &b->layouts->of[first.id];
     for (int i = 0; i < l->shape.rank; i++)
         if (!is_own(b, l->shape.name[l->order[i]]))
@@ -675,6 +672,8 @@ TileProgram *tile_from_group(Arena *arena, const Func *f, const TargetTraits *ta
     TileProgram *p = b.p;
     p->session = g->session;
     p->batch_axis = p->lhs = p->rhs = -1;
+    for (int i = 0; i < TILE_MAX_RESULTS; i++)
+        p->result[i].tensor = -1;
     p->span = func_node(f, g->anchor.id ? g->anchor : g->members.at[0])->span;
     add_parallel(&b);
     if (g->anchor.id && op_lowering(func_node(f, g->anchor)->op) >= LOWER_SCATTER)

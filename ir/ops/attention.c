@@ -4,6 +4,9 @@
  *     p[i, j] = exp(s[i, j]) / sum over j of exp(s[i, j])
  *     y[i, e] = sum over j of p[i, j] v[j, e]
  *
+ * With additions, s[i, j] also has bias[i, j], and ATTEND_UNLIKE where the labels of i and j
+ * differ.
+ *
  * attend gives y in the order of q's axes, e where d was; attend_sum the logarithms l[i] of the
  * sums; the gradients, with c[i] = sum over e of dy[i, e] y[i, e] and
  * ds[i, j] = p[i, j] (sum over e of dy[i, e] v[j, e] - c[i]), are
@@ -11,6 +14,7 @@
  *     dq[i, d] = scale * sum over j of ds[i, j] k[j, d]
  *     dk[j, d] = scale * sum over i of ds[i, j] q[i, d]
  *     dv[j, e] = sum over i of p[i, j] dy[i, e]
+ *     dbias[i, j] = sum over the sequences that share it of ds[i, j]
  *
  * so that p is made again from l and neither scores nor weights are ever stored (Dao et al. 2022,
  * arXiv:2205.14135, appendix B). i is the axis `axis`, j `axis2`, d `over`; e is the axis of v that
@@ -20,6 +24,18 @@
 #include <math.h>
 
 enum { QUERY, KEY, VALUE, DY, LOG_SUM, CENTRE };
+enum { BIAS, OWN, THEIRS, N_ADDITIONS }; /* behind the others */
+
+/* Where the additions to scores stand among the operands. */
+static int additions_of(const Node *n)
+{
+    return n->op == OP_ATTEND || n->op == OP_ATTEND_SUM ? DY : CENTRE + 1;
+}
+
+static bool has_additions(const Node *n)
+{
+    return n->n_in > additions_of(n);
+}
 
 /* The axis of v that neither scores nor sequences have; NULL when there is not exactly one. */
 static const char *value_axis(const Shape *q, const Shape *v, const Attrs *a)
@@ -58,9 +74,53 @@ static bool same_sequences(const RuleCx *cx, int i)
     return false;
 }
 
+/* Of an addition's axes one or two are the scores', the others the sequences'. */
+static bool check_addition(const RuleCx *cx, int i, bool of_query, bool of_key)
+{
+    const Attrs *a = &cx->node->attrs;
+    const Shape *q = &rule_operand(cx, QUERY)->shape, *k = &rule_operand(cx, KEY)->shape;
+    const Shape *s = &rule_operand(cx, i)->shape;
+    bool fits = (!of_query || rule_find_axis(cx, i, a->axis) >= 0) &&
+                (!of_key || rule_find_axis(cx, i, a->axis2) >= 0);
+    for (int d = 0; fits && d < s->rank; d++) {
+        bool is_key = of_key && s->name[d] == a->axis2;
+        bool inner = s->name[d] == a->over.name[0] || (!of_query && s->name[d] == a->axis);
+        const Shape *from = is_key ? k : q;
+        int at = inner ? -1 : shape_axis(from, s->name[d]);
+        if (at >= 0 && from->size[at] != s->size[d])
+            return rule_sizes_differ(cx, is_key ? KEY : QUERY, i, s->name[d]);
+        if (at >= 0)
+            continue;
+        diag_error(cx->diags, DIAG_E0211, cx->node->span, "%s: what is added to scores is %s",
+                   op_text(cx->node->op), rule_operand_text(cx, i));
+        return false;
+    }
+    return fits;
+}
+
+static bool check_additions(const RuleCx *cx)
+{
+    int first = additions_of(cx->node);
+    if (cx->node->n_in == first && cx->node->op != OP_ATTEND_DBIAS)
+        return true;
+    if (cx->node->n_in != first + N_ADDITIONS) {
+        diag_error(cx->diags, DIAG_E0290, cx->node->span, "%s: %d operands", op_text(cx->node->op),
+                   cx->node->n_in);
+        return false;
+    }
+    return check_addition(cx, first + BIAS, true, true) &&
+           check_addition(cx, first + OWN, true, false) &&
+           check_addition(cx, first + THEIRS, false, true);
+}
+
 static bool check_scores(const RuleCx *cx)
 {
     const Attrs *a = &cx->node->attrs;
+    if (cx->node->n_in < additions_of(cx->node)) {
+        diag_error(cx->diags, DIAG_E0290, cx->node->span, "%s: %d operands", op_text(cx->node->op),
+                   cx->node->n_in);
+        return false;
+    }
     if (a->over.n != 1) {
         diag_error(cx->diags, DIAG_E0211, cx->node->span,
                    "%s: scores are summed over one axis, not %d", op_text(cx->node->op), a->over.n);
@@ -88,7 +148,7 @@ static bool check_scores(const RuleCx *cx)
                    rule_operand_text(cx, KEY));
         return false;
     }
-    return same_sequences(cx, KEY);
+    return same_sequences(cx, KEY) && check_additions(cx);
 }
 
 static bool check_values(const RuleCx *cx)
@@ -171,6 +231,7 @@ static bool check_gradient(const RuleCx *cx)
 SHAPE_OF_GRADIENT(dq, QUERY)
 SHAPE_OF_GRADIENT(dk, KEY)
 SHAPE_OF_GRADIENT(dv, VALUE)
+SHAPE_OF_GRADIENT(dbias, CENTRE + 1 + BIAS)
 
 /* ---- evaluation: sequence by sequence ---- */
 
@@ -241,6 +302,20 @@ static int64_t keys_of(const Attention *t, int64_t i)
     return t->mask == ATTEND_SEES_EARLIER ? i + 1 : t->m;
 }
 
+static double addition(const Attention *t, int64_t i, int64_t j)
+{
+    const Node *node = t->cx->node;
+    const Attrs *a = &node->attrs;
+    int first = additions_of(node);
+    if (!has_additions(node))
+        return 0;
+    Matrix bias = matrix(t, first + BIAS, a->axis, a->axis2),
+           own = matrix(t, first + OWN, a->axis, NULL),
+           theirs = matrix(t, first + THEIRS, a->axis2, NULL);
+    bool alike = own.at[i * own.row] == theirs.at[j * theirs.row];
+    return bias.at[i * bias.row + j * bias.column] + (alike ? 0 : ATTEND_UNLIKE);
+}
+
 /* weight = p[i, .]; returns the logarithm of the sum. */
 static double weigh(Attention *t, int64_t i)
 {
@@ -251,7 +326,7 @@ static double weigh(Attention *t, int64_t i)
     double top = -INFINITY, sum = 0;
     for (int64_t j = 0; j < n; j++) {
         bool hidden = t->mask == ATTEND_SEES_OTHERS && j == i;
-        t->weight[j] = hidden ? -INFINITY : t->scale * dot(&q, i, &k, j, t->d);
+        t->weight[j] = hidden ? -INFINITY : t->scale * dot(&q, i, &k, j, t->d) + addition(t, i, j);
         top = t->weight[j] > top ? t->weight[j] : top;
     }
     for (int64_t j = 0; j < n; j++)
@@ -317,6 +392,24 @@ static void eval_gradient(const EvalCx *cx, int which)
     }
 }
 
+void eval_attend_dbias(const EvalCx *cx)
+{
+    const Attrs *a = &cx->node->attrs;
+    Attention t = attention_begin(cx);
+    const char *e = value_axis(&cx->in[QUERY]->shape, &cx->in[VALUE]->shape, a);
+    for (; !t.walk.done; walk_next(&t.walk)) {
+        Matrix v = matrix(&t, VALUE, a->axis2, e), dy = matrix(&t, DY, a->axis, e),
+               c = matrix(&t, CENTRE, a->axis, NULL),
+               out = matrix(&t, cx->node->n_in, a->axis, a->axis2);
+        for (int64_t i = 0; i < t.n; i++) {
+            weigh(&t, i);
+            for (int64_t j = 0; j < keys_of(&t, i); j++)
+                out.at[i * out.row + j * out.column] +=
+                    t.weight[j] * (dot(&dy, i, &v, j, t.e) - c.at[i * c.row]);
+        }
+    }
+}
+
 void eval_attend_dq(const EvalCx *cx)
 {
     eval_gradient(cx, QUERY);
@@ -338,12 +431,17 @@ void grad_attend(Func *f, const Node *y, Val dy, Val *din)
 {
     const Shape q = *func_shape(f, y->in[QUERY]), v = *func_shape(f, y->in[VALUE]);
     AxisList e = {.n = 1, .name = {value_axis(&q, &v, &y->attrs)}};
-    Val log_sum = func_emit(f, OP_ATTEND_SUM, &y->attrs, y->in, 3);
+    Val log_sum = func_emit(f, OP_ATTEND_SUM, &y->attrs, y->in, y->n_in);
     Val centre = func_sum(f, func_emit2(f, OP_MUL, dy, f->of), &e, 1);
-    Val in[] = {y->in[QUERY], y->in[KEY], y->in[VALUE], dy, log_sum, centre};
-    din[QUERY] = func_emit(f, OP_ATTEND_DQ, &y->attrs, in, 6);
-    din[KEY] = func_emit(f, OP_ATTEND_DK, &y->attrs, in, 6);
-    din[VALUE] = func_emit(f, OP_ATTEND_DV, &y->attrs, in, 6);
+    Val in[MAX_OPERANDS] = {y->in[QUERY], y->in[KEY], y->in[VALUE], dy, log_sum, centre};
+    int n = y->n_in - DY + CENTRE + 1;
+    for (int i = CENTRE + 1; i < n; i++)
+        in[i] = y->in[i - CENTRE - 1 + DY];
+    din[QUERY] = func_emit(f, OP_ATTEND_DQ, &y->attrs, in, n);
+    din[KEY] = func_emit(f, OP_ATTEND_DK, &y->attrs, in, n);
+    din[VALUE] = func_emit(f, OP_ATTEND_DV, &y->attrs, in, n);
+    if (has_additions(y))
+        din[DY + BIAS] = func_emit(f, OP_ATTEND_DBIAS, &y->attrs, in, n);
 }
 
 /* Gradients of gradients are not needed by any model. */
@@ -356,6 +454,7 @@ NO_GRADIENT(sum)
 NO_GRADIENT(dq)
 NO_GRADIENT(dk)
 NO_GRADIENT(dv)
+NO_GRADIENT(dbias)
 
 /* Multiply-adds of `d_products` products as wide as queries and `e_products` as wide as values. */
 static double cost(const Func *f, const Node *n, int d_products, int e_products)
@@ -396,4 +495,10 @@ double cost_attend_dk(const Func *f, const Node *n)
 double cost_attend_dv(const Func *f, const Node *n)
 {
     return cost(f, n, 0, 1);
+}
+
+/* A sum of what the others have. */
+double cost_attend_dbias(const Func *f, const Node *n)
+{
+    return cost(f, n, 0, 0);
 }

@@ -9,6 +9,7 @@ typedef struct AttentionShape {
     AttendMask mask;
     bool back;
     const char *q, *k, *v, *y, *l; /* storage: b a (heads) n m d e */
+    const char *bias;              /* of additions to scores; NULL: none */
     unsigned wanted;               /* bits of the results */
 } AttentionShape;
 
@@ -18,6 +19,32 @@ static inline void attention_result(TileBuild *b, int which, const char *order, 
     r->tensor = wanted >> which & 1 ? tile_tensor(b, order, 1, true) : -1;
     for (int i = 0; r->tensor >= 0 && order[i]; i++)
         r->axis[i] = tile_find_axis(b, order[i]);
+}
+
+/* One of the first two keys' labels, by turns of `each` positions. */
+static inline TileIndex label_of(TileBuild *b, int axis, int64_t each)
+{
+    int64_t size = b->p->axes.at[axis].size,
+            labels = b->p->axes.at[b->p->attend.m].size > 1 ? 2 : 1;
+    int32_t *table = ARENA_ARRAY(b->arena, int32_t, (size_t)size);
+    for (int64_t i = 0; i < size; i++)
+        table[i] = (int32_t)(i / each % labels);
+    return (TileIndex){.n_terms = 1, .axis = {axis}, .table = table, .table_len = size};
+}
+
+static inline void attention_additions(TileBuild *b, const AttentionShape *s)
+{
+    TileAttend *t = &b->p->attend;
+    int first = tile_additions(b->p);
+    if (!s->bias)
+        return;
+    t->adds = true;
+    t->operand[first + ATTEND_BIAS] = tile_load(b, s->bias, 1);
+    t->operand[first + ATTEND_THEIRS] = tile_load(b, "m", 1);
+    TileInst own = b->p->insts.at[t->operand[first + ATTEND_THEIRS]];
+    own.index[0] = label_of(b, t->n, 3);
+    b->p->insts.at[t->operand[first + ATTEND_THEIRS]].index[0] = label_of(b, t->m, 1);
+    t->operand[first + ATTEND_OWN] = tile_inst(b, own);
 }
 
 static inline TileProgram *attention_program(Arena *arena, const AttentionShape *s)
@@ -30,6 +57,8 @@ static inline TileProgram *attention_program(Arena *arena, const AttentionShape 
     t->m = tile_axis(&b, "m", s->m, TILE_OWN);
     t->d = tile_axis(&b, "d", s->d, TILE_OWN);
     t->e = tile_axis(&b, "e", s->e, TILE_OWN);
+    for (int i = 0; i < TILE_MAX_RESULTS; i++)
+        b.p->result[i].tensor = -1;
     t->scale = 1.7 / sqrt((double)s->d);
     t->mask = s->mask;
     t->operand[ATTEND_QUERY] = tile_load(&b, s->q, 1);
@@ -38,7 +67,7 @@ static inline TileProgram *attention_program(Arena *arena, const AttentionShape 
     if (!s->back) {
         attention_result(&b, ATTEND_Y, s->y, s->wanted);
         attention_result(&b, ATTEND_L, s->l, s->wanted);
-        b.p->result[2].tensor = -1;
+        attention_additions(&b, s);
         return b.p;
     }
     /* a logarithm of a sum over m keys, so that weights are of its order */
@@ -48,10 +77,14 @@ static inline TileProgram *attention_program(Arena *arena, const AttentionShape 
     attention_result(&b, ATTEND_DQ, s->q, s->wanted);
     attention_result(&b, ATTEND_DK, s->k, s->wanted);
     attention_result(&b, ATTEND_DV, s->v, s->wanted);
+    attention_additions(&b, s);
+    if (s->bias)
+        attention_result(&b, ATTEND_DBIAS, s->bias, s->wanted);
     return b.p;
 }
 
-static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool back, int64_t *terms)
+static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool back, bool adds,
+                                               int64_t *terms)
 {
     static const int64_t keys[] = {1, 2, 7, 16, 33, 64, 70, 200};
     static const int64_t widths[] = {1, 3, 8, 16, 20, 37, 48};
@@ -60,6 +93,7 @@ static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool bac
     static const char *const v[] = {"bame", "bmae", "emab", "bame"};
     static const char *const y[] = {"bane", "bnae", "nbae", "aneb"};
     static const char *const l[] = {"ban", "bna", "nba", "nab"};
+    static const char *const bias[] = {"anm", "nm", "mna", "banm", "bnm"};
     int layout = (int)pick(r, 4);
     AttentionShape s = {.samples = 1 + pick(r, 3),
                         .heads = 1 + pick(r, 3),
@@ -73,7 +107,9 @@ static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool bac
                         .v = v[layout],
                         .y = y[layout],
                         .l = l[layout],
-                        .wanted = pick(r, 3) ? 7 : 1u << pick(r, back ? 3 : 2)};
+                        .wanted = pick(r, 3) ? 15 : 1u << pick(r, back ? 3 : 2)};
+    if (adds && pick(r, 2))
+        s.bias = bias[pick(r, 5)];
     if (s.mask == ATTEND_SEES_OTHERS && s.m == 1)
         s.mask = ATTEND_SEES_ALL;
     s.n = s.mask != ATTEND_SEES_ALL || pick(r, 2) ? s.m : pick_of(r, keys, 8);
@@ -84,13 +120,13 @@ static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool bac
 static inline TileProgram *random_attention(Arena *arena, Random *r, int lanes, int64_t *terms)
 {
     (void)lanes;
-    return random_attention_of(arena, r, false, terms);
+    return random_attention_of(arena, r, false, true, terms);
 }
 
 static inline TileProgram *random_attention_back(Arena *arena, Random *r, int lanes, int64_t *terms)
 {
     (void)lanes;
-    return random_attention_of(arena, r, true, terms);
+    return random_attention_of(arena, r, true, true, terms);
 }
 
 /* Positions are inputs in [-1, 1) times a factor, so that some are outside; summed over n, and over

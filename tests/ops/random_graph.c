@@ -396,6 +396,25 @@ static Val step_attention(Gen *g)
     return func_contract(g->f, a, k, &over_s, &out);
 }
 
+/* A bias of pairs of steps, perhaps another one in every sample or row, and as labels the steps'
+ * numbers, from 2 on all the same. */
+static void add_to_scores(Gen *g, Val x, Val *in)
+{
+    static const char *const axes[] = {"b", "h"};
+    Shape pairs = {0}, line = {0};
+    int64_t n = size_of(g, x, "t");
+    for (int i = 0; i < 2; i++)
+        if (has(g, x, axes[i]) && chance(g, 0.3))
+            shape_add(&pairs, axis_name(g, axes[i]), size_of(g, x, axes[i]));
+    shape_add(&pairs, axis_name(g, "t"), n);
+    shape_add(&pairs, axis_name(g, "s"), n);
+    shape_add(&line, axis_name(g, "t"), n);
+    Val step = func_emit_leaf(g->f, OP_IOTA, NULL, &line);
+    in[0] = new_param(g, &pairs);
+    in[1] = func_map(g->f, "min(a, 2)", NULL, 0, &step, 1);
+    in[2] = func_rename(g->f, in[1], "t", "s");
+}
+
 /* Attention over t, every other axis but the channels independent. */
 static Val step_attend(Gen *g)
 {
@@ -408,7 +427,11 @@ static Val step_attend(Gen *g)
     a.k[1] = hides ? ATTEND_SEES_OTHERS : chance(g, 0.5) ? ATTEND_SEES_EARLIER : ATTEND_SEES_ALL;
     Val k = func_rename(g->f, chance(g, 0.3) ? new_param(g, shape_of(g, x)) : x, "t", "s");
     Val v = func_rename(g->f, func_rename(g->f, x, "t", "s"), "c", "e");
-    return func_rename(g->f, func_emit(g->f, OP_ATTEND, &a, (Val[]){x, k, v}, 3), "e", "c");
+    Val in[6] = {x, k, v};
+    bool adds = chance(g, 0.4);
+    if (adds)
+        add_to_scores(g, x, in + 3);
+    return func_rename(g->f, func_emit(g->f, OP_ATTEND, &a, in, adds ? 6 : 3), "e", "c");
 }
 
 /* An axis read at positions that are whole numbers, some of them outside, in every sample others.

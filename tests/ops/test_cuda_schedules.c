@@ -336,7 +336,8 @@ static void both_gradients_are_one_walk(void **state)
 
 static TileProgram *make_attention(Drawer *s)
 {
-    TileProgram *p = random_attention_of(s->arena, &s->random, pick(&s->random, 2), &s->terms);
+    bool back = pick(&s->random, 2);
+    TileProgram *p = random_attention_of(s->arena, &s->random, back, false, &s->terms);
 
     p->session = (int)pick(&s->random, 2) - 1;
     set_types(p, random_storage(s));
@@ -346,8 +347,8 @@ static TileProgram *make_attention(Drawer *s)
 /* Heads so wide that tiles do not fit into shared memory. */
 static TileProgram *make_wide_attention(Drawer *s)
 {
-    AttentionShape shape = {2,      1,      5,      9,      500,   330, false, pick(&s->random, 2),
-                            "band", "bamd", "bmae", "bane", "ban", 7};
+    AttentionShape shape = {2,      1,      5,      9,      500,   330,  false, pick(&s->random, 2),
+                            "band", "bamd", "bmae", "bane", "ban", NULL, 7};
 
     s->terms = 1000;
     return attention_program(s->arena, &shape);

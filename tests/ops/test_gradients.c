@@ -92,6 +92,8 @@ static unsigned differentiable(Op op)
         return 1;
     if (op_lowering(op) == LOWER_ATTEND && op != OP_ATTEND)
         return 0;
+    if (op == OP_ATTEND) /* labels have none */
+        return 0xf;
     unsigned mask = has_moments(op) ? 1u << 0 | 1u << 3 | 1u << 4 : 0;
     for (int i = 0; i < op_arity(op); i++)
         if (!op_is_pointwise(op) || op_derivative(op, i))
@@ -321,7 +323,39 @@ static Val emit_attention(TestFunc *t, Op op, AttendMask mask)
                 test_param(t, "dy", mask ? "b=2 n=4 e=5" : "b=2 n=5 e=5"),
                 test_param(t, "l", mask ? "b=2 n=4" : "b=2 n=5"),
                 test_param(t, "c", mask ? "n=4 b=2" : "n=5 b=2")};
-    return func_emit(t->f, op, &a, in, op_arity(op));
+    return func_emit(t->f, op, &a, in, op == OP_ATTEND || op == OP_ATTEND_SUM ? 3 : 6);
+}
+
+/* With a bias that sequences share, and labels of which some agree. */
+static Val emit_attention_that_adds(TestFunc *t, Op op)
+{
+    Attrs a = {.axis = name_intern(&t->names, "n"),
+               .axis2 = name_intern(&t->names, "m"),
+               .over = test_axes(t, "d"),
+               .k = {0.7, ATTEND_SEES_ALL}};
+    Shape own = {0}, theirs = {0};
+    shape_add(&own, name_intern(&t->names, "n"), 5);
+    shape_add(&theirs, name_intern(&t->names, "m"), 4);
+    static const float labels[] = {0, 1, 1, 0, 0};
+    Val in[] = {test_param(t, "q", "b=2 n=5 a=2 d=3"), test_param(t, "k", "m=4 b=2 a=2 d=3"),
+                test_param(t, "v", "e=5 b=2 m=4 a=2"), test_param(t, "dy", "b=2 n=5 a=2 e=5"),
+                test_param(t, "l", "b=2 n=5 a=2"),     test_param(t, "c", "n=5 b=2 a=2"),
+                test_param(t, "bias", "n=5 a=2 m=4"),  func_const(t->f, labels, &own),
+                func_const(t->f, labels, &theirs)};
+    bool is_back = op != OP_ATTEND && op != OP_ATTEND_SUM;
+    if (!is_back)
+        memcpy(in + 3, in + 6, 3 * sizeof *in);
+    return func_emit(t->f, op, &a, in, is_back ? 9 : 6);
+}
+
+static Val build_attend_that_adds(TestFunc *t)
+{
+    return emit_attention_that_adds(t, OP_ATTEND);
+}
+
+static Val build_attend_dbias(TestFunc *t)
+{
+    return emit_attention_that_adds(t, OP_ATTEND_DBIAS);
 }
 
 static Val build_attend(TestFunc *t)
@@ -372,6 +406,8 @@ static const struct {
     {OP_ATTEND_DQ, build_attend_dq},
     {OP_ATTEND_DK, build_attend_dk},
     {OP_ATTEND_DV, build_attend_dv},
+    {OP_ATTEND, build_attend_that_adds},
+    {OP_ATTEND_DBIAS, build_attend_dbias},
     {OP_BATCHNORM, build_batchnorm},
     {OP_BATCHNORM, build_batchnorm_of_two_axes},
     {OP_LAYERNORM, build_layernorm},
