@@ -26,6 +26,9 @@ typedef struct RecipePlateau {
     int64_t patience, reductions;
     double best;     /* score that counts as the best at first */
     double collapse; /* 0: no guard */
+    /* restore > 0: weights have a count of their own */
+    int64_t restore, restores;
+    double margin;
 } RecipePlateau;
 
 typedef enum RecipeKeep {

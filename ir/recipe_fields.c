@@ -185,6 +185,13 @@ const Field *recipe_stage_field(int i)
              "score that has to be exceeded first"),
         REAL("lr", "plateau", "collapse", IN_STAGE(plateau.collapse), 0, 1,
              "once a score was so high, one below 0.005 puts the best weights back; 0: never"),
+        INT("lr", "plateau", "restore", IN_STAGE(plateau.restore), NULL, 0, 1e6,
+            "validations in a row without a better score until the best weights are put back, "
+            "counted apart from the rate, from the untrained model's score on; 0: with the rate"),
+        INT("lr", "plateau", "restores", IN_STAGE(plateau.restores), NULL, 1, 1e6,
+            "with `restore`: that often in all; the last one ends training"),
+        REAL("lr", "plateau", "margin", IN_STAGE(plateau.margin), 0, 1,
+             "a better score is above the best by more than this"),
     };
     return i < (int)(sizeof table / sizeof *table) ? &table[i] : NULL;
 }

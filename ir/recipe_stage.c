@@ -12,7 +12,7 @@ static const RecipeStage blank = {
     .from = 1e-3,
     .to = 1e-3,
     .keep = RECIPE_KEEP_LAST,
-    .plateau = {.factor = 0.3, .patience = 5, .reductions = 2, .best = -1},
+    .plateau = {.factor = 0.3, .patience = 5, .reductions = 2, .best = -1, .restores = 4},
 };
 
 const RecipeStage *recipe_stage_blank(void)

@@ -123,13 +123,20 @@ static Status back_to_best(Trainer *t, const char *why, Err *err)
 static Status follow_plateau(Trainer *t, Err *err)
 {
     Plateau *p = &t->state.plateau;
+    double rate = p->rate;
     char why[100];
-    switch (plateau_step(p, &finished_stage(t)->plateau, t->state.score)) {
+    PlateauAction action = plateau_step(p, &finished_stage(t)->plateau, t->state.score);
+    if (p->rate != rate && action != PLATEAU_REDUCE)
+        progress_note(&t->progress, "step %llu: the learning rate is now %.4g",
+                      (unsigned long long)t->state.step, p->rate);
+    switch (action) {
     case PLATEAU_BEST:
         t->state.best = t->state.score;
         return NPC_OK;
     case PLATEAU_WAIT:
         return NPC_OK;
+    case PLATEAU_RESTORE:
+        return back_to_best(t, "no better score", err);
     case PLATEAU_REDUCE:
         snprintf(why, sizeof why, "no better score, the learning rate is now %.4g", p->rate);
         return back_to_best(t, why, err);
@@ -147,9 +154,11 @@ static bool score_counts(const Trainer *t)
 {
     const TrainState *s = &t->state;
     const RecipeStage *stage = finished_stage(t);
-    if (!s->step || s->validated != s->step || stage->keep == RECIPE_KEEP_NONE)
+    if (s->validated != s->step || stage->keep == RECIPE_KEEP_NONE)
         return false;
-    return stage->schedule != RECIPE_PLATEAU || s->score == s->plateau.best;
+    if (stage->schedule == RECIPE_PLATEAU && (s->step || stage->plateau.restore))
+        return s->score == plateau_best(&s->plateau, &stage->plateau);
+    return s->step && stage->schedule != RECIPE_PLATEAU;
 }
 
 /* `improved`: the score is the best so far. */
@@ -166,8 +175,11 @@ static Status validate(Trainer *t, bool *improved, Err *err)
     s->validated = s->step;
     s->score = t->validation.mean;
     NPC_TRY(record_validation(t, err));
-    if (s->step && finished_stage(t)->schedule == RECIPE_PLATEAU) {
-        NPC_TRY(follow_plateau(t, err));
+    if (finished_stage(t)->schedule == RECIPE_PLATEAU) {
+        if (s->step)
+            NPC_TRY(follow_plateau(t, err));
+        else
+            plateau_begin(&s->plateau, s->score);
         *improved = score_counts(t);
         return NPC_OK;
     }

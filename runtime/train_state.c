@@ -102,6 +102,9 @@ static void put_plateau(json_t *state, const Plateau *p)
     json_object_set_new(o, "waited", json_integer((json_int_t)p->waited));
     json_object_set_new(o, "reduced", json_integer((json_int_t)p->reduced));
     json_object_set_new(o, "ended", json_boolean(p->ended));
+    put_number(o, "kept", p->kept);
+    json_object_set_new(o, "kept_waited", json_integer((json_int_t)p->kept_waited));
+    json_object_set_new(o, "restored", json_integer((json_int_t)p->restored));
     json_object_set_new(state, "plateau", o);
 }
 
@@ -110,12 +113,19 @@ static bool get_plateau(const json_t *state, Plateau *p)
     const json_t *o = json_object_get(state, "plateau");
     json_int_t waited = json_integer_value(json_object_get(o, "waited"));
     json_int_t reduced = json_integer_value(json_object_get(o, "reduced"));
+    json_int_t kept_waited = json_integer_value(json_object_get(o, "kept_waited"));
+    json_int_t restored = json_integer_value(json_object_get(o, "restored"));
+    bool has_kept = json_object_get(o, "kept"); /* not in states from before there was one */
     *p = (Plateau){.rate = get_number(o, "rate"),
                    .best = get_number(o, "best"),
                    .waited = (uint64_t)waited,
                    .reduced = (uint64_t)reduced,
+                   .kept = get_number(o, has_kept ? "kept" : "best"),
+                   .kept_waited = (uint64_t)kept_waited,
+                   .restored = (uint64_t)restored,
                    .ended = json_is_true(json_object_get(o, "ended"))};
-    return waited >= 0 && reduced >= 0 && isfinite(p->rate) && isfinite(p->best);
+    return waited >= 0 && reduced >= 0 && kept_waited >= 0 && restored >= 0 && isfinite(p->rate) &&
+           isfinite(p->best) && isfinite(p->kept);
 }
 
 /* Freed by the caller; NULL when memory ends. */

@@ -121,6 +121,47 @@ static void a_plateau_lowers_the_rate_and_ends(void **state)
     safetensors_close(&before);
 }
 
+/* Tensors of two checkpoints that are weights or running statistics. */
+static void assert_same_weights(const char *a, const char *b)
+{
+    Safetensors x, y;
+    Err err = {0};
+    must(safetensors_open(&x, a, &err), &err);
+    must(safetensors_open(&y, b, &err), &err);
+    for (size_t i = 0; i < x.n; i++) {
+        const SafetensorsEntry *e = &x.entry[i];
+        if (!strchr(e->name, '/'))
+            assert_memory_equal(e->data, safetensors_find(&y, e->name)->data, e->bytes);
+    }
+    safetensors_close(&x);
+    safetensors_close(&y);
+}
+
+static void weights_that_never_get_better_are_the_untrained_ones(void **state)
+{
+    (void)state;
+    char best[4200];
+    TrainOptions o = options(path("hopeless"));
+    o.model_path = PLAIN;
+    o.recipe = "hopeless";
+    assert_int_equal(train_with(&o).step, 8); /* validations at 0, 2, .. 8: restored at 4 and 8 */
+    snprintf(best, sizeof best, "%s", path("hopeless/checkpoints/best.safetensors"));
+    assert_same_weights(best, checkpoint("hopeless", 8));
+    for (uint64_t stop = 1; stop <= 7; stop += 3) {
+        char name[100];
+        snprintf(name, sizeof name, "hopeless-%d", (int)stop);
+        o.run_dir = path(name);
+        o.stop_after = stop;
+        o.resume = false;
+        assert_int_equal(train_with(&o).step, stop);
+        o.stop_after = 0;
+        o.resume = true;
+        assert_int_equal(train_with(&o).step, 8);
+        assert_same_file(checkpoint("hopeless", 8), checkpoint(name, 8));
+        assert_same_weights(best, checkpoint(name, 8));
+    }
+}
+
 /* The same recordings with every trial in tier train. */
 static void a_plateau_needs_validation(void **state)
 {
@@ -346,6 +387,7 @@ int main(void)
         cmocka_unit_test(chunks_of_rounds_add_up),
         cmocka_unit_test(optimizers_train_and_resume),
         cmocka_unit_test(a_plateau_lowers_the_rate_and_ends),
+        cmocka_unit_test(weights_that_never_get_better_are_the_untrained_ones),
         cmocka_unit_test(a_plateau_needs_validation),
         cmocka_unit_test(what_is_validated_is_the_average),
         cmocka_unit_test(readouts_without_a_clip_may_decay),

@@ -94,7 +94,8 @@ static const char *const everything =
     "stage warm(2 epochs) { lr = linear(from: 0, to: 0.1); keep = none }\n"
     "stage slow(1 epoch) { lr = cosine(from: 0.1, to: 0, each: epoch) }\n"
     "stage cool(7 steps) { lr = plateau(from: 0.01, patience: 3, factor: 0.5, reductions: 0, "
-    "floor: 2 ^ -23, best: 0, collapse: 0.05); keep = best }\n"
+    "floor: 2 ^ -23, best: 0, collapse: 0.05, restore: 2, restores: 9, margin: 0.01); "
+    "keep = best }\n"
     "predict = sliding(9 frames, every: 4 frames, blend: ramp)\n"
     "score = correlation(burn_in: 7 frames)\n"
     "checkpoints = save(every: 100 steps, last: 5)\n validation = 2 epochs\n";
@@ -132,6 +133,7 @@ static void every_setting_is_read(void **state)
     assert_true(r->stages[2].from == 0.01 && r->stages[2].keep == RECIPE_KEEP_BEST);
     const RecipePlateau *p = &r->stages[2].plateau;
     assert_true(r->stages[2].schedule == RECIPE_PLATEAU && p->patience == 3 && p->factor == 0.5);
+    assert_true(p->restore == 2 && p->restores == 9 && p->margin == 0.01);
     assert_true(p->floor == 0x1p-23 && p->best == 0 && p->collapse == 0.05 && !p->reductions);
     assert_true(r->predict_frames == 9 && r->predict_every == 4);
     assert_true(r->predict_blend == RECIPE_BLEND_RAMP && r->burn_in == 7);

@@ -174,9 +174,51 @@ static void a_collapse_puts_the_best_back_without_counting(void **state)
     assert_true(p.ended);
 }
 
+/* specs/baselines.md 5: the stopper restores at the 5th bad epoch, the rate falls after the 6th. */
+static void weights_and_rate_have_counts_of_their_own(void **state)
+{
+    (void)state;
+    const RecipeStage stage = {.from = 5e-3,
+                               .plateau = {.factor = 0.3,
+                                           .floor = 1e-4,
+                                           .patience = 6,
+                                           .best = -1,
+                                           .restore = 5,
+                                           .restores = 4,
+                                           .margin = 1e-6}};
+    const RecipePlateau *rule = &stage.plateau;
+    Plateau p = plateau_start(&stage);
+    double rate = 5e-3;
+    int epoch = 0;
+    plateau_begin(&p, 0.25);
+    for (epoch = 1; epoch <= 4; epoch++) /* better for the rate, not for the weights */
+        assert_int_equal(plateau_step(&p, rule, 0.125 + epoch / 64.0), PLATEAU_WAIT);
+    assert_int_equal(plateau_step(&p, rule, 0.25 + 5e-7), PLATEAU_RESTORE);
+    assert_true(p.rate == rate && p.waited == 0 && plateau_best(&p, rule) == 0.25);
+    assert_int_equal(plateau_step(&p, rule, 0.25 + 2e-6), PLATEAU_BEST);
+    for (epoch = 1; epoch <= 15; epoch++) {
+        PlateauAction action = plateau_step(&p, rule, 0.25 + 2.5e-6);
+        if (epoch % 6 == 0)
+            rate = epoch < 18 ? rate * 0.3 : 1e-4;
+        assert_true(fabs(p.rate - rate) < 1e-12);
+        assert_int_equal(action, epoch == 15      ? PLATEAU_END
+                                 : epoch % 5 == 0 ? PLATEAU_RESTORE
+                                                  : PLATEAU_WAIT);
+    }
+    assert_true(p.ended && plateau_best(&p, rule) == 0.25 + 2e-6);
+    for (epoch = 16; epoch <= 30; epoch++)
+        plateau_step(&p, rule, 0);
+    assert_true(p.rate == 1e-4);
+    p = plateau_start(&stage);
+    plateau_begin(&p, NAN);
+    assert_int_equal(plateau_step(&p, rule, 0), PLATEAU_BEST);
+    assert_int_equal(plateau_step(&p, rule, NAN), PLATEAU_END);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(weights_and_rate_have_counts_of_their_own),
         cmocka_unit_test(the_published_schedule_equals_its_golden),
         cmocka_unit_test(the_published_schedule_follows_its_formula),
         cmocka_unit_test(the_first_step_of_a_warm_up_has_rate_zero),
