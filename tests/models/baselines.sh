@@ -1,0 +1,41 @@
+# The reduced baselines train, and an ensemble of two seeds predicts the mean of both.
+. "$(dirname "$0")/../cli/common.sh"
+
+"$npc" data synth "$dir/films" --mice 2 --neurons 9 --trials 8 --frames 81 --clips 1 --repeats 2 --quiet
+
+# reduced NAME STEPS SETTINGS..: the loss of training falls, and predictions can be scored
+reduced() {
+    local name=$1 steps=$2 run=$dir/$1 losses
+    shift 2
+    expect 0 -- run models/$name.nm --train --data "$dir/films" --run "$run" --steps $steps \
+        --set stage.train=${steps}steps --set batch=2clips --set t=16 --set data.clip.frames=16frames "$@"
+    losses=$(sed -n 's/.*"train","step":\([0-9]*\),"loss":\([0-9.e+]*\).*/\1 \2/p' "$run/log.jsonl" |
+        awk -v n=$steps '$1 <= n / 4 { first += $2 } $1 > n - n / 4 { last += $2 }
+                         END { print first, last }')
+    echo "$name: loss of the first and the last quarter $losses"
+    echo "$losses" | awk '{ exit !($1 > 0 && $2 < 0.95 * $1) }' || complain "$name: the loss does not fall"
+    expect 0 "mean over all neurons" -- run "$run" --predict --score --tier oracle
+}
+
+small_film="--set channels=[4,4] --set space_kernels=[5,3] --set time_kernels=[3,3]"
+reduced factorised_demo 12 $small_film
+reduced gru_demo 8 --set channels=2 --set state_channels=8 --set input_kernel=5 --set hidden_kernel=3 \
+    --set sparsity=1e-3
+
+# two steps each; again, with nothing left to train
+ensemble() {
+    # shellcheck disable=SC2086
+    NPC=$npc SEEDS="8 16" scripts/ensemble.sh models/factorised_demo.nm "$dir/films" "$dir/ensemble" \
+        $small_film --set stage.train=2steps --set batch=2clips >"$dir/out" 2>&1 ||
+        complain "the ensemble ends with $?: $(tail -c 600 "$dir/out")"
+}
+ensemble
+[ -e "$dir/ensemble/mean/scores.json" ] || complain "the mean of the ensemble has no scores"
+cmp -s "$dir/ensemble/seed8/checkpoints/best.safetensors" "$dir/ensemble/seed16/checkpoints/best.safetensors" &&
+    complain "two seeds give the same weights"
+cp "$dir/ensemble/mean/scores.json" "$dir/scores.json"
+rm -r "$dir/ensemble/mean"
+NPC=$npc SEEDS="8 16" scripts/ensemble.sh models/factorised_demo.nm "$dir/films" "$dir/ensemble" >"$dir/out" 2>&1 ||
+    complain "the ensemble cannot go on: $(tail -c 600 "$dir/out")"
+cmp "$dir/ensemble/mean/scores.json" "$dir/scores.json" || complain "the ensemble differs when it goes on"
+finish
