@@ -106,18 +106,11 @@ double *verify_widened(VerifyCase *c, const float *x, int64_t n)
 
 /* ---- rows ---- */
 
-VerifyRow verify_row(const VerifyCase *c, const char *quantity, double tolerance)
+VerifyRow verify_row(const VerifyCase *c, const char *quantity, VerifyQuantity what)
 {
-    const VerifyOptions *o = c->options;
-    if (o->reference && tolerance > VERIFY_TIGHT)
-        tolerance = VERIFY_TIGHT;
-    bool rounded = o->precision && strcmp(o->precision, "f32") && tolerance > VERIFY_TIGHT;
-    if (rounded)
-        tolerance = tolerance == VERIFY_GRADIENTS && !strcmp(o->precision, "bf16")
-                        ? VERIFY_ROUNDED_GRADIENTS
-                        : VERIFY_ROUNDED;
-    return (VerifyRow){
-        .quantity = quantity, .tolerance = tolerance, .by_norm = rounded, .passed = true};
+    VerifyRow row = {.quantity = quantity, .passed = true};
+    row.tolerance = verify_tolerance(c->options, c->family, what, &row.by_norm);
+    return row;
 }
 
 static void add_tensor(VerifyRow *row, const char *tensor, double worst)

@@ -6,9 +6,8 @@
  * What the tensors mean stands in tests/goldens/dwiseneuro/README.md.
  *
  * An error is max |got - expected| / max |expected| over a tensor, or max |got - expected| where
- * the row says absolute. Tolerances are those of that page: outputs 2e-5, loss 1e-5, gradients
- * 3e-4, running statistics 5e-6, parameters after a step 1e-5 absolute. The reference evaluator,
- * which computes in float64, is held to 1e-6. */
+ * the row says absolute. Tolerances are those of the page next to the goldens
+ * (verify_tolerances.c). */
 #ifndef NPC_RUNTIME_VERIFY_H
 #define NPC_RUNTIME_VERIFY_H
 

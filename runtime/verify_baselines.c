@@ -14,11 +14,11 @@ typedef struct Baselines {
 } Baselines;
 
 static const MiceNames NAMES = {
+    .family = VERIFY_BASELINES,
     .clip = "input/@/video",
     .pupil = "input/@/pupil_center",
     .target = "input/@/responses",
     .noise = "input/@/noise",
-    .gradients = 5e-5, /* the README: fair for float32, of each tensor's largest value */
 };
 
 /* ---- configuration ---- */
@@ -333,6 +333,7 @@ Status verify_baselines_case(VerifyCase *c, Err *err)
     Baselines *b = ARENA_NEW(c->arena, Baselines);
     VerifyModel *m = &b->m;
     *m = (VerifyModel){.c = c, .map_name = "published", .names = &NAMES};
+    c->family = NAMES.family;
     if (!c->model_path)
         return err_set(err, NPC_ERR_USAGE, "%s is a model case: it needs a model", c->path);
     b->eval = verify_row(c, "eval: outputs", VERIFY_OUTPUTS);

@@ -257,7 +257,7 @@ static Status compare_eval_loss(VerifyModel *m, VerifyRow *row, int program, int
 
 static Status compare_eval(VerifyModel *m, int program, Err *err)
 {
-    VerifyRow loss = verify_row(m->c, "eval: loss", m->names->losses);
+    VerifyRow loss = verify_row(m->c, "eval: loss", VERIFY_LOSS);
     VerifyRow row = verify_row(m->c, "eval: outputs", VERIFY_OUTPUTS);
     VerifyRow tokens = verify_row(m->c, "eval: tokens", VERIFY_OUTPUTS);
     for (int s = 0; s < m->n_sessions; s++) {
@@ -306,7 +306,7 @@ static Status compare_loss(VerifyModel *m, VerifyRow *row, LossSum *sum, int pro
 Status mice_gradients(VerifyModel *m, double **sum, Err *err)
 {
     VerifyCase *c = m->c;
-    VerifyRow row = verify_row(c, "train: gradients", m->names->gradients);
+    VerifyRow row = verify_row(c, "train: gradients", VERIFY_GRADIENTS);
     VerifyRow vanish = verify_row(c, "train: vanishing gradients", VERIFY_VANISHING);
     double **want = ARENA_ARRAY(c->arena, double *, m->given.len + 1), most = 0;
     vanish.note = "of the case's largest gradient";
@@ -366,7 +366,7 @@ static Status compare_train(VerifyModel *m, int program, Err *err)
 {
     VerifyCase *c = m->c;
     VerifyRow outputs = verify_row(c, "train: outputs", VERIFY_OUTPUTS);
-    VerifyRow loss = verify_row(c, "train: loss", m->names->losses);
+    VerifyRow loss = verify_row(c, "train: loss", VERIFY_LOSS);
     double **sum = ARENA_ARRAY(c->arena, double *, m->given.len + 1);
     LossSum losses = {0};
     for (int s = 0; s < m->n_sessions; s++) {
@@ -425,7 +425,7 @@ static Status start_update(VerifyModel *m, int program, Err *err)
 Status mice_optimizer(VerifyModel *m, int program, Err *err)
 {
     VerifyCase *c = m->c;
-    VerifyRow row = verify_row(c, "optimizer: parameters", 1e-6);
+    VerifyRow row = verify_row(c, "optimizer: parameters", VERIFY_STEP);
     row.note = "every entry";
     NPC_TRY(start_update(m, program, err));
     NPC_TRY(subject_run(&m->subject, program, m->ranges, err));

@@ -7,11 +7,11 @@
 
 /* '@' stands for the recording; inputs that a file has none of are NULL. */
 typedef struct MiceNames {
+    VerifyFamily family;
     const char *clip, *video, *image, *behavior, *pupil, *target, *noise;
     const char *eval, *train, *loss;
     const char *eval_loss, *total; /* NULL: the files have none */
     bool frames_first; /* outputs are [clips frames neurons] instead of [clips neurons frames] */
-    double losses, gradients; /* tolerances */
     double share; /* gradients are measured by their largest entry, at least this share of all */
 } MiceNames;
 

@@ -223,6 +223,7 @@ static Status read_recipe(VerifyModel *m, Err *err)
 }
 
 static const MiceNames TRANSFORMERS = {
+    .family = VERIFY_TRANSFORMERS,
     .video = "input/video/@",
     .image = "input/image/@",
     .behavior = "input/behaviour/@",
@@ -232,8 +233,6 @@ static const MiceNames TRANSFORMERS = {
     .eval = "expect/eval/@",
     .train = "expect/train/@",
     .loss = "expect/loss/@",
-    .losses = VERIFY_LOSS,
-    .gradients = VERIFY_GRADIENTS,
     .share = 1e-4,
 };
 
@@ -257,6 +256,7 @@ static Status read_transformer(VerifyModel *m, Err *err)
 /* ---- files of Dynamic-V1FM ---- */
 
 static const MiceNames WINDOWS = {
+    .family = VERIFY_WINDOWS,
     .video = "input/@/video",
     .image = "input/@/image",
     .behavior = "input/@/behavior",
@@ -269,8 +269,6 @@ static const MiceNames WINDOWS = {
     .eval_loss = "expect/loss/eval/@",
     .total = "expect/loss/train/total",
     .frames_first = true,
-    .losses = 5e-6,
-    .gradients = 1e-4,
     .share = 1e-4,
 };
 
@@ -367,5 +365,6 @@ Status mice_read(VerifyModel *m, Err *err)
     NPC_TRY(verify_meta(m->c, "config", &m->config, err));
     NPC_TRY(safetensors_meta(&m->c->file, "step_mice") ? read_windows(m, err)
                                                        : read_transformer(m, err));
+    m->c->family = m->names->family;
     return verify_meta(m->c, "zero_gradient", &m->zero, err);
 }

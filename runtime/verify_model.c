@@ -290,9 +290,10 @@ static Status compare_statistics(VerifyModel *m, const char *label, Err *err)
 static Status compare_parameters(VerifyModel *m, const char *label, bool is_alone, Err *err)
 {
     VerifyCase *c = m->c;
-    VerifyRow row =
-        verify_row(c, verify_name(c, "%s: parameters", label), is_alone ? 1e-6 : VERIFY_PARAMETERS);
-    VerifyRow still = verify_row(c, verify_name(c, "%s: no gradient, no change", label), 0);
+    VerifyRow row = verify_row(c, verify_name(c, "%s: parameters", label),
+                               is_alone ? VERIFY_STEP : VERIFY_PARAMETERS);
+    VerifyRow still =
+        verify_row(c, verify_name(c, "%s: no gradient, no change", label), VERIFY_EXACT);
     double **grad = ARENA_ARRAY(c->arena, double *, m->given.len + 1), most;
     double share = row.by_norm && !is_alone ? VERIFY_ROUNDED_SHARE : 1e-3;
     row.absolute = !is_alone && !c->options->reference; /* files round to float32 */
@@ -300,8 +301,6 @@ static Status compare_parameters(VerifyModel *m, const char *label, bool is_alon
                : row.by_norm  ? "absolute, where |gradient| >= 0.2 max"
                : row.absolute ? "absolute, where |gradient| >= 1e-3 max"
                               : "where |gradient| >= 1e-3 max";
-    if (share == VERIFY_ROUNDED_SHARE)
-        row.tolerance = VERIFY_ROUNDED_PARAMETERS;
     NPC_TRY(read_gradients(m, "expect/grad", grad, &most, err));
     for (uint32_t i = 0; i < m->given.len; i++) {
         const GivenTensor *g = &m->given.at[i];

@@ -12,7 +12,7 @@
 /* Whole numbers: nothing may differ. */
 static Status push_exact(OpsCase *o, const char *role, const double *got, int64_t n, Err *err)
 {
-    return ops_push(o, role, got, n, 0, true, err);
+    return ops_push(o, role, got, n, VERIFY_EXACT, true, err);
 }
 
 static Status misfit(OpsCase *o, const char *what, Err *err)

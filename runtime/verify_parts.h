@@ -12,8 +12,37 @@
 
 typedef struct Subject Subject;
 
+/* Who wrote the file: tolerances are those of the page next to it. */
+typedef enum VerifyFamily {
+    VERIFY_DWISENEURO,
+    VERIFY_TRANSFORMERS, /* ViV1T, V1T */
+    VERIFY_WINDOWS,      /* Dynamic-V1FM */
+    VERIFY_BASELINES,    /* recurrent and factorised; their page allows 5e-5 throughout */
+    VERIFY_FAMILIES,
+} VerifyFamily;
+
+/* What is compared, each with a tolerance: verify_tolerances.c. */
+typedef enum VerifyQuantity {
+    VERIFY_OUTPUTS,
+    VERIFY_LOSS,
+    VERIFY_GRADIENTS,
+    VERIFY_VANISHING, /* gradients that vanish identically, in parts of the case's largest */
+    VERIFY_STATISTICS,
+    VERIFY_PARAMETERS, /* after a step on gradients of one's own */
+    VERIFY_STEP,       /* the same on the gradients of the file */
+    VERIFY_TIGHT,      /* what is computed on the host */
+    VERIFY_EXACT,
+    VERIFY_QUANTITIES,
+} VerifyQuantity;
+
+/* The largest error allowed. *by_norm: errors are norms of whole tensors, as where 16 bits round.
+ */
+double verify_tolerance(const VerifyOptions *o, VerifyFamily family, VerifyQuantity what,
+                        bool *by_norm);
+
 typedef struct VerifyCase {
     const VerifyOptions *options;
+    VerifyFamily family;
     const char *model_path, *path;
     Safetensors file;
     VerifyReport *report;
@@ -23,27 +52,9 @@ typedef struct VerifyCase {
     json_t *json;     /* parsed metadata, an array; released with the case */
 } VerifyCase;
 
-/* The reference is held to this; also what is computed on the host in float64. */
-/* Gradients that vanish identically, as a share of the case's largest gradient: rounding noise of
- * up to 1e-6 was seen in float32; the factor to the tolerance is that of the other rows. */
-#define VERIFY_VANISHING 5e-6
-#define VERIFY_TIGHT 1e-6
-
-/* Tolerances of the page next to the goldens. */
-#define VERIFY_OUTPUTS 2e-5
-#define VERIFY_LOSS 1e-5
-#define VERIFY_GRADIENTS 3e-4
-#define VERIFY_STATISTICS 5e-6
-#define VERIFY_PARAMETERS 1e-5
-/* Of each of them, when products round their factors or activations are stored in 16 bits; errors
- * are norms of tensors then. With the 8 bits of bf16 a gradient passes some dozens of roundings of
- * up to 2^-9: 8e-2 was seen where only eight numbers are left of a sum over everything. The same
- * kernels with the 11 bits of f16 keep the gradients within 1e-2. */
-#define VERIFY_ROUNDED 1e-2
-#define VERIFY_ROUNDED_GRADIENTS 1e-1
-/* A step is compared where the gradient's sign is safe, as a share of the tensor's largest. */
+/* A step after rounded gradients is compared where their sign is safe, as a share of the tensor's
+ * largest. */
 #define VERIFY_ROUNDED_SHARE 0.2
-#define VERIFY_ROUNDED_PARAMETERS 1e-4
 
 /* The device's text; one for the CPU's code alone is the CPU. */
 const char *verify_device(const VerifyOptions *o);
@@ -74,8 +85,7 @@ __attribute__((format(printf, 2, 3))) const char *verify_name(VerifyCase *c, con
 
 /* ---- rows: verify.c ---- */
 
-/* Tolerances are tightened when the reference is what is verified. */
-VerifyRow verify_row(const VerifyCase *c, const char *quantity, double tolerance);
+VerifyRow verify_row(const VerifyCase *c, const char *quantity, VerifyQuantity what);
 /* One more tensor: got against want, n elements. */
 void verify_compare(VerifyRow *row, const char *tensor, const double *got, const double *want,
                     int64_t n);
@@ -124,6 +134,9 @@ struct Subject {
 Status subject_open_model(Subject *s, const VerifyOptions *o, const ModelOptions *model, Err *err);
 /* An empty module, to be filled before subject_add. */
 Status subject_open_module(Subject *s, const VerifyOptions *o, Err *err);
+/* An open module's functions from a text in the language, with probes. Mistakes: NPC_ERR_INPUT with
+ * the first of them. */
+Status subject_read_text(Subject *s, const char *text, int64_t batch, Recipe *recipe, Err *err);
 void subject_close(Subject *s);
 
 Status subject_add(Subject *s, ProgramKind kind, int *program, Err *err);
