@@ -37,12 +37,16 @@ Status ops_integer(OpsCase *o, const char *key, int64_t low, int64_t high, int64
     return NPC_OK;
 }
 
-Status ops_push(OpsCase *o, const char *role, const double *got, int64_t n, double tolerance,
+Status ops_push(OpsCase *o, const char *role, const double *got, int64_t n, VerifyQuantity what,
                 bool absolute, Err *err)
 {
     VerifyReport *r = o->c->report;
-    VerifyRow fresh = verify_row(o->c, o->name, tolerance), *row = &fresh;
+    VerifyRow fresh = verify_row(o->c, o->name, what), *row = &fresh;
     fresh.absolute = absolute;
+    if (what == VERIFY_OUTPUTS && !o->c->options->reference && fresh.tolerance < o->rounding) {
+        fresh.tolerance = o->rounding;
+        fresh.note = "what float32 rounds";
+    }
     VerifyRow *last = r->rows.len ? &r->rows.at[r->rows.len - 1] : NULL;
     if (last && last->quantity == o->name && last->tolerance == fresh.tolerance &&
         last->absolute == absolute)
@@ -53,10 +57,10 @@ Status ops_push(OpsCase *o, const char *role, const double *got, int64_t n, doub
     return NPC_OK;
 }
 
-Status ops_push_floats(OpsCase *o, const char *role, const float *got, int64_t n, double tolerance,
-                       Err *err)
+Status ops_push_floats(OpsCase *o, const char *role, const float *got, int64_t n,
+                       VerifyQuantity what, Err *err)
 {
-    return ops_push(o, role, verify_widened(o->c, got, n), n, tolerance, false, err);
+    return ops_push(o, role, verify_widened(o->c, got, n), n, what, false, err);
 }
 
 static Status sizes_of(OpsCase *o, const char *role, int rank, int64_t *size, Err *err)
@@ -95,19 +99,32 @@ static const OpsRow *find_row(const OpsRow *rows, const char *operation, size_t 
     return NULL;
 }
 
+static Status check_operation(OpsCase *o, Err *err)
+{
+    static const OpsRow *const tables[VERIFY_FAMILIES][4] = {
+        [VERIFY_DWISENEURO] = {VERIFY_OPS_GRAPH, VERIFY_OPS_STATE, VERIFY_OPS_HOST},
+        [VERIFY_TRANSFORMERS] = {VERIFY_OPS_TRANSFORMER},
+    };
+    VerifyFamily family = o->c->family;
+    size_t n = strcspn(o->name, "/");
+    const OpsText *text = family == VERIFY_TRANSFORMERS ? ops_text_find(o) : NULL;
+    const OpsRow *row = NULL;
+    for (const OpsRow *const *t = tables[family]; *t && !row; t++)
+        row = find_row(*t, o->name, n);
+    if (text)
+        return ops_check_text(o, text, err);
+    if (row)
+        return row->build ? ops_check_graph(o, row->build, err) : row->check(o, err);
+    return err_set(err, NPC_ERR_INPUT, "%s: operation '%.*s' of the case '%s' is unknown",
+                   o->c->path, (int)n, o->name, o->name);
+}
+
 static Status check_case(VerifyCase *c, const char *name, json_t *attributes, Err *err)
 {
     OpsCase *o = ARENA_NEW(c->arena, OpsCase);
     *o = (OpsCase){
         .c = c, .name = name, .attributes = json_object_get(attributes, name), .err = err};
-    size_t n = strcspn(name, "/");
-    const OpsRow *row = find_row(VERIFY_OPS_GRAPH, name, n);
-    row = row ? row : find_row(VERIFY_OPS_STATE, name, n);
-    row = row ? row : find_row(VERIFY_OPS_HOST, name, n);
-    if (!row)
-        return err_set(err, NPC_ERR_INPUT, "%s: operation '%.*s' of the case '%s' is unknown",
-                       c->path, (int)n, name, name);
-    Status s = row->build ? ops_check_graph(o, row->build, err) : row->check(o, err);
+    Status s = check_operation(o, err);
     ops_close(o);
     return s;
 }
@@ -117,11 +134,22 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* Roles of the transformers' files are input/.. and expect/.. */
+static VerifyFamily family_of(const VerifyCase *c)
+{
+    for (size_t i = 0; i < c->file.n; i++)
+        if (strstr(c->file.entry[i].name, "/input/"))
+            return VERIFY_TRANSFORMERS;
+    return VERIFY_DWISENEURO;
+}
+
 /* "operation/case" of a tensor's name, NULL when it has another form. */
 static const char *case_of(VerifyCase *c, const char *tensor)
 {
     const char *first = strchr(tensor, '/'), *second = first ? strchr(first + 1, '/') : NULL;
-    if (!second || first == tensor || strchr(second + 1, '/'))
+    const char *third = second ? strchr(second + 1, '/') : NULL;
+    bool has_third = c->family == VERIFY_TRANSFORMERS;
+    if (!second || first == tensor || !third == has_third || (third && strchr(third + 1, '/')))
         return NULL;
     return arena_strndup(c->arena, tensor, (size_t)(second - tensor));
 }
@@ -130,6 +158,7 @@ Status verify_ops_case(VerifyCase *c, Err *err)
 {
     json_t *attributes;
     VEC(const char *) names = {0};
+    c->family = family_of(c);
     NPC_TRY(verify_meta(c, "attributes", &attributes, err));
     if (!json_is_object(attributes))
         return err_set(err, NPC_ERR_INPUT, "%s: metadata 'attributes' is not a JSON object",
@@ -137,8 +166,10 @@ Status verify_ops_case(VerifyCase *c, Err *err)
     for (size_t i = 0; i < c->file.n; i++) {
         const char *name = case_of(c, c->file.entry[i].name);
         if (!name)
-            return err_set(err, NPC_ERR_INPUT, "%s: tensor '%s' is not called operation/case/role",
-                           c->path, c->file.entry[i].name);
+            return err_set(err, NPC_ERR_INPUT, "%s: tensor '%s' is not called operation/case/%s",
+                           c->path, c->file.entry[i].name,
+                           c->family == VERIFY_TRANSFORMERS ? "input/role or ../expect/role"
+                                                            : "role");
         vec_push(c->arena, &names, name);
     }
     if (names.len)

@@ -11,6 +11,8 @@ typedef struct OpsCase {
     const char *name; /* "operation/case" */
     json_t *attributes;
     Subject subject;
+    double
+        rounding; /* error of a result that float32 makes unavoidable; 0: none worth mentioning */
 
     /* of the function that is being built */
     Func *f;
@@ -30,6 +32,15 @@ typedef struct OpsRow {
     Status (*check)(OpsCase *o, Err *err); /* everything itself */
 } OpsRow;
 
+/* Files of ViV1T and V1T call their tensors operation/case/input/.. and ../expect/.., and have
+ * operations of their own: */
+typedef struct OpsText OpsText;
+
+extern const OpsRow VERIFY_OPS_TRANSFORMER[]; /* those of the runtime */
+/* What is written in the language; NULL when the operation is not there. */
+const OpsText *ops_text_find(OpsCase *o);
+Status ops_check_text(OpsCase *o, const OpsText *row, Err *err);
+
 extern const OpsRow VERIFY_OPS_GRAPH[], VERIFY_OPS_STATE[], VERIFY_OPS_HOST[]; /* end with NULL */
 
 /* ---- verify_ops.c ---- */
@@ -39,14 +50,19 @@ bool ops_has(OpsCase *o, const char *role);
 Status ops_integer(OpsCase *o, const char *key, int64_t low, int64_t high, int64_t *out, Err *err);
 Status ops_number(OpsCase *o, const char *key, double *out, Err *err);
 /* Compares one tensor; it joins the case's last row when the tolerance is the same. */
-Status ops_push(OpsCase *o, const char *role, const double *got, int64_t n, double tolerance,
+Status ops_push(OpsCase *o, const char *role, const double *got, int64_t n, VerifyQuantity what,
                 bool absolute, Err *err);
-Status ops_push_floats(OpsCase *o, const char *role, const float *got, int64_t n, double tolerance,
-                       Err *err);
+Status ops_push_floats(OpsCase *o, const char *role, const float *got, int64_t n,
+                       VerifyQuantity what, Err *err);
 /* Reads a role of any size but this rank. */
 Status ops_read(OpsCase *o, const char *role, int rank, double **out, int64_t *size, Err *err);
 Status ops_read_floats(OpsCase *o, const char *role, int rank, float **out, int64_t *size,
                        Err *err);
+
+/* Opens a module whose only parameter "w" [n] is that role's tensor, and reads a table of rows
+ * [steps n] beside it: verify_ops_state.c. */
+Status ops_open_vector(OpsCase *o, const char *vector, const char *table, double **start,
+                       double **rows, int64_t size[2], Err *err);
 
 /* ---- building: verify_ops_graph.c ---- */
 

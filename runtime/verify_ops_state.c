@@ -151,9 +151,8 @@ static Status check_poisson(OpsCase *o, Err *err)
 
 /* ---- the optimizer ---- */
 
-/* A parameter [n] and a table of rows [steps n] beside it. */
-static Status open_vector(OpsCase *o, const char *vector, const char *table, double **start,
-                          double **rows, int64_t size[2], Err *err)
+Status ops_open_vector(OpsCase *o, const char *vector, const char *table, double **start,
+                       double **rows, int64_t size[2], Err *err)
 {
     int64_t n;
     NPC_TRY(ops_read(o, vector, 1, start, &n, err));
@@ -196,7 +195,7 @@ static Status check_adamw(OpsCase *o, Err *err)
     double *w, *grads, rate = 0, beta[2] = {0}, power[2] = {1, 1};
     int64_t size[2];
     int update;
-    NPC_TRY(open_vector(o, "param", "grads", &w, &grads, size, err));
+    NPC_TRY(ops_open_vector(o, "param", "grads", &w, &grads, size, err));
     NPC_TRY(read_adamw(o, &rate, beta, err));
     NPC_TRY(subject_add(s, PROGRAM_UPDATE, &update, err));
     NPC_TRY(subject_ready(s, err));
@@ -210,6 +209,7 @@ static Status check_adamw(OpsCase *o, Err *err)
         subject_input(s, update, "rate", &rate);
         subject_input(s, update, "bias1", &bias[0]);
         subject_input(s, update, "bias2", &bias[1]);
+        subject_input(s, update, "loss_scale", &(double){1});
         NPC_TRY(subject_run(s, update, NULL, err));
         subject_read_tensor(s, "w", out + k * size[1]);
     }
@@ -226,7 +226,7 @@ static Status check_ema(OpsCase *o, Err *err)
     double *average, *values;
     int64_t size[2];
     int program;
-    NPC_TRY(open_vector(o, "average", "values", &average, &values, size, err));
+    NPC_TRY(ops_open_vector(o, "average", "values", &average, &values, size, err));
     NPC_TRY(ops_number(o, "decay", &s->passes.optimizer.ema_decay, err));
     NPC_TRY(subject_add(s, PROGRAM_AVERAGE, &program, err));
     NPC_TRY(subject_ready(s, err));

@@ -76,7 +76,7 @@ Status subject_open_module(Subject *s, const VerifyOptions *o, Err *err)
                                             .ema_decay = 0.999},
                               .gradient_factor = 1,
                               .verify = true};
-    return o->reference ? NPC_OK : engine_create(&s->engine, s->module, &s->machine, err);
+    return NPC_OK;
 }
 
 void subject_close(Subject *s)
@@ -100,10 +100,27 @@ static Status refuse(const Subject *s, Err *err)
     return err_set(err, NPC_ERR_INPUT, "the module cannot be compiled");
 }
 
+Status subject_read_text(Subject *s, const char *text, int64_t batch, Recipe *recipe, Err *err)
+{
+    const ElaborateOptions o = {.batch = batch, .probes = true};
+    Elaborated info;
+    GUARDED(&s->arena, err, {
+        Module *m = elaborate_text(&s->arena, &s->names, &s->diags, "operation.nm", text,
+                                   strlen(text), &o, &info);
+        if (m)
+            m->batch_axis = s->module->batch_axis;
+        s->module = m ? m : s->module;
+    });
+    *recipe = info.recipe;
+    return s->diags.n_errors ? refuse(s, err) : NPC_OK;
+}
+
 static Status add_func(Subject *s, ProgramKind kind, int *program, Err *err)
 {
     if (s->module->diags->n_errors)
         return refuse(s, err);
+    if (!s->engine && !s->options->reference)
+        NPC_TRY(engine_create(&s->engine, s->module, &s->machine, err));
     Func *f = passes_run(s->module, kind, &s->passes);
     if (!f || s->module->diags->n_errors)
         return refuse(s, err);

@@ -3,7 +3,7 @@ npc_test(unit attention npc_runtime)
 npc_test(unit attention_report npc_runtime)
 npc_test(models attention_run npc_runtime)
 # free_centres and local_shift: what none of the published files has
-set(VIV1T_CASES competition sequential_state_mlp closed_loop no_state_conv free_centres)
+set(VIV1T_CASES competition sequential_state_mlp closed_loop no_state_conv free_centres ops)
 set(V1T_CASES sensorium allen local_shift)
 # adaptive_published_geometry has windows of 392 tokens: only where these are fast
 set(DYNAMIC_V1FM_CASES plain_one_window mean_all_levels adaptive_other_options)
@@ -23,7 +23,7 @@ foreach(how reference interpret "fuse none" "fuse elementwise" "fuse full" "cpu 
     npc_verify_transformer(v1t ${name} models ${V1T_CASES})
     npc_verify_transformer(dynamic_v1fm ${name} models ${DYNAMIC_V1FM_CASES})
 endforeach()
-foreach(fuse none full)
+foreach(fuse none elementwise full)
     set(NPC_VERIFY_HOW --device cuda --fuse ${fuse})
     npc_verify_transformer(viv1t ${fuse} sim ${VIV1T_CASES})
     npc_verify_transformer(v1t ${fuse} sim ${V1T_CASES})

@@ -15,6 +15,7 @@
 
 #define GOLDENS "tests/goldens/dwiseneuro/"
 #define MODEL "models/dwiseneuro.nm"
+#define TRANSFORMER_OPS "tests/goldens/viv1t/ops.safetensors"
 
 static char folder[] = "/tmp/npc-verify-XXXXXX", copy[64];
 
@@ -164,14 +165,15 @@ static void write_copy(const char *golden, Change c)
     safetensors_close(&st);
 }
 
-static void assert_difference(const char *golden, const char *tensor, float by)
+static void assert_difference_of(const char *model, const char *golden, const char *tensor,
+                                 float by)
 {
     const VerifyOptions o = {.interpret = !kernel_have_llvm(), .fuse = FUSE_FULL, .no_cache = true};
     VerifyReport r = {0};
     Err err = {0};
     int n_failed = 0;
     write_copy(golden, (Change){.changed = tensor, .by = by});
-    Status s = verify_case(&o, MODEL, copy, &r, &err);
+    Status s = verify_case(&o, model, copy, &r, &err);
     assert_int_equal(s, NPC_ERR_FAILED);
     assert_int_equal(status_exit_code(s), 1);
     assert_false(r.passed);
@@ -184,6 +186,11 @@ static void assert_difference(const char *golden, const char *tensor, float by)
     }
     assert_true(n_failed > 0);
     verify_report_free(&r);
+}
+
+static void assert_difference(const char *golden, const char *tensor, float by)
+{
+    assert_difference_of(MODEL, golden, tensor, by);
 }
 
 static void a_changed_number_is_a_difference(void **state)
@@ -202,6 +209,43 @@ static void a_changed_number_is_a_difference(void **state)
     assert_difference(ops, "adamw/four_steps/out", 1e-4f);
     assert_difference(ops, "ema/d0.999/out", 1e-4f);
     assert_difference(ops, "cutmix/1/out_y", 1e-4f);
+}
+
+/* Half as much again as their page allows, and less than DwiseNeuro's does. */
+static void transformers_are_held_to_their_own_page(void **state)
+{
+    (void)state;
+    const char *model = "models/viv1t.nm", *golden = "tests/goldens/viv1t/competition.safetensors";
+    assert_difference_of(model, golden, "expect/eval/A", 1.5e-5f);
+    assert_difference_of(model, golden, "expect/train/B", 1.5e-5f);
+    assert_difference_of(model, golden, "expect/loss/A", 1.5e-5f);
+    assert_difference_of(model, golden, "expect/grad/core.tokens.project.weight", 1.5e-4f);
+    assert_difference_of("models/v1t.nm", "tests/goldens/v1t/allen.safetensors",
+                         "expect/grad/core.patches.project.weight", 1.5e-4f);
+}
+
+static void operations_in_the_language_are_compared(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *tensor;
+        float by;
+    } changes[] = {
+        {"attention/plain/expect/result", 1.5e-5f},
+        {"attention/causal/expect/grad_key", 1.5e-4f},
+        {"gaussian_readout/outside/expect/grad_sigma", 1.5e-4f},
+        {"layer_norm/rows/expect/grad_weight", 1.5e-4f},
+        {"loss/scaled_2023/expect/result", 1.5e-5f},
+        {"loss/closed_loop/expect/grad_target", 1.5e-4f},
+        {"metric/correlation/expect/result", 2e-6f},
+        {"patch_fold/padded/expect/result", 2e-6f},
+        {"plateau/v1t/expect/lr", 2e-6f},
+        {"rollout/three_blocks/expect/result", 1.5e-5f},
+        {"schedule_free/ten_steps/expect/averaged_weights", 2e-6f},
+        {"tubelets/overlap/expect/grad_x", 1.5e-4f},
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
+        assert_difference_of(NULL, TRANSFORMER_OPS, changes[i].tensor, changes[i].by);
 }
 
 static void assert_refused(const char *golden, const char *model, Change c, const char *part)
@@ -245,6 +289,24 @@ static void a_file_that_does_not_fit_is_refused_by_name(void **state)
     assert_refused("tests/goldens/baselines/metrics.safetensors", MODEL, (Change){0}, "metadata");
 }
 
+static void operations_in_the_language_are_refused_by_name(void **state)
+{
+    (void)state;
+    const char *ops = TRANSFORMER_OPS, *missing = "attention/plain/input/key";
+    assert_refused(ops, NULL, (Change){.without = missing}, missing);
+    assert_refused(ops, NULL, (Change){.without = "swiglu/table/expect/grad_x"},
+                   "swiglu/table/expect/grad_x");
+    assert_refused(ops, NULL,
+                   (Change){.called = "elu1/line/input/x", .instead = "absent/line/input/x"},
+                   "'absent'");
+    assert_refused(ops, NULL, (Change){.called = "elu1/line/input/x", .instead = "elu1/line/x"},
+                   "operation/case/input");
+    assert_refused(ops, NULL,
+                   (Change){.called = "gelu/line/expect/grad_input",
+                            .instead = "attention/plain/expect/grad_depth"},
+                   "grad_");
+}
+
 static void a_file_that_is_none_is_refused(void **state)
 {
     (void)state;
@@ -266,7 +328,10 @@ int main(void)
         cmocka_unit_test(avx2_code_reproduces_the_goldens),
         cmocka_unit_test(avx512_code_reproduces_the_goldens),
         cmocka_unit_test(a_changed_number_is_a_difference),
+        cmocka_unit_test(transformers_are_held_to_their_own_page),
+        cmocka_unit_test(operations_in_the_language_are_compared),
         cmocka_unit_test(a_file_that_does_not_fit_is_refused_by_name),
+        cmocka_unit_test(operations_in_the_language_are_refused_by_name),
         cmocka_unit_test(a_file_that_is_none_is_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
