@@ -22,7 +22,9 @@ int cuda_ahead_bits(CudaText *c, const CudaAhead *a, int i)
     c->lanes = a->lanes;
     bool is_packed = a->lanes > 1 && cuda_is_contiguous(c, in->tensor, in->index);
     cuda_scope_end(c, outer);
-    return is_packed ? 8 * (int)storage_bytes(type_of(c, a, i)) * a->lanes : 0;
+    return is_packed && type_of(c, a, i) != STORAGE_U8
+               ? 8 * (int)storage_bytes(type_of(c, a, i)) * a->lanes
+               : 0;
 }
 
 void cuda_ahead_declare(CudaText *c, const CudaAhead *a)

@@ -190,7 +190,7 @@ bool cuda_is_contiguous(const CudaText *c, int tensor, const TileIndex *index)
 static bool is_fast(const CudaText *c)
 {
     for (uint32_t i = 0; i < c->p->tensors.len; i++)
-        if (c->p->tensors.at[i].layout.type != STORAGE_F32)
+        if (storage_has_16_bits(c->p->tensors.at[i].layout.type))
             return true;
     return false;
 }

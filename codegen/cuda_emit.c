@@ -39,7 +39,7 @@ const char *cuda_name(CudaText *c, const char *prefix)
 
 static const char *c_type(Storage s)
 {
-    return s == STORAGE_F32 ? "float" : "uint16_t";
+    return s == STORAGE_F32 ? "float" : s == STORAGE_U8 ? "uint8_t" : "uint16_t";
 }
 
 void cuda_kernel_begin(CudaText *c, int phase, const CudaPhase *shape, const char *what)
@@ -87,7 +87,7 @@ int cuda_lanes(const TileProgram *p, int axis)
     if (axis < 0)
         return 1;
     for (uint32_t i = 0; i < p->tensors.len; i++)
-        if (p->tensors.at[i].layout.type != STORAGE_F32)
+        if (storage_has_16_bits(p->tensors.at[i].layout.type))
             lanes = 8;
     for (; lanes >= 4; lanes /= 2)
         if (p->axes.at[axis].size % lanes == 0)

@@ -21,6 +21,7 @@
 #define NPC_SHUFFLE_DOWN(x, distance) __shfl_down_sync(0xffffffffu, x, distance)
 
 typedef unsigned int uint32_t;
+typedef unsigned char uint8_t;
 typedef unsigned short uint16_t;
 
 NPC_DEVICE float npc_f16_float(uint16_t x)
@@ -334,6 +335,44 @@ NPC_DEVICE void npc_load2_f32(float *v, const float *p)
     }
 NPC_TWO_16(bf16)
 NPC_TWO_16(f16)
+
+/* Masks: whole numbers in a byte each. */
+NPC_DEVICE void npc_unpack_u8(float *v, uint32_t u, int n)
+{
+    NPC_UNROLL for (int i = 0; i < n; i++)
+        v[i] = (float)(u >> (8 * i) & 255u);
+}
+
+NPC_DEVICE void npc_load2_u8(float *v, const uint8_t *p)
+{
+    npc_unpack_u8(v, *(const uint16_t *)p, 2);
+}
+
+NPC_DEVICE void npc_open4_u8(float *v, uint32_t u)
+{
+    npc_unpack_u8(v, u, 4);
+}
+
+NPC_DEVICE void npc_open8_u8(float *v, NpcBits64 u)
+{
+    npc_open4_u8(v, u.x);
+    npc_open4_u8(v + 4, u.y);
+}
+
+NPC_DEVICE void npc_load4_u8(float *v, const uint8_t *p)
+{
+    npc_open4_u8(v, *(const uint32_t *)p);
+}
+
+NPC_DEVICE void npc_load8_u8(float *v, const uint8_t *p)
+{
+    npc_open8_u8(v, *(const NpcBits64 *)p);
+}
+
+NPC_DEVICE float npc_load1_u8(const uint8_t *p)
+{
+    return (float)*p;
+}
 
 NPC_DEVICE float npc_load1_f32(const float *p)
 {

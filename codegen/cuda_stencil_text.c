@@ -153,16 +153,21 @@ static void hoist(Writer *w, bool plane)
 
 /* ---- loads ---- */
 
+static size_t raw_bytes(const CudaText *c, const TileInst *in)
+{
+    return (size_t)c->lanes * storage_bytes(c->p->tensors.at[in->tensor].layout.type);
+}
+
 static const char *raw_type(const CudaText *c, const TileInst *in)
 {
-    size_t bytes = (size_t)c->lanes * storage_bytes(c->p->tensors.at[in->tensor].layout.type);
+    size_t bytes = raw_bytes(c, in);
 
     return bytes == 16 ? "NpcBits128" : bytes == 8 ? "NpcBits64" : "uint32_t";
 }
 
 static bool is_raw(const CudaText *c, const TileInst *in)
 {
-    return c->lanes > 1 && cuda_is_contiguous(c, in->tensor, in->index);
+    return c->lanes > 1 && raw_bytes(c, in) >= 4 && cuda_is_contiguous(c, in->tensor, in->index);
 }
 
 static bool is_array(const Writer *w, int inst)

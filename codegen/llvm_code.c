@@ -344,7 +344,8 @@ static Value load_scattered(Code *c, const TileTensor *t, const TileIndex *index
     for (int i = 0; i < c->lanes; i++) {
         c->lane = i;
         c->axis[c->lane_axis] = lane_position(c, first, i);
-        Value x = emit_load(e, emit_at(e, base, code_offset(c, t, index, &valid)), 1, 4);
+        Value at = emit_element(e, base, code_offset(c, t, index, &valid), t->layout.type);
+        Value x = emit_load_stored(e, at, 1, 4, t->layout.type);
         if (valid)
             x = emit_select(e, valid, x, emit_f32(e, 0));
         v = emit_insert(e, v, x, i);
@@ -385,8 +386,9 @@ static Value load(Code *c, int inst)
 
     if (access == ACCESS_SCATTERED)
         return load_scattered(c, t, in->index, base);
-    Value at = emit_at(e, base, code_offset(c, t, in->index, &valid));
-    Value v = emit_load(e, at, wide ? c->lanes : 1, wide ? access_align(c, t, in->index) : 4);
+    Value at = emit_element(e, base, code_offset(c, t, in->index, &valid), t->layout.type);
+    Value v = emit_load_stored(e, at, wide ? c->lanes : 1, wide ? access_align(c, t, in->index) : 4,
+                               t->layout.type);
     return valid ? emit_select(e, valid, v, emit_zero(e, LLVMTypeOf(v))) : v;
 }
 

@@ -253,6 +253,20 @@ Value emit_load(Emitter *e, Value address, int n, unsigned align)
     return emit_load_type(e, emit_vector_type(e, e->f32, n), address, align);
 }
 
+Value emit_element(Emitter *e, Value base, Value index, Storage type)
+{
+    assert(type == STORAGE_F32 || type == STORAGE_U8);
+    return type == STORAGE_U8 ? emit_at_bytes(e, base, index) : emit_at(e, base, index);
+}
+
+Value emit_load_stored(Emitter *e, Value address, int n, unsigned align, Storage type)
+{
+    if (type == STORAGE_F32)
+        return emit_load(e, address, n, align);
+    Value bytes = emit_load_type(e, emit_vector_type(e, e->i8, n), address, 1);
+    return LLVMBuildUIToFP(e->builder, bytes, emit_vector_type(e, e->f32, n), "");
+}
+
 void emit_store(Emitter *e, Value address, Value value, unsigned align)
 {
     LLVMSetAlignment(LLVMBuildStore(e->builder, value, address), align);

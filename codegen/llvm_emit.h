@@ -106,6 +106,9 @@ Value emit_at_bytes(Emitter *e, Value base, Value bytes);
 Value emit_load(Emitter *e, Value address, int n, unsigned align);
 void emit_store(Emitter *e, Value address, Value value, unsigned align);
 void emit_store_masked(Emitter *e, Value address, Value value, Value mask, unsigned align);
+/* Element `index` of an array stored in a type, and `n` of them from there as floats. */
+Value emit_element(Emitter *e, Value base, Value index, Storage type);
+Value emit_load_stored(Emitter *e, Value address, int n, unsigned align, Storage type);
 /* Any type. */
 Value emit_load_type(Emitter *e, Type type, Value address, unsigned align);
 Value emit_alloca(Emitter *e, Type type, int64_t n, unsigned align); /* in the entry block */

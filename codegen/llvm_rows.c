@@ -86,6 +86,8 @@ static int64_t stride_in_a(const Rows *r, int axis)
     const TileInst *in = &r->p->insts.at[r->a];
     const TileLayout *l = &r->p->tensors.at[in->tensor].layout;
     int64_t stride[MAX_RANK], found = 0;
+    if (l->type != STORAGE_F32)
+        return 0;
     space_strides(l, stride);
     for (int d = 0; d < l->shape.rank; d++)
         for (int k = 0; k < in->index[d].n_terms; k++) {

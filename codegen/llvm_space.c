@@ -120,11 +120,12 @@ static Value flat_load(Code *c, int inst, void *context)
         return NULL;
     bool vector = code_access(c, t, in->index) == ACCESS_VECTOR;
     bool blocked = vector && t->layout.lanes == c->lanes;
-    Value address = emit_at(c->e, c->e->tensor[in->tensor], offset);
+    Value address = emit_element(c->e, c->e->tensor[in->tensor], offset, t->layout.type);
     int64_t ahead = place->rows_ahead * axis_stride(t, in->index, place->row_axis);
     if (blocked && ahead)
-        emit_prefetch(c->e, emit_at(c->e, address, emit_i64(c->e, ahead)));
-    return emit_load(c->e, address, vector ? c->lanes : 1, blocked ? 4U * (unsigned)c->lanes : 4);
+        emit_prefetch(c->e, emit_element(c->e, address, emit_i64(c->e, ahead), t->layout.type));
+    return emit_load_stored(c->e, address, vector ? c->lanes : 1,
+                            blocked ? 4U * (unsigned)c->lanes : 4, t->layout.type);
 }
 
 void flat_hook(Code *c, FlatPlace *place)
@@ -196,8 +197,8 @@ void flat_prefetch(Code *c, const Flat *flat, int load, Value at, int64_t n)
         return;
     Value offset = flat_offset(c, &place, t, in->index);
     for (int64_t i = 0; offset && i < n; i++)
-        emit_prefetch(
-            c->e, emit_at(c->e, c->e->tensor[in->tensor], emit_add_n(c->e, offset, i * c->lanes)));
+        emit_prefetch(c->e, emit_element(c->e, c->e->tensor[in->tensor],
+                                         emit_add_n(c->e, offset, i * c->lanes), t->layout.type));
 }
 
 void outer_init(Outer *o, const TileProgram *p, const Flat *axes)

@@ -82,7 +82,8 @@ static Val drop(OpCall *c, double rate, const Shape *shape)
     Func *f = c->el->func;
     if (!c->el->is_training || rate == 0 || c->el->options->no_dropping)
         return c->x;
-    return func_emit2(f, OP_MUL, c->x, func_random(f, c->label, rate, shape));
+    Val kept = func_emit2(f, OP_MUL, c->x, func_random(f, c->label, rate, shape));
+    return func_scale(f, kept, 1 / (1 - rate));
 }
 
 Val emit_drop_path(OpCall *c)

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const char *const STORAGE_TEXT[] = {"f32", "bf16", "f16"};
+static const char *const STORAGE_TEXT[] = {"f32", "bf16", "f16", "u8"};
 static const char *const MATH_TEXT[] = {"f32", "tf32", "bf16", "f16"};
 
 const char *storage_text(Storage s)
@@ -37,7 +37,12 @@ bool math_find(const char *text, MathMode *out)
 
 size_t storage_bytes(Storage s)
 {
-    return s == STORAGE_F32 ? 4 : 2;
+    return s == STORAGE_F32 ? 4 : s == STORAGE_U8 ? 1 : 2;
+}
+
+bool storage_has_16_bits(Storage s)
+{
+    return s == STORAGE_BF16 || s == STORAGE_F16;
 }
 
 static uint32_t bits_of(float x)
@@ -110,6 +115,8 @@ float storage_read(const void *at, Storage s, int64_t i)
 {
     if (s == STORAGE_F32)
         return ((const float *)at)[i];
+    if (s == STORAGE_U8)
+        return ((const uint8_t *)at)[i];
     uint16_t x = ((const uint16_t *)at)[i];
     return s == STORAGE_BF16 ? bf16_to_float(x) : f16_to_float(x);
 }
@@ -118,6 +125,8 @@ void storage_write(void *at, Storage s, int64_t i, float x)
 {
     if (s == STORAGE_F32)
         ((float *)at)[i] = x;
+    else if (s == STORAGE_U8)
+        ((uint8_t *)at)[i] = (uint8_t)x;
     else
         ((uint16_t *)at)[i] = s == STORAGE_BF16 ? float_to_bf16(x) : float_to_f16(x);
 }

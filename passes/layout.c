@@ -165,6 +165,8 @@ static TileLayout choose(const Func *f, Val v, const PassOptions *o, const Roles
     const Node *n = func_node(f, v);
     TileLayout l = tile_layout_plain(&n->shape);
     *channel = -1;
+    if (n->op == OP_RANDOM)
+        l.type = STORAGE_U8;
     if (op_lowering(n->op) == LOWER_LEAF || n->op == OP_REORDER)
         return l;
 

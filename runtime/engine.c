@@ -200,15 +200,30 @@ Status engine_zero(Engine *e, const char *name, Err *err)
     return e->device->kind->zero(e->device, r, t->offset, t->bytes, err);
 }
 
-float *engine_input(Engine *e, int program, const char *name)
+static bool is_mask(const PlanBuffer *b)
+{
+    return !isnan(b->drop_rate);
+}
+
+static void *find_input(const Engine *e, int program, const char *name, bool mask)
 {
     const DeviceProgram *p = &e->programs.at[program];
     for (uint32_t i = 0; i < p->plan->buffers.len; i++) {
         const PlanBuffer *b = &p->plan->buffers.at[i];
-        if (b->kind == BUFFER_INPUT && !strcmp(b->name, name))
+        if (b->kind == BUFFER_INPUT && is_mask(b) == mask && !strcmp(b->name, name))
             return host_side(p, i);
     }
     return NULL;
+}
+
+float *engine_input(Engine *e, int program, const char *name)
+{
+    return find_input(e, program, name, false);
+}
+
+uint8_t *engine_mask(Engine *e, int program, const char *name)
+{
+    return find_input(e, program, name, true);
 }
 
 enum { DRAWN = 1 << 16 }; /* elements of a task */
@@ -217,7 +232,7 @@ typedef struct Drawing {
     const PlanBuffer *buffer;
     uint64_t seed, stream, step;
     int64_t n;
-    float *at;
+    void *at;
 } Drawing;
 
 static void draw_part(void *context, int64_t task, void *scratch)
@@ -227,9 +242,9 @@ static void draw_part(void *context, int64_t task, void *scratch)
     int64_t from = task * DRAWN, n = d->n - from < DRAWN ? d->n - from : DRAWN;
     int64_t first = (int64_t)(d->step << 32) + from; /* elements of all steps, one after another */
     if (d->buffer->is_noise)
-        normal_fill(d->seed, d->stream, first, n, 0, 1, d->at + from);
+        normal_fill(d->seed, d->stream, first, n, 0, 1, (float *)d->at + from);
     else
-        mask_fill(d->seed, d->stream, first, n, d->buffer->drop_rate, d->at + from);
+        mask_fill(d->seed, d->stream, first, n, d->buffer->drop_rate, (uint8_t *)d->at + from);
 }
 
 void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step)
@@ -237,7 +252,7 @@ void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step)
     const DeviceProgram *p = &e->programs.at[program];
     for (uint32_t i = 0; i < p->plan->buffers.len; i++) {
         const PlanBuffer *b = &p->plan->buffers.at[i];
-        if (b->kind != BUFFER_INPUT || (isnan(b->drop_rate) && !b->is_noise))
+        if (b->kind != BUFFER_INPUT || (!is_mask(b) && !b->is_noise))
             continue;
         int64_t n = shape_elems(&b->layout.shape);
         Drawing d = {b, seed, philox_stream(b->name), step, n, host_side(p, i)};

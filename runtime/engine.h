@@ -55,8 +55,10 @@ Status engine_zero(Engine *e, const char *name, Err *err);
 
 /* The host's side of an input, logical row-major; NULL when the program has none of that name. */
 float *engine_input(Engine *e, int program, const char *name);
-/* Draws every random mask of the program: 0 or 1 / (1 - rate), a function of seed, step, the
- * mask's name and the element. */
+/* The same of a random mask: 0 or 1. */
+uint8_t *engine_mask(Engine *e, int program, const char *name);
+/* Draws every random mask of the program, 0 with the probability of its rate, otherwise 1: a
+ * function of seed, step, the mask's name and the element. And noise, standard normal. */
 void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step);
 
 /* Runs a program. ranges: per session of the module; NULL: every sample counts for everyone.

@@ -92,12 +92,12 @@ VECTORISED static void box_muller(const uint32_t *restrict a, const uint32_t *re
 }
 
 /* Each word's top 24 bits as a number in [0, 1), against the rate. */
-VECTORISED static void keep(const uint32_t (*restrict word)[BLOCKS], float rate, float kept,
-                            float *restrict out)
+VECTORISED static void keep(const uint32_t (*restrict word)[BLOCKS], float rate,
+                            uint8_t *restrict out)
 {
     for (int i = 0; i < BLOCKS; i++)
         for (int k = 0; k < 4; k++)
-            out[4 * i + k] = (float)(word[k][i] >> 8) * 0x1p-24f < rate ? 0.0f : kept;
+            out[4 * i + k] = (float)(word[k][i] >> 8) * 0x1p-24f >= rate;
 }
 
 VECTORISED static void interleave(const float (*restrict z)[BLOCKS], float mean, float sd,
@@ -124,12 +124,11 @@ static void normal_turn(uint64_t seed, uint64_t stream, int64_t first, float mea
     interleave((const float(*)[BLOCKS])z, mean, sd, out);
 }
 
-static void mask_turn(uint64_t seed, uint64_t stream, int64_t first, float rate, float kept,
-                      float *out)
+static void mask_turn(uint64_t seed, uint64_t stream, int64_t first, float rate, uint8_t *out)
 {
     Words w;
     draw(seed, stream, (uint64_t)first / 4, w.at[0], w.at[1], w.at[2], w.at[3]);
-    keep((const uint32_t(*)[BLOCKS])w.at, rate, kept, out);
+    keep((const uint32_t(*)[BLOCKS])w.at, rate, out);
 }
 
 void normal_fill(uint64_t seed, uint64_t stream, int64_t first, int64_t n, float mean, float sd,
@@ -145,14 +144,14 @@ void normal_fill(uint64_t seed, uint64_t stream, int64_t first, int64_t n, float
     memcpy(out + whole, last, (size_t)(n - whole) * sizeof *out);
 }
 
-void mask_fill(uint64_t seed, uint64_t stream, int64_t first, int64_t n, double rate, float *out)
+void mask_fill(uint64_t seed, uint64_t stream, int64_t first, int64_t n, double rate, uint8_t *out)
 {
     int64_t whole = n - n % (4 * BLOCKS);
-    float last[4 * BLOCKS], kept = (float)(1 / (1 - rate));
+    uint8_t last[4 * BLOCKS];
     for (int64_t at = 0; at < whole; at += 4 * BLOCKS)
-        mask_turn(seed, stream, first + at, (float)rate, kept, out + at);
+        mask_turn(seed, stream, first + at, (float)rate, out + at);
     if (whole == n)
         return;
-    mask_turn(seed, stream, first + whole, (float)rate, kept, last);
-    memcpy(out + whole, last, (size_t)(n - whole) * sizeof *out);
+    mask_turn(seed, stream, first + whole, (float)rate, last);
+    memcpy(out + whole, last, (size_t)(n - whole));
 }

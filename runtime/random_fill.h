@@ -12,7 +12,7 @@
  * Box-Muller in float32: absolute error of a standard normal below 1e-6, largest value 5.8. */
 void normal_fill(uint64_t seed, uint64_t stream, int64_t first, int64_t n, float mean, float sd,
                  float *out);
-/* Dropout: out[0 .. n) = 0 with probability `rate` < 1, otherwise 1 / (1 - rate). */
-void mask_fill(uint64_t seed, uint64_t stream, int64_t first, int64_t n, double rate, float *out);
+/* Dropout: out[0 .. n) = 0 with probability `rate` < 1, otherwise 1. */
+void mask_fill(uint64_t seed, uint64_t stream, int64_t first, int64_t n, double rate, uint8_t *out);
 
 #endif

@@ -418,8 +418,6 @@ static Status set_mask(VerifyModel *m, int program, const SafetensorsEntry *e, M
     NPC_TRY(verify_read(m->c, tensor, node ? node->shape.rank : (int)e->rank,
                         node && node->shape.rank > 2 ? node->shape.size : size, &keep, err));
     if (node) {
-        for (uint64_t i = 0; i < e->elems; i++)
-            keep[i] /= 1 - node->attrs.k[0];
         verify_model_rows(m, rows, keep, (int64_t)e->elems / m->batch);
         subject_input(&m->subject, program, node->attrs.name, rows);
         map_put(m->c->arena, set, node->attrs.name, (void *)1);

@@ -229,7 +229,8 @@ static Val drop(OpsCase *o, const char *axes, const char *mask)
     if (!x.id)
         return VAL_NONE;
     const char *stream = name_intern(&o->subject.names, "keep");
-    return func_emit2(o->f, OP_MUL, x, func_random(o->f, stream, rate, &s));
+    Val y = func_emit2(o->f, OP_MUL, x, func_random(o->f, stream, rate, &s));
+    return func_scale(o->f, y, 1 / (1 - rate));
 }
 
 static Val build_drop_path(OpsCase *o)

@@ -96,8 +96,6 @@ static Status fill_input(OpsCase *o, int program, const Node *n, Err *err)
     double *values;
     NPC_TRY(verify_read(o->c, ops_tensor(o, n->attrs.name), n->shape.rank, n->shape.size, &values,
                         err));
-    for (int64_t i = 0; n->op == OP_RANDOM && i < shape_elems(&n->shape); i++)
-        values[i] /= 1 - n->attrs.k[0]; /* the file holds 0 and 1 */
     subject_input(&o->subject, program, n->attrs.name, values);
     return NPC_OK;
 }

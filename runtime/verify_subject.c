@@ -187,7 +187,10 @@ void subject_input(Subject *s, int program, const char *name, const double *valu
     if (!node)
         return;
     int64_t n = shape_elems(&node->shape);
-    if (s->engine)
+    if (s->engine && node->op == OP_RANDOM)
+        for (int64_t i = 0; i < n; i++)
+            engine_mask(s->engine, program, name)[i] = (uint8_t)values[i];
+    else if (s->engine)
         store(NULL, engine_input(s->engine, program, name), values, n);
     else
         store(kept(s, &s->inputs, name, n), NULL, values, n);

@@ -144,7 +144,7 @@ static inline void golden_share(const GoldenModel *g, int64_t session, double *a
     free(w);
 }
 
-/* The stored 0/1 mask of a stream, divided by 1 - rate. */
+/* The stored mask of a stream. */
 static inline void golden_mask(const GoldenModel *g, const Node *leaf, double *at)
 {
     char name[128];
@@ -160,8 +160,6 @@ static inline void golden_mask(const GoldenModel *g, const Node *leaf, double *a
     const SafetensorsEntry *e = golden_entry(g, name);
     assert_int_equal(e->elems, shape_elems(&leaf->shape));
     safetensors_as_double(e, at);
-    for (uint64_t k = 0; k < e->elems; k++)
-        at[k] /= 1 - leaf->attrs.k[0];
 }
 
 static inline bool golden_leaf(void *context, const Node *leaf, double *at)

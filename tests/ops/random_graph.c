@@ -51,8 +51,7 @@ bool random_graph_leaf(void *context, const Node *leaf, double *at)
         double u = next_uniform(&state), sum = -2;
         for (int k = 0; k < 4; k++)
             sum += next_uniform(&state); /* variance 1/3: near normal, bounded */
-        at[i] =
-            leaf->op == OP_RANDOM ? (u < rate ? 0 : 1 / (1 - rate)) : (double)(float)(sum * 1.7);
+        at[i] = leaf->op == OP_RANDOM ? u >= rate : (double)(float)(sum * 1.7);
     }
     return true;
 }
@@ -560,8 +559,9 @@ static Val step_mask(Gen *g)
     const char *name = arena_printf(g->arena, "drop%d", g->n_masks++);
     if (chance(g, 0.3))
         return func_emit2(g->f, OP_ADD, x, func_noise(g->f, name, &part));
-    Val mask = func_random(g->f, name, 0.125 * (double)between(g, 0, 5), &part);
-    return func_emit2(g->f, OP_MUL, x, mask);
+    double rate = 0.125 * (double)between(g, 0, 5);
+    Val mask = func_random(g->f, name, rate, &part);
+    return func_scale(g->f, func_emit2(g->f, OP_MUL, x, mask), 1 / (1 - rate));
 }
 
 /* A wave along time: the position as a value. */

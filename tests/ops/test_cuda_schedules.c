@@ -28,6 +28,7 @@ typedef TileProgram *(*MakeProgram)(Drawer *s);
 
 /* ---- storage ---- */
 
+/* Masks are only read: what goes with them is float32. */
 static void set_types(TileProgram *p, Storage type)
 {
     for (uint32_t i = 0; i < p->tensors.len; i++) {
@@ -35,7 +36,7 @@ static void set_types(TileProgram *p, Storage type)
         l->lane = -1;
         l->lanes = 1;
         if (l->shape.rank >= 3)
-            l->type = type;
+            l->type = type == STORAGE_U8 && p->tensors.at[i].is_output ? STORAGE_F32 : type;
     }
 }
 
@@ -46,7 +47,9 @@ static unsigned char *new_storage(const TileTensor *t, Random *r)
 
     memset(at, 0xff, bytes);
     for (int64_t i = 0; !t->is_output && i < tile_layout_elems(&t->layout); i++)
-        storage_write(at, t->layout.type, i, (float)pick(r, 1 << 24) / (1 << 23) - 1);
+        storage_write(at, t->layout.type, i,
+                      t->layout.type == STORAGE_U8 ? (float)pick(r, 2)
+                                                   : (float)pick(r, 1 << 24) / (1 << 23) - 1);
     return at;
 }
 

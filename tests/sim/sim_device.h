@@ -24,6 +24,7 @@ static SimUnit npc_sim;
 #define NPC_TABLE static const int
 
 typedef unsigned int uint32_t;
+typedef unsigned char uint8_t;
 typedef unsigned short uint16_t;
 
 float expf(float), exp2f(float), expm1f(float), logf(float), log2f(float), log1pf(float);

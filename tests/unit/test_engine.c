@@ -389,11 +389,11 @@ static void masks_are_a_function_of_seed_and_step(void **state)
 {
     (void)state;
     enum { N = BATCH * 6 };
-    float first[N];
+    uint8_t first[N];
     Subject s = open_program(PROGRAM_STEP);
     Subject other = open_with_threads(PROGRAM_GRAD, 1);
     ready(&other);
-    const float *at = engine_input(s.e, s.program, "readout.a.dropout");
+    const uint8_t *at = engine_mask(s.e, s.program, "readout.a.dropout");
     assert_non_null(at);
     engine_draw_masks(s.e, s.program, 7, 1);
     memcpy(first, at, sizeof first);
@@ -401,11 +401,11 @@ static void masks_are_a_function_of_seed_and_step(void **state)
     assert_memory_not_equal(first, at, sizeof first);
     engine_draw_masks(s.e, s.program, 8, 1);
     assert_memory_not_equal(first, at, sizeof first);
-    assert_memory_not_equal(engine_input(s.e, s.program, "readout.b.dropout"), at, sizeof first);
+    assert_memory_not_equal(engine_mask(s.e, s.program, "readout.b.dropout"), at, sizeof first);
     engine_draw_masks(s.e, s.program, 7, 1);
     assert_memory_equal(first, at, sizeof first);
     engine_draw_masks(other.e, other.program, 7, 1);
-    assert_memory_equal(first, engine_input(other.e, other.program, "readout.a.dropout"),
+    assert_memory_equal(first, engine_mask(other.e, other.program, "readout.a.dropout"),
                         sizeof first);
     model_close(s.model);
     model_close(other.model);
@@ -415,12 +415,12 @@ static void masks_are_a_function_of_seed_and_step(void **state)
 static void check_rate(const Subject *s, const char *name, int n, double rate)
 {
     enum { STEPS = 1000 };
-    const float *at = engine_input(s->e, s->program, name);
+    const uint8_t *at = engine_mask(s->e, s->program, name);
     int n_zero = 0;
     for (uint64_t step = 1; step <= STEPS; step++) {
         engine_draw_masks(s->e, s->program, 5, step);
         for (int i = 0; i < n; i++) {
-            assert_true(at[i] == 0 || fabs(at[i] - 1 / (1 - rate)) < 1e-6);
+            assert_true(at[i] <= 1);
             n_zero += at[i] == 0;
         }
     }
