@@ -204,6 +204,42 @@ static TileProgram *readout(Arena *a, int64_t samples, int64_t n, Direction dire
     return b.p;
 }
 
+/* A linear layer k -> n of tokens, their features in rows; its input may be layer-normalised. */
+static TileProgram *linear(Arena *a, int64_t tokens, int64_t k, int64_t n, bool norm,
+                           Direction direction)
+{
+    bool dx = direction == INPUT_GRADIENT, dw = direction == WEIGHT_GRADIENT;
+    TileBuild b = tile_build(a, TILE_CONTRACT);
+    tile_axis(&b, "n", n, dx ? TILE_REDUCE : TILE_PARALLEL);
+    tile_axis(&b, "k", k, dx || dw ? TILE_PARALLEL : TILE_REDUCE);
+    tile_axis(&b, "s", 5, dw ? TILE_REDUCE : TILE_PARALLEL);
+    tile_axis(&b, "p", tokens / 5, dw ? TILE_REDUCE : TILE_PARALLEL);
+    int x = tile_load(&b, dx || dw ? "spn" : "spk", 1);
+    if (norm)
+        x = tile_layer_norm(&b, x, "sp", "k");
+    b.p->lhs = x;
+    b.p->rhs = dw ? tile_load(&b, "spk", 1) : tile_load(&b, "nk", 1);
+    if (dw && norm) {
+        b.p->lhs = tile_load(&b, "spn", 1);
+        b.p->rhs = tile_layer_norm(&b, b.p->rhs, "sp", "k");
+    }
+    tile_store(&b, tile_acc(&b), dw ? "nk" : dx ? "spk" : "spn", 1);
+    return b.p;
+}
+
+/* Mean and variance of every token. */
+static TileProgram *token_moments(Arena *a, int64_t tokens, int64_t k)
+{
+    TileBuild b = tile_build(a, TILE_MAP);
+    tile_axis(&b, "k", k, TILE_PARALLEL);
+    tile_axis(&b, "s", 5, TILE_PARALLEL);
+    tile_axis(&b, "p", tokens / 5, TILE_PARALLEL);
+    int x = tile_load(&b, "spk", 1);
+    tile_reduce(&b, TILE_SUM, x, "sp", 1.0 / (double)k);
+    tile_reduce(&b, TILE_VARIANCE, x, "sp", 1);
+    return b.p;
+}
+
 /* ---- timing ---- */
 
 static double flops_of(const TileProgram *p)
@@ -329,6 +365,26 @@ static void bench_attention(const Bench *to, const char *name, int64_t sequences
     arena_free(&arena);
 }
 
+static void bench_tokens(const Bench *to, int64_t tokens)
+{
+    static const int64_t layer[][2] = {{112, 528},  {112, 136}, {528, 112}, {136, 112},
+                                       {112, 1720}, {155, 465}, {155, 488}, {488, 155}};
+    Arena arena = {0};
+    for (size_t i = 0; i < sizeof layer / sizeof *layer; i++) {
+        int64_t k = layer[i][0], n = layer[i][1];
+        const char *name = arena_printf(&arena, "linear %d -> %d", (int)k, (int)n);
+#define NAME(text) arena_printf(&arena, "%s" text, name)
+        bench(to, name, linear(&arena, tokens, k, n, false, FORWARD));
+        bench(to, NAME(" norm"), linear(&arena, tokens, k, n, true, FORWARD));
+        bench(to, NAME(" dx"), linear(&arena, tokens, k, n, false, INPUT_GRADIENT));
+        bench(to, NAME(" dw"), linear(&arena, tokens, k, n, false, WEIGHT_GRADIENT));
+        bench(to, NAME(" dw norm"), linear(&arena, tokens, k, n, true, WEIGHT_GRADIENT));
+#undef NAME
+    }
+    bench(to, "token moments", token_moments(&arena, tokens, 112));
+    arena_free(&arena);
+}
+
 int main(int argc, char **argv)
 {
     static const int64_t in[] = {64, 64, 64, 64, 128, 128, 128, 256, 256, 256};
@@ -352,6 +408,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < 9; i++)
         if (i != 2) /* as block 1 */
             bench_block(&to, i, in[i], in[i + 1], size[i], stride[i]);
+    bench_tokens(&to, 12180); /* 28 steps of ViV1T */
     bench_attention(&to, "space 435x48", 4, 11, 435, 48, false);
     bench_attention(&to, "time 116x48", 15, 11, 116, 48, false);
     bench_attention(&to, "time 324x80 causal", 15, 2, 324, 80, true);

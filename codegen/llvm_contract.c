@@ -3,6 +3,8 @@
  *     acc[outer, n, pixel] = sum over k of x[outer, k, pixel] * w[n, k]
  *
  * n is the channel axis that vectors lie along; x is whichever operand varies with the pixels.
+ * Where n is the innermost axis of a plain result, its rows are tokens (or pixels with their
+ * channels last), and all other axes are pixels; else pixels are what lies behind n in storage.
  *
  * Phase 0 packs the other operand as [n / V][k][V], from any layout (a task per block of n).
  * Phase 1, a task per sample and part of its pixels, walks chunks of pixels: x, its prologue
@@ -25,6 +27,7 @@ enum {
     CHUNK_PIXELS = 96,    /* about */
     CHUNK_BYTES = 393216, /* of x in scratch, at most: a share of the second-level cache */
     MAX_PARTS = 16,       /* tasks per sample */
+    TOKEN_PARTS = 128,    /* tasks where everything is pixels */
 };
 
 typedef struct Conv {
@@ -33,6 +36,7 @@ typedef struct Conv {
     int x, w; /* instructions */
     int k, n; /* axes */
     int64_t size_k, size_n, blocks_k, blocks_n;
+    bool tokens;        /* n is innermost and plain */
     Outer outer, packs; /* samples; those of their axes that w varies with */
     Flat pixels;
     int64_t tile;                      /* pixels in registers */
@@ -74,6 +78,13 @@ static bool find_operands(Conv *c, const TileProgram *p)
     return false;
 }
 
+/* Is the axis the innermost one of the first store, not in blocks? */
+static bool is_innermost(const TileProgram *p, int axis)
+{
+    const TileLayout *l = &p->tensors.at[p->stores.at[0].tensor].layout;
+    return l->lane < 0 && space_store_order(p, axis) == l->shape.rank - 1;
+}
+
 /* Splits the remaining parallel axes into samples, packs and pixels. */
 static void split_axes(Conv *c, const TileProgram *p)
 {
@@ -83,12 +94,14 @@ static void split_axes(Conv *c, const TileProgram *p)
     int at_n = space_store_order(p, c->n), n_axes = (int)p->axes.len;
     Flat outer = {.elems = 1}, packs = {.elems = 1};
     c->pixels = (Flat){.elems = 1};
+    c->tokens = is_innermost(p, c->n);
 
     if (p->batch_axis >= 0)
         flat_add(&outer, p, p->batch_axis);
     for (int pass = 0; pass < 2; pass++) /* the axes of results first */
         for (int a = 0; a < n_axes; a++) {
-            bool is_outer = (kept | of_w) >> a & 1 || space_store_order(p, a) < at_n;
+            bool is_outer =
+                (kept | of_w) >> a & 1 || (!c->tokens && space_store_order(p, a) < at_n);
             if (p->axes.at[a].kind != TILE_PARALLEL || a == c->n || a == p->batch_axis ||
                 !is_outer || (kept >> a & 1) != (pass == 0))
                 continue;
@@ -109,6 +122,7 @@ static void split_axes(Conv *c, const TileProgram *p)
 static void choose_sizes(Conv *c)
 {
     int64_t pixels = c->pixels.elems, most = CHUNK_BYTES / (4 * c->lanes * c->blocks_k);
+    int64_t parts = c->tokens ? div_up(TOKEN_PARTS, c->outer.flat.elems) : MAX_PARTS;
     c->tile = c->lanes == 16 ? 8 : 6; /* 32 registers, or 16 */
     if (pixels < c->tile)
         c->tile = pixels;
@@ -118,7 +132,7 @@ static void choose_sizes(Conv *c)
         most = c->tile;
     c->chunk = round_up(div_up(pixels, div_up(pixels, most)), c->tile);
     int64_t chunks = div_up(pixels, c->chunk);
-    c->part_pixels = div_up(chunks, MAX_PARTS) * c->chunk;
+    c->part_pixels = div_up(chunks, parts) * c->chunk;
     c->parts = div_up(pixels, c->part_pixels);
 }
 
@@ -528,6 +542,7 @@ typedef struct Form {
 } Form;
 
 static const Form forms[] = {
+    {token_gradient_accepts, outer_product_schedule, outer_product_emit},
     {rows_accepts, rows_schedule, rows_emit},
     {conv_accepts, conv_schedule, conv_emit},
     {outer_product_accepts, outer_product_schedule, outer_product_emit},

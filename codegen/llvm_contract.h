@@ -11,6 +11,8 @@ void conv_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
 
 /* acc[m, n] = sum over samples and pixels of a[.., m] * b[.., n] (llvm_contract_dw.c). */
 bool outer_product_accepts(const TileProgram *p, const Target *target);
+/* The same of tokens: both operands lie in rows of v and u. */
+bool token_gradient_accepts(const TileProgram *p, const Target *target);
 KernelSchedule outer_product_schedule(const TileProgram *p, const Target *target);
 void outer_product_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
 

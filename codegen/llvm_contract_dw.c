@@ -3,6 +3,9 @@
  *     acc[group, v, u] = sum over samples and pixels of a[.., v, pixel] * b[.., u, pixel]
  *
  * Vectors lie along v, the inner axis of the result; u is broadcast.
+ * Pixels are what lies behind v in the storage of its operand; of tokens, which lie in rows of
+ * channels, everything.
+ *
  * Phase 0: the work (sample, chunk of pixels) is cut into `slots` fixed ranges, and v into `splits`
  * ranges of blocks; a task is one of each. It takes its chunks one by one: both operands, their
  * prologues applied, go into scratch as [block][pixel][V], then for every pair of blocks V
@@ -82,11 +85,19 @@ static int load_order(const TileProgram *p, int inst, int axis)
     return MAX_RANK;
 }
 
+/* Is the axis innermost in what an instruction loads, and not in blocks? */
+static bool is_innermost(const TileProgram *p, int inst, int axis)
+{
+    const TileLayout *l = &p->tensors.at[p->insts.at[inst].tensor].layout;
+    return l->lane < 0 && load_order(p, inst, axis) == l->shape.rank - 1;
+}
+
 static void split_axes(Outward *o, const TileProgram *p, const uint32_t *needs)
 {
     uint32_t reduced = space_kind(p, TILE_REDUCE);
     int main_load = widest_load(p, needs, o->a, reduced), n_axes = (int)p->axes.len;
-    int at_v = main_load < 0 ? -1 : load_order(p, main_load, o->v);
+    int at_v =
+        main_load < 0 || is_innermost(p, main_load, o->v) ? -1 : load_order(p, main_load, o->v);
     Flat samples = {.elems = 1}, groups = {.elems = 1};
     o->pixels = (Flat){.elems = 1};
 
@@ -135,6 +146,17 @@ static bool outward_plan(Outward *o, const TileProgram *p, const Target *target)
     split_axes(o, p, needs);
     choose_sizes(o);
     return true;
+}
+
+bool token_gradient_accepts(const TileProgram *p, const Target *target)
+{
+    Outward o;
+    uint32_t needs[SPACE_MAX_INSTS];
+    if (!outward_plan(&o, p, target) || !space_needs(p, needs))
+        return false;
+    uint32_t reduced = space_kind(p, TILE_REDUCE);
+    int a = widest_load(p, needs, o.a, reduced), b = widest_load(p, needs, o.b, reduced);
+    return a >= 0 && b >= 0 && is_innermost(p, a, o.v) && is_innermost(p, b, o.u);
 }
 
 bool outer_product_accepts(const TileProgram *p, const Target *target)
@@ -209,8 +231,29 @@ static void emit_operand(OutwardCx *cx, Code *code, FlatPlace *place, int inst, 
     outer_leave(code, &o->groups, o->groups.flat.n);
 }
 
-/* sums += the chunk's product of a block of v and `rows` elements of a block of u. */
-static void emit_tile(OutwardCx *cx, Value a, Value b, Value sums, int64_t rows)
+/* Fetches what an operand's block of `axis` will read at a pixel of the next chunk. */
+static void emit_fetch_ahead(OutwardCx *cx, Code *code, int inst, int axis, Value block,
+                             Value pixel)
+{
+    Emitter *e = cx->e;
+    const Outward *o = cx->o;
+    bool used[SPACE_MAX_INSTS];
+
+    space_used(o->p, inst, used);
+    outer_enter(code, &o->groups, o->groups.flat.n, cx->group);
+    outer_enter(code, &o->samples, o->samples.flat.n, cx->sample);
+    code_enter(code, axis, emit_mul_n(e, block, o->lanes));
+    for (int i = 0; i <= inst; i++)
+        if (used[i] && o->p->insts.at[i].kind == INST_LOAD)
+            flat_prefetch(code, &o->pixels, i,
+                          emit_add(e, emit_add_n(e, cx->first, o->chunk), pixel), 1);
+    code_leave(code, axis);
+    outer_leave(code, &o->samples, o->samples.flat.n);
+    outer_leave(code, &o->groups, o->groups.flat.n);
+}
+
+/* sums += the chunk's product of block `v` and `rows` elements of block `u`. */
+static void emit_tile(OutwardCx *cx, Value v, Value u, Value a, Value b, Value sums, int64_t rows)
 {
     Emitter *e = cx->e;
     int lanes = cx->o->lanes;
@@ -227,6 +270,13 @@ static void emit_tile(OutwardCx *cx, Value a, Value b, Value sums, int64_t rows)
         Value one = emit_load(e, emit_at(e, row, emit_i64(e, i)), 1, 4);
         acc[i] = emit_fma(e, column, emit_splat(e, one, lanes), pixel.carried[i]);
     }
+    EmitIf fetch;
+    emit_if_begin(e, &fetch, LLVMBuildICmp(e->builder, LLVMIntEQ, v, cx->block_first, ""));
+    emit_fetch_ahead(cx, cx->b, cx->o->b, cx->o->u, u, pixel.index);
+    emit_if_end(e, &fetch);
+    emit_if_begin(e, &fetch, LLVMBuildICmp(e->builder, LLVMIntEQ, u, emit_i64(e, 0), ""));
+    emit_fetch_ahead(cx, cx->a, cx->o->a, cx->o->v, v, pixel.index);
+    emit_if_end(e, &fetch);
     emit_loop_end(e, &pixel, acc);
     for (int64_t i = 0; i < rows; i++) {
         Value address = emit_at(e, sums, emit_i64(e, i * lanes));
@@ -248,11 +298,12 @@ static void emit_products(OutwardCx *cx)
     Value a = emit_at(e, cx->a_chunk, emit_mul_n(e, local, row));
     Value sums = emit_at(e, cx->sums, emit_mul_n(e, v.index, o->blocks_u * tile));
     emit_loop_begin(e, &u, emit_i64(e, 0), emit_i64(e, whole), 1, 0, NULL);
-    emit_tile(cx, a, emit_at(e, cx->b_chunk, emit_mul_n(e, u.index, row)),
+    emit_tile(cx, v.index, u.index, a, emit_at(e, cx->b_chunk, emit_mul_n(e, u.index, row)),
               emit_at(e, sums, emit_mul_n(e, u.index, tile)), o->lanes);
     emit_loop_end(e, &u, NULL);
     if (rest)
-        emit_tile(cx, a, emit_at(e, cx->b_chunk, emit_i64(e, whole * row)),
+        emit_tile(cx, v.index, emit_i64(e, whole), a,
+                  emit_at(e, cx->b_chunk, emit_i64(e, whole * row)),
                   emit_at(e, sums, emit_i64(e, whole * tile)), rest);
     emit_loop_end(e, &v, NULL);
 }

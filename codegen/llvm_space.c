@@ -160,12 +160,20 @@ static void mark_streaming(Emitter *e)
     LLVMSetMetadata(store, kind, LLVMMDNodeInContext(e->context, &one, 1));
 }
 
+/* Do vectors of an access begin at multiples of their length? Of blocks, and of plain rows that are
+ * whole vectors. */
+static bool is_aligned(const Code *c, const TileTensor *t)
+{
+    const TileLayout *l = &t->layout;
+    int64_t row = l->lane >= 0 ? l->lanes : l->shape.size[l->order[l->shape.rank - 1]];
+    return l->lane >= 0 ? row == c->lanes : row % c->lanes == 0;
+}
+
 void flat_store(Code *c, const FlatPlace *place, const TileStore *s, Value value)
 {
     const TileTensor *t = &c->p->tensors.at[s->tensor];
-    bool blocked = t->layout.lane >= 0 && t->layout.lanes == c->lanes &&
-                   code_access(c, t, s->index) == ACCESS_VECTOR;
-    Value offset = blocked ? flat_offset(c, place, t, s->index) : NULL;
+    bool simple = is_aligned(c, t) && code_access(c, t, s->index) == ACCESS_VECTOR;
+    Value offset = simple ? flat_offset(c, place, t, s->index) : NULL;
     if (!offset) {
         code_store(c, s, value);
         return;
@@ -193,12 +201,13 @@ void flat_prefetch(Code *c, const Flat *flat, int load, Value at, int64_t n)
     const TileInst *in = &c->p->insts.at[load];
     const TileTensor *t = &c->p->tensors.at[in->tensor];
     FlatPlace place = {.flat = flat, .at = at};
-    if (flat_stride(flat, t, in->index) != c->lanes || t->layout.lanes != c->lanes)
+    int64_t step = flat_stride(flat, t, in->index);
+    if (step < c->lanes || code_access(c, t, in->index) != ACCESS_VECTOR)
         return;
     Value offset = flat_offset(c, &place, t, in->index);
     for (int64_t i = 0; offset && i < n; i++)
         emit_prefetch(c->e, emit_element(c->e, c->e->tensor[in->tensor],
-                                         emit_add_n(c->e, offset, i * c->lanes), t->layout.type));
+                                         emit_add_n(c->e, offset, i * step), t->layout.type));
 }
 
 void outer_init(Outer *o, const TileProgram *p, const Flat *axes)

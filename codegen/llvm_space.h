@@ -43,8 +43,8 @@ void flat_store(Code *c, const FlatPlace *place, const TileStore *s, Value value
 /* Ends a function that used flat_store: what it wrote is seen by whoever sees the task done. */
 void flat_store_fence(Emitter *e);
 
-/* Fetches `n` consecutive pixels from `at` of what a load reads, where the tensor is blocked along
- * the Code's lanes and follows the flat index; else nothing. All other axes must be entered. */
+/* Fetches `n` consecutive pixels from `at` of what a load reads, where that is whole vectors that
+ * follow the flat index; else nothing. All other axes must be entered. */
 void flat_prefetch(Code *c, const Flat *flat, int load, Value at, int64_t n);
 
 /* Outer axes: samples. The index counts from the first sample of the call's range. */

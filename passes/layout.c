@@ -4,11 +4,18 @@
  * those that a depthwise convolution shares with its kernel. A value is a volume when it has a
  * channel axis and at least two axes that some convolution slides over.
  *
- * For vectors (lanes) volumes are blocked over the channel axis, because expanded widths (hundreds
- * to thousands) make rows of pixels too far apart when channels are innermost, and other
- * activations put channels first (specs/performance.md, 3.1). For threads (channels last) every
- * activation has its channels innermost, so that neighbouring threads read neighbouring channels;
- * several channel axes (groups) keep their logical order, so that splits and merges are views.
+ * For vectors (lanes) there are three forms.
+ *   - Where a function has depthwise convolutions, volumes are blocked over the channel axis: their
+ *     expanded widths (hundreds to thousands) make rows of pixels too far apart when channels are
+ *     innermost (specs/performance.md, 3.1).
+ *   - Tokens have their channels innermost, in rows: values with at least as many positions in a
+ *     sample as channels, and volumes where no convolution is depthwise. Linear layers and dense
+ *     convolutions work row by row, and so do norms over channels.
+ *   - Other activations (few positions, many channels: readouts) put channels first, so that
+ *     products over them are plain.
+ * For threads (channels last) every activation has its channels innermost, so that neighbouring
+ * threads read neighbouring channels; several channel axes (groups) keep their logical order, so
+ * that splits and merges are views.
  *
  * What is read or summed up at computed positions has its channels innermost everywhere: a position
  * is the same for all of them.
@@ -76,18 +83,6 @@ static bool slides_over(const Node *n, const char *name)
     return false;
 }
 
-/* Axes of a forward convolution: depthwise ones are shared by input, kernel and output. */
-static void add_channels_of_convolution(const Func *f, const Node *n, NameSet *channels,
-                                        NameSet *space)
-{
-    const Shape *w = func_shape(f, n->in[1]);
-    for (int i = 0; i < n->attrs.n_stencil; i++)
-        add(space, n->attrs.stencil[i].axis);
-    for (int i = 0; i < w->rank; i++)
-        if (!slides_over(n, w->name[i]))
-            add(channels, w->name[i]);
-}
-
 /* One order of axes for all activations: batch-like first, in order of first appearance. */
 static void add_in_order(const Shape *s, NameSet *order)
 {
@@ -99,7 +94,22 @@ static void add_in_order(const Shape *s, NameSet *order)
 typedef struct Roles {
     NameSet channels, space, order;
     const char *batch; /* or NULL */
+    bool depthwise;    /* some convolution is */
 } Roles;
+
+/* Axes of a forward convolution: depthwise ones are shared by input, kernel and output. */
+static void add_channels_of_convolution(const Func *f, const Node *n, Roles *r)
+{
+    const Shape *w = func_shape(f, n->in[1]), *x = func_shape(f, n->in[0]);
+    for (int i = 0; i < n->attrs.n_stencil; i++)
+        add(&r->space, n->attrs.stencil[i].axis);
+    for (int i = 0; i < w->rank; i++) {
+        if (slides_over(n, w->name[i]))
+            continue;
+        add(&r->channels, w->name[i]);
+        r->depthwise |= shape_axis(x, w->name[i]) >= 0 && shape_axis(&n->shape, w->name[i]) >= 0;
+    }
+}
 
 static int position(const NameSet *order, const char *name)
 {
@@ -159,6 +169,20 @@ static bool *find_positioned(Arena *arena, const Func *f)
     return at;
 }
 
+/* An activation with at least as many positions in a sample as channels? */
+static bool has_rows(const Shape *s, const Roles *r)
+{
+    int64_t positions = 1, channels = 1;
+    if (s->rank < 3 || !r->batch || shape_axis(s, r->batch) < 0)
+        return false;
+    for (int i = 0; i < s->rank; i++)
+        if (has(&r->channels, s->name[i]))
+            channels *= s->size[i];
+        else if (s->name[i] != r->batch)
+            positions *= s->size[i];
+    return positions >= channels;
+}
+
 static TileLayout choose(const Func *f, Val v, const PassOptions *o, const Roles *r,
                          bool is_positioned, bool *is_volume, int *channel)
 {
@@ -188,6 +212,10 @@ static TileLayout choose(const Func *f, Val v, const PassOptions *o, const Roles
         *channel = n_lane == 1 ? lane : -1;
         if (n_lane && (has_batch || n_space))
             arrange(&l, r, CHANNELS_LAST);
+    } else if (n_lane && (*is_volume ? !r->depthwise : has_rows(&n->shape, r))) {
+        *is_volume = n_lane == 1 && n_space != 1; /* what slides along one axis has no schedule */
+        *channel = n_lane == 1 ? lane : -1;
+        arrange(&l, r, CHANNELS_LAST);
     } else if (*is_volume || (n_lane == 1 && n->shape.rank <= 2)) {
         l.lane = *channel = lane;
         l.lanes = o->target.lanes;
@@ -230,7 +258,7 @@ Layouts layouts_choose(Arena *arena, const Func *f, const PassOptions *options)
         if (n->op == OP_CONTRACT && !n->backward)
             add_channels_of_contraction(f, n, fixed, &r.channels);
         if (n->op == OP_CONV && !n->backward)
-            add_channels_of_convolution(f, n, &r.channels, &r.space);
+            add_channels_of_convolution(f, n, &r);
         if (n->op == OP_RENAME && has(&r.channels, n->attrs.axis2))
             add(&r.channels, n->attrs.axis);
         if (n->op == OP_INPUT || n->shape.rank >= 4)

@@ -17,13 +17,15 @@
 
 typedef struct Layouts {
     TileLayout *of;  /* per value: how it lies if it is stored */
-    bool *is_volume; /* per value: activation with a channel axis and several of space and time */
+    bool *is_volume; /* per value: activation with a channel axis and several of space and time, or
+                        of tokens */
     int *channel;    /* per value: its channel axis, when it has one that sums may keep; else -1 */
 } Layouts;
 
-/* Channels last: activations have their channels innermost. Else volumes are blocked over their
- * channel axis by the target's lanes, and other activations put their channel axis first, so that
- * products over it are plain matrix products. Parameters, states and inputs keep their logical
+/* Channels last: activations have their channels innermost. Else volumes of depthwise convolutions
+ * are blocked over their channel axis by the target's lanes, tokens and other volumes have their
+ * channels innermost, and other activations put their channel axis first, so that products over it
+ * are plain matrix products. Parameters, states and inputs keep their logical
  * order. Activations are stored as the precision says. */
 Layouts layouts_choose(Arena *arena, const Func *f, const PassOptions *options);
 /* The layout of a view of a stored value, when the same storage expresses it. */

@@ -11,6 +11,7 @@ typedef struct ProductStyle {
     bool channels_last; /* instead of blocks */
     bool reductions;    /* allowed */
     bool pairs;         /* pair sums, too */
+    bool layer_norm;    /* of inputs, over their channels */
     int n_channels, n_sizes, n_rows;
     const int64_t *channels, *sizes, *rows; /* sizes of pixel axes; rows of plain matrices */
 } ProductStyle;
@@ -83,6 +84,8 @@ static inline TileProgram *random_conv(Arena *arena, Random *r, const ProductSty
     int x = tile_load(&b, volume(arena, style, bs, g, pick(r, 5) ? 'K' : 'k', pixels), lanes);
     if (pick(r, 2))
         x = tile_norm_silu(&b, x, "k");
+    if (style->layer_norm && pixels[0] && pick(r, 2))
+        x = tile_layer_norm(&b, x, pixels, "k");
     if (batched && pick(r, 3) == 0)
         x = tile_prim(&b, PRIM_MUL, x, tile_load(&b, letters(arena, bs, g, "K", ""), lanes));
     if (pick(r, 4) == 0)
@@ -151,6 +154,8 @@ static inline TileProgram *random_weight_gradient(Arena *arena, Random *r,
     int x = tile_load(&b, volume(arena, style, "b", g, pick(r, 5) ? 'K' : 'k', pixels), lanes);
     if (pick(r, 2))
         x = tile_norm_silu(&b, x, "k");
+    if (style->layer_norm && pixels[0] && pick(r, 2))
+        x = tile_layer_norm(&b, x, pixels, "k");
     bool swapped = pick(r, 2);
     b.p->lhs = swapped ? x : dy;
     b.p->rhs = swapped ? dy : x;

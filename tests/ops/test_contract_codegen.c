@@ -30,6 +30,28 @@ static TileProgram *weight_gradient(Arena *arena, Random *r, int lanes, int64_t 
     return random_weight_gradient(arena, r, &style, terms);
 }
 
+/* Rows of channels: many positions, channels innermost and in no blocks. */
+static ProductStyle tokens(int lanes)
+{
+    static const int64_t channels[] = {1, 3, 8, 11, 16, 18, 32, 39, 48, 70};
+    ProductStyle style = blocked(lanes);
+    style.channels = channels;
+    style.channels_last = style.layer_norm = true;
+    return style;
+}
+
+static TileProgram *linear(Arena *arena, Random *r, int lanes, int64_t *terms)
+{
+    ProductStyle style = tokens(lanes);
+    return random_conv(arena, r, &style, terms);
+}
+
+static TileProgram *linear_gradient(Arena *arena, Random *r, int lanes, int64_t *terms)
+{
+    ProductStyle style = tokens(lanes);
+    return random_weight_gradient(arena, r, &style, terms);
+}
+
 static TileProgram *matrices(Arena *arena, Random *r, int lanes, int64_t *terms)
 {
     ProductStyle style = blocked(lanes);
@@ -54,6 +76,18 @@ static void weight_gradients_equal_the_interpreter(void **state)
     check_random_programs(weight_gradient, 100, 2);
 }
 
+static void linear_layers_of_tokens_equal_the_interpreter(void **state)
+{
+    (void)state;
+    check_random_programs(linear, 150, 3);
+}
+
+static void weight_gradients_of_tokens_equal_the_interpreter(void **state)
+{
+    (void)state;
+    check_random_programs(linear_gradient, 100, 4);
+}
+
 int main(void)
 {
     if (!kernel_have_llvm())
@@ -62,6 +96,8 @@ int main(void)
         cmocka_unit_test(pointwise_convolutions_equal_the_interpreter),
         cmocka_unit_test(plain_matrices_equal_the_interpreter),
         cmocka_unit_test(weight_gradients_equal_the_interpreter),
+        cmocka_unit_test(linear_layers_of_tokens_equal_the_interpreter),
+        cmocka_unit_test(weight_gradients_of_tokens_equal_the_interpreter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

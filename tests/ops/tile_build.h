@@ -119,6 +119,17 @@ static inline int tile_norm_silu(TileBuild *b, int x, const char *axes)
     return tile_prim(b, PRIM_MUL, y, tile_prim(b, PRIM_SIGMOID, y, 0));
 }
 
+/* (x - mean[of]) * rsqrt(r[of]^2 + 1e-5) * scale[over] + shift[over]: layer normalisation, of any
+ * numbers as statistics. */
+static inline int tile_layer_norm(TileBuild *b, int x, const char *of, const char *over)
+{
+    int centred = tile_prim(b, PRIM_SUB, x, tile_load(b, of, 1)), r = tile_load(b, of, 1);
+    int eps = tile_number(b, 1e-5), var = tile_prim(b, PRIM_ADD, tile_prim(b, PRIM_MUL, r, r), eps);
+    int y = tile_prim(b, PRIM_MUL, centred, tile_prim(b, PRIM_RSQRT, var, 0));
+    y = tile_prim(b, PRIM_MUL, y, tile_load(b, over, 1));
+    return tile_prim(b, PRIM_ADD, y, tile_load(b, over, 1));
+}
+
 static inline void tile_store(TileBuild *b, int inst, const char *order, int lanes)
 {
     TileStore s = {.inst = inst, .tensor = tile_tensor(b, order, lanes, true)};

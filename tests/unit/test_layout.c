@@ -77,6 +77,52 @@ static void activations_of_products_put_channels_first(void **state)
     test_done(t);
 }
 
+/* "b p c" of so many channels made from positions of 8. */
+static const char *order_of_product(const char *x, const char *w, const char *out_axes)
+{
+    TestFunc *t = test_func();
+    static char order[64];
+    AxisList over = test_axes(t, "c_in"), out = test_axes(t, out_axes);
+    t->f->module->batch_axis = name_intern(&t->names, "b");
+    Val y = func_contract(t->f, test_input(t, "x", x), test_param(t, "w", w), &over, &out);
+    func_result(t->f, RESULT_OUTPUT, "y", y);
+    Layouts l = layouts_choose(&t->arena, t->f, &BLOCKED);
+    snprintf(order, sizeof order, "%s%s", order_text(t, &l.of[y.id]),
+             l.is_volume[y.id] ? "" : ", no volume");
+    test_done(t);
+    return order;
+}
+
+static void tokens_are_rows_of_channels(void **state)
+{
+    (void)state;
+    assert_string_equal(order_of_product("b=2 p=12 c_in=8", "c=12 c_in=8", "b c p"), "b p c");
+    assert_string_equal(order_of_product("b=2 p=6 s=2 c_in=8", "c=12 c_in=8", "b s c p"),
+                        "b p s c");
+    assert_string_equal(order_of_product("b=2 p=11 c_in=8", "c=12 c_in=8", "b c p"),
+                        "c b p, no volume");
+    assert_string_equal(order_of_product("n=2 p=12 c_in=8", "c=12 c_in=8", "n c p"),
+                        "c n p, no volume"); /* nothing of a sample */
+}
+
+static void volumes_of_dense_convolutions_are_rows_of_channels(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    Attrs a = {.over = test_axes(t, "c"), .out = test_axes(t, "b d h w"), .n_stencil = 2};
+    const char *h = name_intern(&t->names, "h"), *w = name_intern(&t->names, "w");
+    a.stencil[0] = (Stencil){h, name_intern(&t->names, "kh"), 1, 1, 1, 6, 3};
+    a.stencil[1] = (Stencil){w, name_intern(&t->names, "kw"), 1, 1, 1, 5, 3};
+    Val x = test_input(t, "x", "b=2 c=8 h=6 w=5");
+    Val y = func_emit(t->f, OP_CONV, &a, (Val[]){x, test_param(t, "k", "d=90 c=8 kh=3 kw=3")}, 2);
+    assert_int_not_equal(y.id, 0);
+    func_result(t->f, RESULT_OUTPUT, "y", y);
+    Layouts l = layouts_choose(&t->arena, t->f, &BLOCKED);
+    assert_string_equal(order_text(t, &l.of[y.id]), "b h w d");
+    assert_true(l.is_volume[y.id] && l.channel[y.id] == 1);
+    test_done(t);
+}
+
 static void products_of_activations_make_no_channels(void **state)
 {
     (void)state;
@@ -284,6 +330,8 @@ int main(void)
         cmocka_unit_test(volumes_are_blocked_over_channels),
         cmocka_unit_test(leaves_keep_their_logical_order),
         cmocka_unit_test(activations_of_products_put_channels_first),
+        cmocka_unit_test(tokens_are_rows_of_channels),
+        cmocka_unit_test(volumes_of_dense_convolutions_are_rows_of_channels),
         cmocka_unit_test(products_of_activations_make_no_channels),
         cmocka_unit_test(channels_lie_last_for_threads),
         cmocka_unit_test(activations_are_stored_in_16_bits_and_sums_are_not),
