@@ -1,6 +1,7 @@
 /* recompute: a contraction whose result is at least EXPANSION times its activation operand, and
  * which the backward pass reads, is computed a second time there, so that the large result need
- * not be kept from the forward pass. So are views and element-wise functions of it.
+ * not be kept from the forward pass. So are views and element-wise functions of it. The sums of an
+ * attention stay with its forward kernel, which has them at no cost, and are kept: a row each.
  * Needs autodiff done. Keeps values bit for bit; costs the contraction's FLOPs once more and saves
  * its bytes (specs/performance.md, 1.2). Off unless asked for: on a CPU the expansion is most of
  * the arithmetic. */
@@ -52,8 +53,9 @@ static Val rule(Rewrite *r, Val old, const Node *n, const Val *in)
 {
     (void)old;
     Val operand[MAX_OPERANDS];
+    bool again = n->backward && n->op != OP_ATTEND_SUM;
     for (int i = 0; i < n->n_in; i++)
-        operand[i] = n->backward ? renewed(r, n->in[i], in[i]) : in[i];
+        operand[i] = again ? renewed(r, n->in[i], in[i]) : in[i];
     return rewrite_keep(r, n, operand);
 }
 
