@@ -54,8 +54,17 @@ expect 0 "parameters     2 442 984 in" "4 278 302 560" -- compile models/v1t.nm 
 expect 0 "parameters     36 906 001 in" -- compile models/dynamic_v1fm.nm --interpret --batch 1
 expect 0 "parameters     36 907 361 in" -- compile models/dynamic_v1fm.nm --interpret --batch 1 \
     --set 'fusion="adaptive"'
-expect 0 "parameters     5 726 727 in" -- compile models/dynamic_v1fm.nm --interpret --batch 1 \
-    --neurons 7863
+# the 31 published models of one mouse: levels and fusions exist whether they are in use or not
+for levels in 2 4 8 16 2,4 2,8 2,16 4,8 4,16 8,16 2,4,8 2,4,16 2,8,16 4,8,16 2,4,8,16; do
+    for fusion in mean adaptive; do
+        count="5 726 727"
+        [ $fusion = adaptive ] && count="5 726 863"
+        expect 0 "parameters     $count in" -- compile models/dynamic_v1fm.nm --interpret --batch 1 \
+            --neurons 7863 --set "levels=[$levels]" --set "fusion=\"$fusion\""
+    done
+done
+expect 0 "parameters     5 726 863 in" -- compile models/dynamic_v1fm.nm --interpret --batch 1 \
+    --neurons 7863 --set "levels=[]" --set 'fusion="adaptive"'
 
 # those of the baselines (specs/baselines.md 8)
 expect 0 "parameters     5 707 743 in" -- compile models/factorised.nm --interpret --batch 1
