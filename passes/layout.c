@@ -228,11 +228,15 @@ static TileLayout choose(const Func *f, Val v, const PassOptions *o, const Roles
     return l;
 }
 
-/* Axes that only a split makes (groups): they lead like channels do. */
+/* Axes that only a split makes (groups): they lead like channels do. Not of gradients: the gradient
+ * of a split that takes channels out of the frames' axis is a merge of both, and frames are none.
+ */
 static void add_split_axes(const Func *f, NameSet *channels)
 {
     for (uint32_t id = 1; id < f->nodes.len; id++) {
         const Node *n = &f->nodes.at[id];
+        if (n->backward)
+            continue;
         if (n->op == OP_SPLIT && has(channels, n->attrs.axis)) {
             add(channels, n->attrs.axis2);
             add(channels, n->attrs.axis3);
