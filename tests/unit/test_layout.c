@@ -77,6 +77,28 @@ static void activations_of_products_put_channels_first(void **state)
     test_done(t);
 }
 
+/* Numbers of several frames side by side as channels: their gradient has the frames' axis again. */
+static void frames_are_no_channels_because_a_gradient_merges_them(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    const char *k = name_intern(&t->names, "k"), *time = name_intern(&t->names, "t"),
+               *s = name_intern(&t->names, "s"), *j = name_intern(&t->names, "j"),
+               *d = name_intern(&t->names, "d");
+    AxisList over = test_axes(t, "c"), out = test_axes(t, "b k t");
+    Val y = func_contract(t->f, test_input(t, "x", "b=2 c=8 t=6"), test_param(t, "w", "k=12 c=8"),
+                          &over, &out);
+    Val parts = func_split(t->f, func_emit1(t->f, OP_EXP, y), time, s, j, 3);
+    func_result(t->f, RESULT_OUTPUT, "y", func_merge(t->f, parts, j, k, d));
+    t->f->backward = true;
+    Val dy = func_emit1(t->f, OP_EXP, func_merge(t->f, parts, s, j, time));
+    func_result(t->f, RESULT_OUTPUT, "dy", dy);
+    Layouts l = layouts_choose(&t->arena, t->f, &BLOCKED);
+    assert_string_equal(order_text(t, &l.of[y.id]), "k b t");
+    assert_string_equal(order_text(t, &l.of[dy.id]), "k b t");
+    test_done(t);
+}
+
 /* "b p c" of so many channels made from positions of 8. */
 static const char *order_of_product(const char *x, const char *w, const char *out_axes)
 {
@@ -330,6 +352,7 @@ int main(void)
         cmocka_unit_test(volumes_are_blocked_over_channels),
         cmocka_unit_test(leaves_keep_their_logical_order),
         cmocka_unit_test(activations_of_products_put_channels_first),
+        cmocka_unit_test(frames_are_no_channels_because_a_gradient_merges_them),
         cmocka_unit_test(tokens_are_rows_of_channels),
         cmocka_unit_test(volumes_of_dense_convolutions_are_rows_of_channels),
         cmocka_unit_test(products_of_activations_make_no_channels),
