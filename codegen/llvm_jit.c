@@ -69,6 +69,8 @@ static const Schedule SCHEDULES[] = {
     {scatter_accepts, scatter_schedule, scatter_emit, true},
     {contract_accepts, contract_schedule, contract_emit, false},
     {dots_accepts, dots_schedule, dots_emit, true},
+    {dense_accepts, dense_schedule, dense_emit, false},
+    {dense_dw_accepts, dense_dw_schedule, dense_dw_emit, false},
     {stencil_accepts, stencil_schedule, stencil_emit, false},
     {stencil_dw_accepts, stencil_dw_schedule, stencil_dw_emit, false},
     {map_accepts, map_schedule, map_emit, true},

@@ -46,7 +46,7 @@ static void set_tile(RegionDim *d, int64_t tile)
 
 static int64_t region_bytes(const Region *r)
 {
-    int64_t bytes = 4 * r->lanes;
+    int64_t bytes = 4 * r->lanes * r->blocks;
     for (int i = 0; i < r->n; i++)
         bytes *= r->dim[i].extent;
     return bytes;
@@ -94,9 +94,9 @@ static void add_dim(Region *r, const TileProgram *p, int axis)
     d->taps = p->axes.at[d->stencil->tap].size;
 }
 
-bool region_init(Region *r, const TileProgram *p, const Flat *axes, int lanes)
+bool region_init(Region *r, const TileProgram *p, const Flat *axes, int lanes, int64_t blocks)
 {
-    *r = (Region){.p = p, .lanes = lanes, .taps = 1, .parts = 1};
+    *r = (Region){.p = p, .lanes = lanes, .blocks = blocks, .taps = 1, .parts = 1};
     for (int i = 0; i < axes->n; i++) {
         RegionDim *last = r->n ? &r->dim[r->n - 1] : NULL;
         bool tail = true; /* no stencil from here on */
@@ -323,4 +323,23 @@ int region_taps(const Region *r, const int64_t *phase, RegionTap *taps)
             }
     }
     return n;
+}
+
+bool region_linear(const Region *r, int64_t *base, int64_t step[REGION_MAX_DIMS])
+{
+    const int64_t phase[REGION_MAX_DIMS] = {0};
+    RegionTap tap[REGION_MAX_TAPS];
+    int64_t index = r->taps;
+    if (region_taps(r, phase, tap) != r->taps)
+        return false;
+    for (uint32_t i = 0; i < r->p->stencils.len; i++) {
+        int64_t taps = r->p->axes.at[r->p->stencils.at[i].tap].size, next = 0;
+        index /= taps;
+        for (int64_t t = 0; t < r->taps; t++) {
+            *base = tap[t].index == 0 ? tap[t].offset : *base;
+            next = tap[t].index == index ? tap[t].offset : next;
+        }
+        step[i] = taps > 1 ? next - *base : 0;
+    }
+    return true;
 }

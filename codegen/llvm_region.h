@@ -32,12 +32,13 @@ typedef struct Region {
     RegionDim dim[REGION_MAX_DIMS];
     int64_t taps;   /* of all stencils: index over tap axes in the order of the stencils */
     int64_t parts;  /* tiles of all dimensions */
-    int64_t floats; /* of the region in scratch */
+    int64_t floats; /* of the region in scratch, of one channel block */
+    int64_t blocks; /* channel blocks that are in scratch at once */
 } Region;
 
 /* Dimensions over `axes` (output axes in the order of storage, the batch and channels left out).
  * False when there are too many. */
-bool region_init(Region *r, const TileProgram *p, const Flat *axes, int lanes);
+bool region_init(Region *r, const TileProgram *p, const Flat *axes, int lanes, int64_t blocks);
 
 /* Where a task's tile lies. */
 typedef struct RegionAt {
@@ -61,6 +62,9 @@ typedef struct RegionTap {
 int64_t region_phases(const RegionDim *d);
 /* Taps of one phase per dimension; how many. */
 int region_taps(const Region *r, const int64_t *phase, RegionTap *taps);
+/* Where outputs and inputs are one apart a tap's place is linear in its index on every axis: the
+ * place of the first and the step of each stencil's. False where they are not. */
+bool region_linear(const Region *r, int64_t *base, int64_t step[REGION_MAX_DIMS]);
 /* Distances in a phase: outputs, and floats of the region, between neighbours. */
 int64_t region_out_step(const RegionDim *d);
 int64_t region_in_step(const RegionDim *d);

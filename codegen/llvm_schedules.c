@@ -21,5 +21,7 @@
 
 ABSENT(contract)
 ABSENT(dots)
+ABSENT(dense)
+ABSENT(dense_dw)
 ABSENT(stencil)
 ABSENT(stencil_dw)

@@ -18,6 +18,16 @@ bool dots_accepts(const TileProgram *p, const Target *target);
 KernelSchedule dots_schedule(const TileProgram *p, const Target *target);
 void dots_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
 
+/* Convolutions that sum over channels (llvm_conv.c). */
+bool dense_accepts(const TileProgram *p, const Target *target);
+KernelSchedule dense_schedule(const TileProgram *p, const Target *target);
+void dense_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
+
+/* Their weight gradients (llvm_conv_dw.c). */
+bool dense_dw_accepts(const TileProgram *p, const Target *target);
+KernelSchedule dense_dw_schedule(const TileProgram *p, const Target *target);
+void dense_dw_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
+
 bool stencil_accepts(const TileProgram *p, const Target *target);
 KernelSchedule stencil_schedule(const TileProgram *p, const Target *target);
 void stencil_emit(Emitter *e, const TileProgram *p, const char *const *symbol);

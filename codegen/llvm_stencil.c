@@ -76,7 +76,7 @@ static bool split_axes(Stencil *s, const TileProgram *p)
                 space_store_order(p, a) == rank)
                 flat_add(&rest, p, a);
     outer_init(&s->outer, p, &outer);
-    return region_init(&s->region, p, &rest, s->lanes);
+    return region_init(&s->region, p, &rest, s->lanes, 1);
 }
 
 static bool stencil_plan(Stencil *s, const TileProgram *p, const Target *target)

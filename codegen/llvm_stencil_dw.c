@@ -96,7 +96,7 @@ static bool split_axes(StencilDw *s, const TileProgram *p)
             flat_add(rank < at_c && !is_out ? &outer : &rest, p, a);
         }
     outer_init(&s->outer, p, &outer);
-    return region_init(&s->region, p, &rest, s->lanes);
+    return region_init(&s->region, p, &rest, s->lanes, 1);
 }
 
 static bool stencil_dw_plan(StencilDw *s, const TileProgram *p, const Target *target)

@@ -129,6 +129,59 @@ static inline TileProgram *random_depthwise(Arena *arena, Random *r, int lanes, 
     return depthwise(arena, r, lanes, false, terms);
 }
 
+/* Summed over channels as well: a norm and an activation in front, channels in blocks or not. */
+static inline TileProgram *random_dense(Arena *arena, Random *r, int lanes, int64_t *terms)
+{
+    TileBuild b = tile_build(arena, TILE_STENCIL);
+    bool batched = pick(r, 8) != 0;
+    const char *batch = batched ? "b" : "";
+    if (batched)
+        b.p->batch_axis = tile_axis(&b, "b", 1 + pick(r, 3), TILE_PARALLEL);
+    tile_axis(&b, "c", pick_of(r, channels, N_CHANNELS), TILE_REDUCE);
+    tile_axis(&b, "n", pick_of(r, channels, N_CHANNELS), TILE_PARALLEL);
+    Positions at = add_positions(&b, r, pick(r, 2), TILE_PARALLEL, TILE_REDUCE);
+    *terms = at.n_taps * b.p->axes.at[batched].size;
+    b.p->lhs = random_input(&b, r, batch, &at, lanes);
+    const char *taps = pick(r, 3) ? at.taps : reversed(arena, at.taps);
+    b.p->rhs = tile_load(&b, pick(r, 2) ? joined(arena, "nc", taps) : joined(arena, taps, "cn"), 1);
+
+    const char *out = arena_printf(arena, "%s%s%s", batch, lanes && pick(r, 6) ? "N" : "n", at.out);
+    int y = tile_acc(&b);
+    if (pick(r, 3) == 0)
+        y = tile_prim(&b, PRIM_ADD, y, tile_load(&b, out, lanes));
+    if (pick(r, 3) == 0)
+        y = tile_prim(&b, PRIM_MUL, y, tile_load(&b, "n", 1));
+    tile_store(&b, y, out, lanes);
+    if (pick(r, 2)) {
+        tile_reduce(&b, TILE_SUM, y, "n", tile_mean_factor(&b, "n"));
+        tile_reduce(&b, TILE_VARIANCE, y, "n", 1);
+    }
+    return b.p;
+}
+
+static inline TileProgram *random_dense_dw(Arena *arena, Random *r, int lanes, int64_t *terms)
+{
+    TileBuild b = tile_build(arena, TILE_STENCIL_DW);
+    tile_axis(&b, "c", pick_of(r, channels, N_CHANNELS), TILE_PARALLEL);
+    tile_axis(&b, "n", pick_of(r, channels, N_CHANNELS), TILE_PARALLEL);
+    b.p->batch_axis = tile_axis(&b, "b", 1 + pick(r, 4), TILE_REDUCE);
+    Positions at = add_positions(&b, r, false, TILE_REDUCE, TILE_PARALLEL);
+    *terms = 1;
+    for (uint32_t a = 0; a < b.p->axes.len; a++)
+        *terms *= b.p->axes.at[a].kind == TILE_REDUCE ? b.p->axes.at[a].size : 1;
+    b.p->lhs = random_input(&b, r, "b", &at, lanes);
+    b.p->rhs =
+        tile_load(&b, arena_printf(arena, "b%s%s", lanes && pick(r, 6) ? "N" : "n", at.out), lanes);
+    if (pick(r, 2))
+        b.p->rhs = tile_prim(&b, PRIM_MUL, b.p->rhs, tile_load(&b, "n", 1));
+    int y = tile_acc(&b);
+    if (pick(r, 2))
+        y = tile_prim(&b, PRIM_MUL, y, tile_number(&b, 0.1));
+    const char *taps = pick(r, 3) ? at.taps : reversed(arena, at.taps);
+    tile_store(&b, y, pick(r, 2) ? joined(arena, "nc", taps) : joined(arena, taps, "cn"), 1);
+    return b.p;
+}
+
 /* With the other gradient beside it. */
 static inline TileProgram *random_depthwise_pair(Arena *arena, Random *r, int lanes, int64_t *terms)
 {
