@@ -274,6 +274,29 @@ static double normalised(const ScoreSet *s, const Clips *c, size_t neuron)
     return sum / counted;
 }
 
+static double explained(const ScoreSet *s, const Clips *c, size_t neuron)
+{
+    double error = 0, noise = 0, places = 0;
+    size_t at = 0;
+    for (size_t clip = 0; clip < c->n; clip++) {
+        size_t begin = c->first[clip], n = c->first[clip + 1] - begin;
+        for (size_t f = 0; f < c->length[clip]; f++, at += n, places++) {
+            for (size_t k = 0; k < n; k++) {
+                const ScoreTrial *t = &s->trial[c->member[begin + k]];
+                double x = response_at(s, t, neuron, f), d = x - prediction_at(s, t, neuron, f);
+                c->left[at + k] = x;
+                error += d * d;
+            }
+            noise += squares_of(c->left + at, n) / (double)(n - 1);
+        }
+    }
+    double total = squares_of(c->left, at) / (double)(at - 1);
+    error /= (double)at;
+    noise /= places;
+    return (total - noise) / total >= METRICS_EXPLAINABLE ? 1 - (error - noise) / (total - noise)
+                                                          : (double)NAN;
+}
+
 static double leave_one_out(const ScoreSet *s, const Clips *c, size_t neuron)
 {
     size_t at = 0;
@@ -364,6 +387,12 @@ Status metrics_normalised(const ScoreSet *s, double *out, Err *err)
 {
     NPC_TRY(check_predictions(s, err));
     return score(s, 2, normalised, false, out, err);
+}
+
+Status metrics_explained(const ScoreSet *s, double *out, Err *err)
+{
+    NPC_TRY(check_predictions(s, err));
+    return score(s, 2, explained, false, out, err);
 }
 
 Status metrics_leave_one_out_ceiling(const ScoreSet *s, double *out, Err *err)

@@ -19,7 +19,8 @@
 #include "ir/base/status.h"
 
 #define METRICS_EPS 1e-8
-enum { METRICS_BURN_IN = 50 }; /* frames */
+#define METRICS_EXPLAINABLE 0.15 /* specs/v1t.md, section 2 */
+enum { METRICS_BURN_IN = 50 };   /* frames */
 
 /* One array [neurons, frames]; strides in elements (n_frames and 1 when dense). */
 typedef struct Trace {
@@ -54,6 +55,12 @@ Status metrics_to_average_per_video(const ScoreSet *s, size_t min_repeats, doubl
 /* CC_norm: per clip covariance over predicted and signal power, then the mean over the clips whose
  * signal power exceeds 1e-4 (NaN if none does). Clips with at least two repeats. */
 Status metrics_normalised(const ScoreSet *s, double *out, Err *err);
+
+/* FEVE, of images: 1 - (e - v) / (t - v), e mean squared error and t variance over all trials, v
+ * mean over images of the variance over repeats (both n - 1). NaN where less than
+ * METRICS_EXPLAINABLE of t is not v. Images with at least two repeats. Predictions in the unit of
+ * the responses. */
+Status metrics_explained(const ScoreSet *s, double *out, Err *err);
 
 /* Each trial with the mean of its clip's other repeats, pooled over trials (underestimates). */
 Status metrics_leave_one_out_ceiling(const ScoreSet *s, double *out, Err *err);

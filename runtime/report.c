@@ -248,7 +248,7 @@ static void print_means(Text *t, const TierScore *s, size_t n)
 void report_scores_table(Text *t, const TierScore *s, size_t n)
 {
     text_add(t, "| recording | tier | neurons | trials | films | single trial | to average | "
-                "noise ceiling | normalised |\n|---|---|---|---|---|---|---|---|---|\n");
+                "noise ceiling | normalised | FEVE |\n|---|---|---|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < n; i++) {
         text_printf(t, "| %s | %s | %u | %u | %u |", s[i].recording, s[i].tier, s[i].n_neurons,
                     s[i].n_trials, s[i].n_clips);

@@ -9,6 +9,7 @@
 #include "runtime/npy_write.h"
 #include "runtime/report.h"
 #include "runtime/standardise.h"
+#include "runtime/transform.h"
 #include "runtime/trial.h"
 #include "runtime/video_hash.h"
 
@@ -17,7 +18,7 @@ enum { CHUNK = 256 /* neurons at a time */ };
 const char *score_kind_text(ScoreKind kind)
 {
     static const char *const text[] = {"single_trial", "to_average", "ceiling",
-                                       "normalised_correlation"};
+                                       "normalised_correlation", "feve"};
     return text[kind];
 }
 
@@ -302,6 +303,14 @@ static void normalise(const Job *j, uint32_t neuron, uint32_t first, uint32_t n,
         x[t] *= p[t];
 }
 
+/* Responses in the unit of the predictions, which for films changes no score. */
+static void response_as_target(const Job *j, uint32_t neuron, uint32_t n, float *x)
+{
+    const Transform *t = j->recording->transform;
+    if (t && j->recording->is_images)
+        affine_apply(&t->of[VAR_RESPONSE], neuron, 0, 1, n, x);
+}
+
 /* Neurons first .. first + n - 1 of all trials. */
 static void read_chunk(Job *j, uint32_t first, uint32_t n)
 {
@@ -317,6 +326,7 @@ static void read_chunk(Job *j, uint32_t first, uint32_t n)
             npy_floats(&p->response, neuron * r->stride[0], r->stride[1], p->frames,
                        a + (size_t)k * p->frames);
             normalise(j, first + k, 0, p->frames, a + (size_t)k * p->frames);
+            response_as_target(j, first + k, p->frames, a + (size_t)k * p->frames);
             npy_floats(&p->prediction, neuron * q->stride[0], q->stride[1], predicted,
                        b + (size_t)k * predicted);
             if (!j->is_scaled)
@@ -341,6 +351,8 @@ static Status score_neurons(Job *j, Err *err)
                 metrics_leave_one_out_ceiling(&set, out->of_neuron[SCORE_CEILING] + first, err));
         if (out->of_neuron[SCORE_NORMALISED])
             NPC_TRY(metrics_normalised(&set, out->of_neuron[SCORE_NORMALISED] + first, err));
+        if (out->of_neuron[SCORE_EXPLAINED])
+            NPC_TRY(metrics_explained(&set, out->of_neuron[SCORE_EXPLAINED] + first, err));
     }
     return NPC_OK;
 }
@@ -359,9 +371,10 @@ static double mean(const double *x, uint32_t n)
 
 static bool has_kind(const Job *j, ScoreKind kind)
 {
-    bool needs_repeats = kind == SCORE_CEILING || kind == SCORE_NORMALISED;
-    return (j->out->has_ceiling || !needs_repeats) &&
-           (kind != SCORE_NORMALISED || !j->recording->is_images);
+    bool needs_repeats = kind != SCORE_SINGLE_TRIAL && kind != SCORE_TO_AVERAGE;
+    bool is_images = j->recording->is_images;
+    return (j->out->has_ceiling || !needs_repeats) && (kind != SCORE_NORMALISED || !is_images) &&
+           (kind != SCORE_EXPLAINED || is_images);
 }
 
 static Status score_pairs(Job *j, Err *err)

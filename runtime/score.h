@@ -11,13 +11,16 @@
 #include "runtime/train.h"
 #include "runtime/recording.h"
 
-/* The rows of a score: files, JSON and tables. The last two need films that are repeated. */
+/* The rows of a score: files, JSON and tables. The last three need films or images that
+ * are repeated. */
 typedef enum ScoreKind {
     SCORE_SINGLE_TRIAL,
     SCORE_TO_AVERAGE,
     SCORE_CEILING,    /* of noise, each trial with the mean of its film's others */
     SCORE_NORMALISED, /* by the power of the signal, Schoppe et al. 2016; not of images. NaN for a
                          neuron without one; the mean is over the others */
+    SCORE_EXPLAINED,  /* FEVE, share of the variance that is not noise; of images only; NaN for a
+                         neuron that is mostly noise */
     SCORE_KINDS,
 } ScoreKind;
 

@@ -384,6 +384,7 @@ static void a_model_of_images_trains_predicts_and_scores(void **state)
     }
     assert_true(fabs(single - score.of_all[SCORE_SINGLE_TRIAL]) < 1e-6);
     assert_true(fabs(average - score.of_all[SCORE_TO_AVERAGE]) < 1e-6);
+    assert_non_null(score.of_neuron[SCORE_EXPLAINED]);
     assert_null(score.of_neuron[SCORE_NORMALISED]); /* an image has no course in time */
     ScoreOptions s = {.run_dir = scratch_path("run"), .machine = machine()};
     must(score_run(&s, &err), &err);

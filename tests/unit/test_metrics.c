@@ -58,6 +58,27 @@ static void scores_of_a_small_case_agree(void **state)
     assert_scores(out, 0.9525073120092038, 0.9269146540489693);
 }
 
+/* Two neurons; image 4 is shown three times, image 8 twice, image 5 once, which does not count. The
+ * first neuron: t = 5.7, v = (7/3 + 1/2) / 2, e = 11/5. The second is noise. */
+static void variance_explained_of_images(void **state)
+{
+    (void)state;
+    static const float r[][2] = {{1, 1}, {3, 9}, {6, 5}, {4, 9}, {7, 1}, {99, 99}};
+    static const float p[][2] = {{3, 0}, {4, 0}, {5, 0}, {5, 0}, {5, 0}, {0, 0}};
+    static const int64_t image[] = {4, 4, 8, 4, 8, 5};
+    ScoreTrial trial[6];
+    double out[2], noise = (7. / 3 + 1. / 2) / 2;
+    Err err = {0};
+    for (int i = 0; i < 6; i++)
+        trial[i] = (ScoreTrial){{r[i], 1, 1, 1}, {p[i], 1, 1, 1}, image[i]};
+    ScoreSet set = {trial, 6, 2, 0};
+    assert_int_equal(metrics_explained(&set, out, &err), NPC_OK);
+    assert_true(fabs(out[0] - (1 - (11. / 5 - noise) / (5.7 - noise))) < 1e-12);
+    assert_true(isnan(out[1]));
+    set.n_trials = 1; /* no image is repeated */
+    assert_int_equal(metrics_explained(&set, out, &err), NPC_ERR_INPUT);
+}
+
 static void ceilings_of_a_small_case_agree(void **state)
 {
     (void)state;
@@ -239,6 +260,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scores_of_a_small_case_agree),
+        cmocka_unit_test(variance_explained_of_images),
         cmocka_unit_test(ceilings_of_a_small_case_agree),
         cmocka_unit_test(strides_are_followed),
         cmocka_unit_test(a_prediction_that_is_too_short_is_an_error),
