@@ -208,10 +208,16 @@ static void load(Writer *w, int inst, const char *name)
     bool raw = is_raw(c, in), array = !raw && is_array(w, inst);
     const char *at = cuda_address(c, in->tensor, in->index, array ? "l" : NULL, &zero);
 
-    if (raw && zero)
+    if (raw && zero) { /* what an earlier row left there must not stay */
+        int bits = 8 * c->lanes * (int)storage_bytes(c->p->tensors.at[in->tensor].layout.type);
+        cuda_line(c, "%s = %s;", name,
+                  bits == 32   ? "0"
+                  : bits == 64 ? "npc_zero64()"
+                               : "npc_zero128()");
         cuda_line(c, "if (!(%s))", zero);
+    }
     if (raw) {
-        cuda_line(c, "%s = *(const %s *)(%s);", name, raw_type(c, in), at);
+        cuda_line(c, "%s%s = *(const %s *)(%s);", zero ? "    " : "", name, raw_type(c, in), at);
         return;
     }
     if (array)

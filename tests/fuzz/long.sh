@@ -1,23 +1,31 @@
 #!/bin/sh
 # Random graphs, many of them: the interpreter and generated code against the float64 reference.
 #
-#     tests/fuzz/long.sh BUILD_FOLDER FIRST_SEED COUNT
+#     tests/fuzz/long.sh BUILD_FOLDER FIRST_SEED COUNT [cuda]
+#
+# With `cuda` as CUDA kernels on the simulated GPU instead, whose translation takes some seconds a
+# graph: 2000 of them are a night's work.
 #
 # A process takes a batch of seeds. When one fails its seeds are tried one by one; the first that
 # fails is printed with the failing test's text, which says what differs, and the script ends with
 # 1. A seed is run again with BUILD_FOLDER/tests/test_plans SEED 1.
 set -u
 
-if [ $# -ne 3 ]; then
-    echo "usage: $0 BUILD_FOLDER FIRST_SEED COUNT" >&2
+if [ $# -ne 3 ] && { [ $# -ne 4 ] || [ "$4" != cuda ]; }; then
+    echo "usage: $0 BUILD_FOLDER FIRST_SEED COUNT [cuda]" >&2
     exit 2
 fi
+tests="test_plans test_plans_compiled"
 build=$1
 first=$2
 count=$3
 batch=200
+if [ $# -eq 4 ]; then
+    tests=test_plans_cuda
+    batch=10
+fi
 
-for test in test_plans test_plans_compiled; do
+for test in $tests; do
     if [ ! -x "$build/tests/$test" ]; then
         echo "$0: there is no $build/tests/$test; build it first" >&2
         exit 2
@@ -46,14 +54,15 @@ compared=0
 passed=0
 while [ "$passed" -lt "$count" ]; do
     n=$((count - passed < batch ? count - passed : batch))
-    for test in test_plans test_plans_compiled; do
+    for test in $tests; do
         if ! "$build/tests/$test" $((first + passed)) "$n" >"$log" 2>&1; then
             cat "$log"
             name_failure "$test" $((first + passed)) "$n"
             exit 1
         fi
         [ "$passed" -gt 0 ] || sed -n "s/^skipped/$test: &/p" "$log" # no LLVM, no such vector unit
-        compared=$((compared + $(sed -n 's/ comparisons$//p' "$log")))
+        counted=$(sed -n 's/ comparisons$//p' "$log")
+        compared=$((compared + ${counted:-0}))
     done
     passed=$((passed + n))
     echo "$passed of $count, $compared comparisons, $(($(date +%s) - began)) s"

@@ -95,6 +95,21 @@ static void check(ProgramKind kind, FuseLevel fuse, PrecisionMode precision, dou
     }
 }
 
+/* Seeds that once failed: 5016 has a stencil behind a table whose -1 follows other rows. */
+static void what_failed_once_agrees(void **state)
+{
+    static const uint64_t seeds[] = {5016};
+    uint64_t first = first_seed, n = n_graphs;
+    (void)state;
+    n_graphs = 1;
+    for (size_t i = 0; i < sizeof seeds / sizeof *seeds; i++) {
+        first_seed = seeds[i];
+        check(PROGRAM_EVAL, FUSE_FULL, PRECISION_F32, 1e-4);
+    }
+    first_seed = first;
+    n_graphs = n;
+}
+
 static void predictions_agree(void **state)
 {
     (void)state;
@@ -138,6 +153,7 @@ static void fewer_bits_agree_within_their_roundings(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_failed_once_agrees),
         cmocka_unit_test(predictions_agree),
         cmocka_unit_test(unfused_gradients_agree),
         cmocka_unit_test(elementwise_fused_gradients_agree),
