@@ -421,6 +421,14 @@ NPC_DEVICE float npc_sigmoid_fast(float x)
     return NPC_DIV_FAST(1.0f, 1.0f + NPC_EXP_FAST(-x));
 }
 
+/* sum + x, and onto low what that lost. Knuth 1969, The Art of Computer Programming 2, 4.2.2 */
+NPC_DEVICE void npc_two_sum(float *sum, float *low, float x)
+{
+    float all = *sum + x, added = all - *sum;
+    *low += (*sum - (all - added)) + (x - added);
+    *sum = all;
+}
+
 /* Moments of samples: count, mean, sum of squared distances from the mean. Two are joined without
  * cancellation (Chan, Golub and LeVeque 1979). */
 typedef struct NpcMoments {

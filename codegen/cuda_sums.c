@@ -135,6 +135,15 @@ CudaPlace cuda_place_rows(CudaText *c, int threads, int across)
     return at;
 }
 
+/* Are values exact enough for their sums to be? */
+static bool is_single(const TileProgram *p)
+{
+    for (uint32_t i = 0; i < p->tensors.len; i++)
+        if (p->tensors.at[i].layout.type != STORAGE_F32)
+            return false;
+    return true;
+}
+
 void cuda_sums_begin(CudaText *c, CudaSums *s, const CudaPlace *at)
 {
     int n = at->vectors * c->lanes;
@@ -144,6 +153,10 @@ void cuda_sums_begin(CudaText *c, CudaSums *s, const CudaPlace *at)
         CudaSum *k = &s->sum[i];
         k->sum = cuda_name(c, "sum");
         cuda_line(c, "float %s[%d] = {0};", k->sum, n * k->taps);
+        if (!k->moments && !k->n_tap_axes && is_single(s->p)) {
+            k->low = arena_printf(c->arena, "%s_low", k->sum);
+            cuda_line(c, "float %s[%d] = {0};", k->low, n);
+        }
         if (!k->moments)
             continue;
         moments = true;
@@ -190,7 +203,10 @@ void cuda_sums_add(CudaText *c, CudaSums *s, const char *vector, bool first)
             continue;
         }
         cuda_line(c, "NPC_UNROLL for (int l = 0; l < %d; l++)", c->lanes);
-        cuda_line(c, "    %s[%s] += %s;", k->sum, at, x);
+        if (k->low)
+            cuda_line(c, "    npc_two_sum(&%s[%s], &%s[%s], %s);", k->sum, at, k->low, at, x);
+        else
+            cuda_line(c, "    %s[%s] += %s;", k->sum, at, x);
     }
     if (moments)
         cuda_line(c, "%s[%s]++;", s->count, vector);
@@ -208,6 +224,13 @@ static void close_own(CudaText *c)
 {
     cuda_close(c);
     cuda_close(c);
+}
+
+/* What accumulator i of a sum holds. */
+static const char *own_sum(CudaText *c, const CudaSum *k)
+{
+    return k->low ? arena_printf(c->arena, "(%s[i] + %s[i])", k->sum, k->low)
+                  : arena_printf(c->arena, "%s[i]", k->sum);
 }
 
 /* What accumulator i holds, as NpcMoments `name`. */
@@ -246,7 +269,7 @@ static void add_rows(CudaText *c, const CudaSum *k, const CudaPlace *at, const c
     if (k->moments)
         cuda_line(c, "NpcMoments all = %s;", shared_moments(c, "i", plane));
     else
-        cuda_line(c, "float all = joint[%si];", base);
+        cuda_line(c, "%s all = joint[%si];", k->low ? "double" : "float", base);
     cuda_open(c, "for (int other = 1; other < %d; other++)", at->rows);
     if (k->moments) {
         cuda_line(c, "const int from = other * %d + i;", at->channels);
@@ -273,7 +296,7 @@ static void join_rows(CudaText *c, const CudaSums *s, const CudaSum *k, const Cu
         own_moments(c, s, k, "own");
         put_moments(c, "joint", "to", plane, "own");
     } else {
-        cuda_line(c, "joint[to] = %s[i];", k->sum);
+        cuda_line(c, "joint[to] = %s;", own_sum(c, k));
     }
     close_own(c);
     if (at->is_active)
@@ -287,7 +310,7 @@ static void join_rows(CudaText *c, const CudaSums *s, const CudaSum *k, const Cu
     if (k->moments)
         put_moments(c, "slots", "to", records, "all");
     else
-        cuda_line(c, "slots[to] = all;");
+        cuda_line(c, "slots[to] = (float)all;");
     cuda_close(c);
 }
 
@@ -337,7 +360,7 @@ static void join_block(CudaText *c, const CudaSums *s, const CudaSum *k, const C
         own_moments(c, s, k, "own");
         cuda_line(c, "all = npc_moments_join(all, own);");
     } else {
-        cuda_line(c, "all += %s[i];", k->sum);
+        cuda_line(c, "all += %s;", own_sum(c, k));
     }
     close_own(c);
     if (k->moments)

@@ -12,6 +12,9 @@
  * same value is taken from them, so it costs nothing beside its variance). Slots are float32: each
  * sums up what one block sees, at most some thousand values, in as many accumulators as it has
  * threads. They are added in float64; moments are joined as Chan, Golub and LeVeque (1979) do.
+ * In programs without 16-bit tensors a thread also keeps what each of its additions loses (Knuth's
+ * two-sum): gradients of biases can be the little that is
+ * left of a sum that cancels. Where values have 8 or 11 bits this would add nothing.
  *
  * Sums of taps (pair sums of stencils, and what STENCIL_DW sums) take the same way, but the
  * schedule adds them itself: the values of tap k and lane l belong into sum[k * lanes + l] of the
@@ -44,6 +47,7 @@ typedef struct CudaSum {
     int64_t records;              /* of a slot: taps * channels, or parts */
     size_t offset;                /* in the workspace; count, mean, squares one behind the other */
     const char *sum, *shift, *sq; /* accumulators, between begin and end */
+    const char *low;              /* what sums lost in rounding, or NULL */
 } CudaSum;
 
 typedef struct CudaSums {
