@@ -96,4 +96,7 @@ if "$npc" compile $model --emit asm >/dev/null 2>&1; then
     mkdir "$dir/broken" && cp "$npc" "$dir/broken/npc" && echo none >"$dir/broken/libnpc_llvm.so"
     npc=$dir/broken/npc expect 1 "code generator cannot be loaded" -- compile $model --emit asm
 fi
+# ViV1T's centre crop: 0.7 of 36 x 64 is 25 x 44, brought back to full size
+expect 0 "h=25, w=44" "h=36, w=64" -- compile models/viv1t.nm --model viv1t --set crop=0.7 --neurons 5,7 --program predict \
+    --emit after:elaborate
 finish
