@@ -6,10 +6,11 @@
  * where i is the index on the tensor's lane axis. Terms are added from the outermost loop to the
  * innermost, so that all but the last are invariant in the inner loop.
  *
- * A computed index is the value of an instruction; where it varies along the lanes it is taken
- * apart lane by lane. */
+ * A computed index is the value of an instruction; where it varies along the lanes the numbers of
+ * all lanes are made at once and then taken apart. */
 #include "codegen/llvm_emit.h"
 #include <assert.h>
+#include <string.h>
 
 /* ---- dependence ---- */
 
@@ -250,32 +251,43 @@ static Value table_entry(Code *c, const TileIndex *x, Value *valid)
     return emit_select(e, hole, emit_i64(e, 0), i);
 }
 
-/* What an instruction says, of the lane at hand; outside of the axis there is nothing. */
-static Value computed_index(Code *c, const TileIndex *x, int64_t size, Value *valid)
+/* What an instruction says, as whole numbers; 0 outside of the axis. */
+static Value whole_index(Emitter *e, Value v, int64_t size, Value *inside)
+{
+    int lanes = emit_is_vector(v) ? (int)LLVMGetVectorSize(LLVMTypeOf(v)) : 0;
+    Value half = emit_f32(e, 0.5), end = emit_f32(e, (double)size);
+    Value zero = emit_zero(e, LLVMTypeOf(v));
+    v = emit_fadd(e, v, lanes ? emit_splat(e, half, lanes) : half);
+    Value low = LLVMBuildFCmp(e->builder, LLVMRealOGE, v, zero, "");
+    Value high =
+        LLVMBuildFCmp(e->builder, LLVMRealOLT, v, lanes ? emit_splat(e, end, lanes) : end, "");
+    *inside = LLVMBuildAnd(e->builder, low, high, "");
+    v = emit_select(e, *inside, v, zero);
+    Type whole = lanes ? emit_vector_type(e, e->i32, lanes) : e->i64;
+    return LLVMBuildFPToSI(e->builder, v, whole, "");
+}
+
+/* The same for the lane at hand. */
+static Value computed_index(Code *c, const TileIndex *x, int dim, int64_t size, Value *valid)
 {
     Emitter *e = c->e;
-    Value v = code_value(c, x->computed - 1);
-
-    if (emit_is_vector(v))
-        v = emit_extract(e, v, c->lane);
-    v = emit_fadd(e, v, emit_f32(e, 0.5));
-    Value low = LLVMBuildFCmp(e->builder, LLVMRealOGE, v, emit_f32(e, 0), "");
-    Value high = LLVMBuildFCmp(e->builder, LLVMRealOLT, v, emit_f32(e, (double)size), "");
-    Value inside = LLVMBuildAnd(e->builder, low, high, "");
+    if (c->whole[dim])
+        return LLVMBuildSExt(e->builder, emit_extract(e, c->whole[dim], c->lane), e->i64, "");
+    Value inside, i = whole_index(e, code_value(c, x->computed - 1), size, &inside);
     if (valid)
         *valid = *valid ? LLVMBuildAnd(e->builder, *valid, inside, "") : inside;
-    v = emit_select(e, inside, v, emit_f32(e, 0));
-    return LLVMBuildFPToSI(e->builder, v, e->i64, "");
+    return i;
 }
 
 /* The index itself, for the tensor's lane axis, and its innermost loop. */
-static Value plain_index(Code *c, const TileIndex *x, int64_t size, Value *valid, int *depth)
+static Value plain_index(Code *c, const TileIndex *x, int dim, int64_t size, Value *valid,
+                         int *depth)
 {
     Value sum = emit_i64(c->e, 0);
 
     if (x->computed) {
         *depth = c->depth;
-        return computed_index(c, x, size, valid);
+        return computed_index(c, x, dim, size, valid);
     }
 
     *depth = 0;
@@ -304,11 +316,11 @@ Value code_offset(Code *c, const TileTensor *t, const TileIndex *index, Value *v
     for (int d = 0; d < l->shape.rank; d++) {
         const TileIndex *x = &index[d];
         if (d == l->lane) {
-            Value i = plain_index(c, x, l->shape.size[d], valid, &depth);
+            Value i = plain_index(c, x, d, l->shape.size[d], valid, &depth);
             add_term(&terms, emit_mul_n(e, emit_div_n(e, i, l->lanes), stride[d]), depth);
             add_term(&terms, emit_mod_n(e, i, l->lanes), depth);
         } else if (x->table || x->computed) {
-            Value i = plain_index(c, x, l->shape.size[d], valid, &depth);
+            Value i = plain_index(c, x, d, l->shape.size[d], valid, &depth);
             add_term(&terms, emit_mul_n(e, i, stride[d]), depth);
         } else {
             for (int i = 0; i < x->n_terms; i++)
@@ -332,15 +344,31 @@ static Value lane_position(Code *c, Value first, int i)
     return c->mask ? emit_min(c->e, at, emit_i64(c->e, last)) : at;
 }
 
+/* Computed indices that vary along the lanes, for all lanes at once: is each inside? NULL: yes. */
+static Value whole_indices(Code *c, const TileTensor *t, const TileIndex *index)
+{
+    Value all = NULL, inside;
+
+    for (int d = 0; d < t->layout.shape.rank; d++) /* may be loads of this kind themselves */
+        if (index[d].computed)
+            code_value(c, index[d].computed - 1);
+    for (int d = 0; d < t->layout.shape.rank; d++) {
+        Value v = index[d].computed ? code_value(c, index[d].computed - 1) : NULL;
+        if (!v || !emit_is_vector(v))
+            continue;
+        c->whole[d] = whole_index(c->e, v, t->layout.shape.size[d], &inside);
+        all = all ? LLVMBuildAnd(c->e->builder, all, inside, "") : inside;
+    }
+    return all;
+}
+
 static Value load_scattered(Code *c, const TileTensor *t, const TileIndex *index, Value base)
 {
     Emitter *e = c->e;
     Value first = c->axis[c->lane_axis];
-    Value v = emit_undef(e, emit_vector_type(e, e->f32, c->lanes)), valid;
+    Value v = emit_undef(e, emit_vector_type(e, e->f32, c->lanes));
+    Value all_inside = whole_indices(c, t, index), valid;
 
-    for (int d = 0; d < t->layout.shape.rank; d++) /* of all lanes, before these are taken apart */
-        if (index[d].computed)
-            code_value(c, index[d].computed - 1);
     for (int i = 0; i < c->lanes; i++) {
         c->lane = i;
         c->axis[c->lane_axis] = lane_position(c, first, i);
@@ -351,7 +379,8 @@ static Value load_scattered(Code *c, const TileTensor *t, const TileIndex *index
         v = emit_insert(e, v, x, i);
     }
     c->axis[c->lane_axis] = first;
-    return v;
+    memset(c->whole, 0, sizeof c->whole);
+    return all_inside ? emit_select(e, all_inside, v, emit_zero(e, LLVMTypeOf(v))) : v;
 }
 
 static void store_scattered(Code *c, const TileTensor *t, const TileIndex *index, Value base,

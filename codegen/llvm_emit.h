@@ -168,7 +168,8 @@ struct Code {
     CodeLoad load;
     void *context;
     /* private */
-    int lane;        /* of those taken apart, the one at hand */
+    int lane;              /* of those taken apart, the one at hand */
+    Value whole[MAX_RANK]; /* of the load at hand: computed indices of all lanes */
     unsigned *needs; /* per inst: bit a: its value varies with axis a; bit 31: with the anchor */
     Value *memo;
     int *memo_depth;

@@ -67,7 +67,7 @@ static bool map_accepts(const TileProgram *p, const Target *target)
 static const Schedule SCHEDULES[] = {
     {attend_accepts, attend_schedule, attend_emit, true},
     {scatter_accepts, scatter_schedule, scatter_emit, true},
-    {contract_accepts, contract_schedule, contract_emit, false},
+    {contract_accepts, contract_schedule, contract_emit, true},
     {dots_accepts, dots_schedule, dots_emit, true},
     {dense_accepts, dense_schedule, dense_emit, false},
     {dense_dw_accepts, dense_dw_schedule, dense_dw_emit, false},

@@ -48,6 +48,18 @@ typedef struct Rows {
     int64_t acc_floats, panel_floats;
 } Rows;
 
+/* Is it read at computed positions: perhaps overlapping windows, which packed as a whole would be
+ * many times what they are read from? */
+static bool is_gathered(const TileProgram *p, int inst)
+{
+    bool used[SPACE_MAX_INSTS], found = false;
+    space_used(p, inst, used);
+    for (int i = 0; i <= inst; i++)
+        for (int d = 0; used[i] && p->insts.at[i].kind == INST_LOAD && d < MAX_RANK; d++)
+            found |= p->insts.at[i].index[d].computed > 0;
+    return found;
+}
+
 static bool find_operands(Rows *r, const TileProgram *p)
 {
     uint32_t needs[SPACE_MAX_INSTS], parallel = space_kind(p, TILE_PARALLEL);
@@ -70,8 +82,8 @@ static bool find_operands(Rows *r, const TileProgram *p)
     r->a = b_is_left ? p->rhs : p->lhs;
     uint32_t of_a = needs[r->a], shared = of_a & parallel & needs[r->b];
     uint32_t own = of_a & parallel & ~shared;
-    if ((of_a >> r->v & 1) || p->insts.at[r->a].kind != INST_LOAD || !own || (own & (own - 1)) ||
-        (shared & (shared - 1)))
+    if ((of_a >> r->v & 1) || p->insts.at[r->a].kind != INST_LOAD || is_gathered(p, r->b) || !own ||
+        (own & (own - 1)) || (shared & (shared - 1)))
         return false;
     r->m = __builtin_ctz(own);
     r->g = shared ? __builtin_ctz(shared) : -1;

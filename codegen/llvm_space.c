@@ -77,7 +77,7 @@ static Value flat_offset(Code *c, const FlatPlace *place, const TileTensor *t,
     space_strides(&t->layout, stride);
     Value offset = emit_mul_n(e, place->at, unit);
     for (int d = 0; d < t->layout.shape.rank; d++) {
-        if (index[d].table)
+        if (index[d].table || index[d].computed)
             return NULL;
         if (d == t->layout.lane && index[d].n_terms) {
             if (index[d].n_terms != 1 || index[d].axis[0] != c->lane_axis ||
@@ -267,9 +267,11 @@ bool space_needs(const TileProgram *p, uint32_t *needs)
     for (uint32_t i = 0; i < p->insts.len; i++) {
         const TileInst *in = &p->insts.at[i];
         needs[i] = 0;
-        if (in->kind == INST_LOAD)
+        if (in->kind == INST_LOAD) {
             needs[i] = space_axes_of_index(in->index, p->tensors.at[in->tensor].layout.shape.rank);
-        else if (in->kind == INST_ACC)
+            for (int d = 0; d < MAX_RANK; d++)
+                needs[i] |= in->index[d].computed ? needs[in->index[d].computed - 1] : 0;
+        } else if (in->kind == INST_ACC)
             needs[i] = 1U << CODE_NEEDS_ACC;
         else if (in->kind == INST_PRIM)
             for (int k = 0; k < prim_arity(in->prim); k++)
@@ -282,10 +284,14 @@ void space_used(const TileProgram *p, int inst, bool used[SPACE_MAX_INSTS])
 {
     memset(used, 0, SPACE_MAX_INSTS * sizeof *used);
     used[inst] = true;
-    for (int i = inst; i >= 0; i--)
-        if (used[i] && p->insts.at[i].kind == INST_PRIM)
-            for (int k = 0; k < prim_arity(p->insts.at[i].prim); k++)
-                used[p->insts.at[i].arg[k]] = true;
+    for (int i = inst; i >= 0; i--) {
+        const TileInst *in = &p->insts.at[i];
+        for (int k = 0; used[i] && in->kind == INST_PRIM && k < prim_arity(in->prim); k++)
+            used[in->arg[k]] = true;
+        for (int d = 0; used[i] && in->kind == INST_LOAD && d < MAX_RANK; d++)
+            if (in->index[d].computed)
+                used[in->index[d].computed - 1] = true;
+    }
 }
 
 uint32_t space_kind(const TileProgram *p, TileAxisKind kind)

@@ -72,8 +72,18 @@ bool fuse_covers(const Fuser *z, Extent extent, Val v)
     return extent == EVERYWHERE || (extent == FOR_VOLUMES && z->layouts->is_volume[v.id]);
 }
 
-/* Does this user take the operand as code (prologue) rather than as a stored tensor? What depends
- * on parameters only is computed once, not in every product that reads it. */
+/* Is it made of numbers that stand in the program? */
+static bool is_constant(const Fuser *z, Val v)
+{
+    const Node *n = func_node(z->f, v);
+    if (!z->fixed[v.id] || n->op == OP_PARAM || n->op == OP_STATE)
+        return false;
+    for (int i = 0; i < n->n_in; i++)
+        if (!is_constant(z, n->in[i]))
+            return false;
+    return true;
+}
+
 /* A product that is no matrix product: one operand has no axis that the other lacks. */
 static bool is_dot(const Fuser *z, const Node *n)
 {
@@ -81,22 +91,33 @@ static bool is_dot(const Fuser *z, const Node *n)
     return op_lowering(n->op) == LOWER_CONTRACT && (shape_within(a, b) || shape_within(b, a));
 }
 
-/* Is it read at computed positions, which makes it much larger than what it is read from? */
-static bool is_gathered(const Fuser *z, Val v)
+/* What is read at computed positions, which makes it much larger than what it is read from; NULL:
+ * the value is not. */
+static const Node *gather_of(const Fuser *z, Val v)
 {
     const Node *n = func_node(z->f, v);
     while (op_lowering(n->op) == LOWER_VIEW)
         n = func_node(z->f, n->in[0]);
-    return n->op == OP_GATHER;
+    return n->op == OP_GATHER ? n : NULL;
 }
 
+/* Is a gathered operand code? Of dot products, and of every product of overlapping windows, whose
+ * positions are constants (patches.c): stored, they were the same numbers many times. */
+static bool gathers(const Fuser *z, const Node *product, Val v)
+{
+    const Node *gather = op_lowering(product->op) == LOWER_CONTRACT ? gather_of(z, v) : NULL;
+    return gather && (is_dot(z, product) || is_constant(z, gather->in[1]));
+}
+
+/* Does this user take the operand as code (prologue) rather than as a stored tensor? What depends
+ * on parameters only is computed once, not in every product that reads it. */
 static bool takes_code(const Fuser *z, const Node *user, int operand)
 {
     const AnchorTraits *a = fuse_anchor_traits(z, user->op);
     Val o = user->in[operand];
     if (op_lowering(user->op) == LOWER_ATTEND)
         return false;
-    if (is_dot(z, user) && is_gathered(z, o))
+    if (gathers(z, user, o))
         return true;
     return !a || (fuse_covers(z, a->code[operand], o) && !z->fixed[o.id]);
 }

@@ -1,4 +1,5 @@
 #include "tests/ops/random_graph.h"
+#include "tests/ops/random_numbers.h"
 
 #include <assert.h>
 #include <math.h>
@@ -14,20 +15,7 @@ typedef struct Gen {
     VEC(Val) pool;          /* what later steps may use */
 } Gen;
 
-/* ---- numbers: splitmix64 (Steele, Lea, Flood 2014) ---- */
-
-static uint64_t next_word(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
-static double next_uniform(uint64_t *state)
-{
-    return (double)(next_word(state) >> 11) * 0x1p-53;
-}
+/* ---- choices ---- */
 
 /* low .. high, both included. */
 static int64_t between(Gen *g, int64_t low, int64_t high)
@@ -38,22 +26,6 @@ static int64_t between(Gen *g, int64_t low, int64_t high)
 static bool chance(Gen *g, double p)
 {
     return next_uniform(&g->state) < p;
-}
-
-bool random_graph_leaf(void *context, const Node *leaf, double *at)
-{
-    uint64_t state = *(uint64_t *)context;
-    for (const char *s = leaf->attrs.name; *s; s++)
-        state = (state ^ (unsigned char)*s) * 0x100000001B3u;
-    int64_t n = shape_elems(&leaf->shape);
-    double rate = leaf->attrs.k[0];
-    for (int64_t i = 0; i < n; i++) {
-        double u = next_uniform(&state), sum = -2;
-        for (int k = 0; k < 4; k++)
-            sum += next_uniform(&state); /* variance 1/3: near normal, bounded */
-        at[i] = leaf->op == OP_RANDOM ? u >= rate : (double)(float)(sum * 1.7);
-    }
-    return true;
 }
 
 /* ---- adding nodes ---- */
@@ -266,11 +238,8 @@ static Val step_batchnorm(Gen *g)
 }
 
 /* Over the channels, or over some other axes. */
-static Val step_layernorm(Gen *g)
+static Val norm_channels(Gen *g, Val x)
 {
-    Val x = pick_with(g, "c");
-    if (!x.id)
-        return VAL_NONE;
     Shape part = {0};
     shape_add(&part, axis_name(g, "c"), size_of(g, x, "c"));
     if (chance(g, 0.3))
@@ -283,6 +252,12 @@ static Val step_layernorm(Gen *g)
     Val scale = new_param(g, &part), shift = new_param(g, &part);
     return func_emit(g->f, OP_LAYERNORM, &(Attrs){.k = {1e-2}}, (Val[]){x, mean, var, scale, shift},
                      5);
+}
+
+static Val step_layernorm(Gen *g)
+{
+    Val x = pick_with(g, "c");
+    return x.id ? norm_channels(g, x) : VAL_NONE;
 }
 
 /* A table added along the channels, and its whole part. */
@@ -330,11 +305,8 @@ static AxisList one(Gen *g, const char *axis)
 }
 
 /* [.. c ..] x [m, c] -> [.. m ..], called c again */
-static Val step_dense(Gen *g)
+static Val dense(Gen *g, Val x)
 {
-    Val x = pick_with(g, "c");
-    if (!x.id)
-        return VAL_NONE;
     Shape w = {0};
     shape_add(&w, axis_name(g, "m"), new_channels(g, x));
     shape_add(&w, axis_name(g, "c"), size_of(g, x, "c"));
@@ -344,6 +316,36 @@ static Val step_dense(Gen *g)
     Val y = chance(g, 0.5) ? func_contract(g->f, x, p, &over, &out)
                            : func_contract(g->f, p, x, &over, &out);
     return func_rename(g->f, y, "m", "c");
+}
+
+static Val step_dense(Gen *g)
+{
+    Val x = pick_with(g, "c");
+    return x.id ? dense(g, x) : VAL_NONE;
+}
+
+/* A product of an input's windows, which overlap, or of their norm. */
+static Val step_windows(Gen *g)
+{
+    static const char *const axes[] = {"t", "h"}, *const places[] = {"kt", "kh"};
+    int32_t table[25];
+    int64_t stride[] = {between(g, 1, 2), 1}, taps = between(g, 4, 5), n = between(g, 4, 5);
+    Shape s = {0};
+    shape_add(&s, axis_name(g, "b"), between(g, 1, 2));
+    shape_add(&s, axis_name(g, "c"), between(g, 1, 3));
+    if (shape_elems(&s) * n * n * taps * taps > g->max_elems)
+        return VAL_NONE;
+    for (int i = 0; i < 2; i++)
+        shape_add(&s, axis_name(g, axes[i]), (n - 1) * stride[i] + taps);
+    Val x = new_input(g, &s);
+    for (int i = 0; i < 2; i++) {
+        for (int64_t k = 0; k < n * taps; k++)
+            table[k] = (int32_t)(k / taps * stride[i] + k % taps);
+        x = func_index(g->f, x, axes[i], "window", table, n * taps);
+        x = func_split(g->f, x, "window", axes[i], places[i], n);
+    }
+    x = func_merge(g->f, func_merge(g->f, x, "c", "kt", "c"), "c", "kh", "c");
+    return dense(g, chance(g, 0.5) ? norm_channels(g, x) : x);
 }
 
 static int64_t some_divisor(Gen *g, int64_t n)
@@ -627,7 +629,7 @@ static const struct {
     {step_grouped, 3},   {step_attention, 1},  {step_conv, 6},      {step_index, 4},
     {step_reduce, 4},    {step_mask, 2},       {step_position, 1},  {step_view, 3},
     {step_input, 1},     {step_attend, 2},     {step_gather, 2},    {step_layernorm, 3},
-    {step_table, 1},
+    {step_table, 1},     {step_windows, 2},
 };
 enum { N_STEPS = sizeof STEPS / sizeof *STEPS };
 

@@ -3,7 +3,8 @@
  * A graph is built by rules that are right by construction, over every op row that can stand in a
  * forward function (pointwise rows with a derivative, batch normalization with its own moments,
  * dense, grouped and batched products, dense and depthwise convolutions over 1 to 3 axes, tables,
- * views, reductions, masks, noise, attention, reads at computed positions). While it is built it is
+ * views, reductions, masks, noise, attention, reads at computed positions, products of overlapping
+ * windows). While it is built it is
  * evaluated: a value that grows beyond +-8 is scaled down, so everything stays finite in float32
  * too. The same seed gives the same graph.
  *
