@@ -260,7 +260,10 @@ static Value call_block(Elaborator *el, const Decl *d, const Expr *call, const V
             return VALUE_BAD;
 
     const char *path = el_label(el, label, d->name);
-    Frame frame = {.caller = el->frame, .decl = d, .depth = el->frame->depth + 1};
+    Frame frame = {.caller = el->frame,
+                   .decl = d,
+                   .depth = el->frame->depth + 1,
+                   .is_named = el->frame->is_named || strcmp(path, el->path) != 0};
     Place place = {.outer = el->place, .kind = PLACE_CALL, .name = d->name, .span = call->op_span};
     Frame *outer = el->frame;
     const char *outer_path = el->path;
@@ -271,7 +274,7 @@ static Value call_block(Elaborator *el, const Decl *d, const Expr *call, const V
     el->frame = &frame;
     el->path = path;
     el->place = &place;
-    if (!outer->depth && el->session < 0)
+    if (!outer->is_named && el->session < 0)
         el->func->part = module_part(el->module, path);
     Value v = run_block(el, &frame, call);
     el_tell_place(el);

@@ -90,6 +90,7 @@ typedef struct Frame {
     Value last;   /* last assigned tensor: the value of a part */
     bool is_done; /* returned */
     int depth;
+    bool is_named; /* or its caller is: the block has a name below its part's */
 } Frame;
 
 /* A term of the loss that the model itself states: a scalar. */

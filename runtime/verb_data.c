@@ -100,7 +100,7 @@ static int data_synth(int argc, char **argv)
     const Command command = {
         .name = "data synth",
         .arguments = "OUT",
-        .help = "makes believable recordings with known noise ceilings and linear floors in "
+        .help = "makes believable recordings with known ceilings and linear floors in "
                 "an empty folder",
         .options = options,
         .examples = "npc data synth recordings\n"
