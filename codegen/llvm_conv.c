@@ -11,8 +11,8 @@
  * Tiles may run beyond the end of a row; what they find and leave there is not used. Phase 2
  * combines the moments of reductions (llvm_moments.h). */
 #include "codegen/llvm_moments.h"
-#include "codegen/llvm_region.h"
 #include "codegen/llvm_schedules.h"
+#include "codegen/llvm_stencil_axes.h"
 #include <assert.h>
 
 enum {
@@ -32,23 +32,6 @@ typedef struct Dense {
     int64_t row;                         /* floats of a row of results */
 } Dense;
 
-/* Bits of the stencils' axes of one role; false where positions are further apart than one. */
-static bool stencil_axes(const TileProgram *p, uint32_t *out, uint32_t *tap, uint32_t *in)
-{
-    *out = *tap = *in = 0;
-    for (uint32_t i = 0; i < p->stencils.len; i++) {
-        const TileStencil *s = &p->stencils.at[i];
-        *out |= 1U << s->out;
-        *tap |= 1U << s->tap;
-        *in |= 1U << s->in;
-        if (s->stride != 1)
-            return false;
-    }
-    uint32_t n = p->stencils.len;
-    return (uint32_t)__builtin_popcount(*out) == n && (uint32_t)__builtin_popcount(*tap) == n &&
-           (uint32_t)__builtin_popcount(*in) == n;
-}
-
 static bool is_single(uint32_t axes)
 {
     return axes && !(axes & (axes - 1));
@@ -56,49 +39,27 @@ static bool is_single(uint32_t axes)
 
 static bool find_channels(Dense *d, const TileProgram *p)
 {
-    uint32_t needs[SPACE_MAX_INSTS], out, tap, in;
-    if (p->anchor != TILE_STENCIL || !p->stores.len || !space_needs(p, needs) ||
-        !stencil_axes(p, &out, &tap, &in))
+    uint32_t needs[SPACE_MAX_INSTS];
+    StencilAxes axes = stencil_axes(p);
+    if (p->anchor != TILE_STENCIL || !p->stores.len || !space_needs(p, needs) || !axes.distinct)
         return false;
+    for (uint32_t i = 0; i < p->stencils.len; i++)
+        if (p->stencils.at[i].stride != 1)
+            return false;
     for (uint32_t i = 0; i < p->reductions.len; i++)
         if (p->reductions.at[i].kind == TILE_PAIR_SUM)
             return false;
     uint32_t of_x = needs[p->lhs], of_w = needs[p->rhs];
-    uint32_t k = space_kind(p, TILE_REDUCE) & ~tap, n = of_w & ~tap & ~k;
-    if (!is_single(k) || !is_single(n) || (of_x & (n | out | tap)) || !(of_x & k) || !(of_w & k) ||
-        (moments_kept_axes(p) & out))
+    uint32_t k = space_kind(p, TILE_REDUCE) & ~axes.tap, n = of_w & ~axes.tap & ~k;
+    if (!is_single(k) || !is_single(n) || (of_x & (n | axes.out | axes.tap)) || !(of_x & k) ||
+        !(of_w & k) || (moments_kept_axes(p) & axes.out))
         return false;
     d->k = __builtin_ctz(k);
     d->n = __builtin_ctz(n);
-    return !((n | k) & (out | in)) && d->n != p->batch_axis && d->k != p->batch_axis &&
+    return !((n | k) & (axes.out | axes.in)) && d->n != p->batch_axis && d->k != p->batch_axis &&
            p->axes.at[d->n].kind == TILE_PARALLEL &&
-           (p->batch_axis < 0 || !((out | tap) >> p->batch_axis & 1)) &&
+           (p->batch_axis < 0 || !((axes.out | axes.tap) >> p->batch_axis & 1)) &&
            space_stores_cover(p, space_kind(p, TILE_PARALLEL));
-}
-
-static bool split_axes(Dense *d, const TileProgram *p)
-{
-    uint32_t kept = moments_kept_axes(p), out, tap, in;
-    int at_n = space_store_order(p, d->n), n_axes = (int)p->axes.len;
-    Flat outer = {.elems = 1}, rest = {.elems = 1};
-
-    stencil_axes(p, &out, &tap, &in);
-    if (p->batch_axis >= 0)
-        flat_add(&outer, p, p->batch_axis);
-    for (int pass = 0; pass < 2; pass++)
-        for (int a = 0; a < n_axes; a++) {
-            bool is_kept = kept >> a & 1, before = space_store_order(p, a) < at_n;
-            if (p->axes.at[a].kind == TILE_PARALLEL && a != d->n && a != p->batch_axis &&
-                !(out >> a & 1) && (pass == 0 ? is_kept : !is_kept && before))
-                flat_add(&outer, p, a);
-        }
-    for (int rank = -1; rank < MAX_RANK; rank++)
-        for (int a = 0; a < n_axes; a++)
-            if (p->axes.at[a].kind == TILE_PARALLEL && a != d->n && !flat_has(&outer, a) &&
-                space_store_order(p, a) == rank)
-                flat_add(&rest, p, a);
-    outer_init(&d->outer, p, &outer);
-    return region_init(&d->region, p, &rest, d->lanes, d->blocks_k);
 }
 
 static bool dense_plan(Dense *d, const TileProgram *p, const Target *target)
@@ -110,7 +71,8 @@ static bool dense_plan(Dense *d, const TileProgram *p, const Target *target)
     d->size_k = p->axes.at[d->k].size;
     d->blocks_n = div_up(d->size_n, d->lanes);
     d->blocks_k = div_up(d->size_k, d->lanes);
-    if (!split_axes(d, p) || !region_linear(&d->region, &d->base, d->step))
+    if (!stencil_split(p, d->n, d->lanes, d->blocks_k, &d->outer, &d->region) ||
+        !region_linear(&d->region, &d->base, d->step))
         return false;
     d->tile = d->lanes == 16 ? MAX_TILE : 6; /* 32 registers, or 16 */
     d->row = round_up(d->region.dim[d->region.n - 1].tile, d->tile) * d->lanes;
@@ -165,28 +127,20 @@ static void emit_packing(Emitter *e, const Dense *d)
 {
     const TileProgram *p = d->p;
     Code *code = code_new(e, -1, 1);
-    Value digit[TILE_MAX_AXES], zero = emit_i64(e, 0);
-    int64_t sizes[TILE_MAX_AXES];
-    int n = (int)p->stencils.len;
-    EmitLoop lane, k, tap;
+    Value zero = emit_i64(e, 0);
+    TapLoop tap;
+    EmitLoop lane, k;
 
-    for (int i = 0; i < n; i++)
-        sizes[i] = p->axes.at[p->stencils.at[i].tap].size;
     emit_loop_begin(e, &lane, zero, emit_i64(e, d->lanes), 1, 0, NULL);
     Value at = emit_add(e, emit_mul_n(e, e->task, d->lanes), lane.index);
     code_enter(code, d->n, emit_min(e, at, emit_i64(e, d->size_n - 1)));
     emit_loop_begin(e, &k, zero, emit_i64(e, d->size_k), 1, 0, NULL);
     code_enter(code, d->k, k.index);
-    emit_loop_begin(e, &tap, zero, emit_i64(e, d->region.taps), 1, 0, NULL);
-    emit_digits(e, tap.index, n, sizes, digit);
-    for (int i = 0; i < n; i++)
-        code_enter(code, p->stencils.at[i].tap, digit[i]);
+    taps_begin(&tap, e, code, p, d->region.taps);
     Value to = packed_at(e, d, e->task, emit_div_n(e, k.index, d->lanes), tap.index,
                          emit_mod_n(e, k.index, d->lanes));
     emit_store(e, emit_at(e, to, lane.index), code_value(code, p->rhs), 4);
-    for (int i = n - 1; i >= 0; i--)
-        code_leave(code, p->stencils.at[i].tap);
-    emit_loop_end(e, &tap, NULL);
+    taps_end(&tap, e);
     code_leave(code, d->k);
     emit_loop_end(e, &k, NULL);
     code_leave(code, d->n);
@@ -284,14 +238,6 @@ static void emit_tile(DenseCx *cx, Value x, Value to)
                        acc[b * d->tile + i], 4U * (unsigned)d->lanes);
 }
 
-static void hoist_epilogue(Code *code, const TileProgram *p)
-{
-    for (uint32_t i = 0; i < p->stores.len; i++)
-        code_hoist(code, p->stores.at[i].inst);
-    for (uint32_t i = 0; i < p->reductions.len; i++)
-        code_hoist(code, p->reductions.at[i].inst);
-}
-
 static void enter_result(DenseCx *cx, int b, Value i)
 {
     Emitter *e = cx->e;
@@ -308,14 +254,6 @@ static void leave_result(DenseCx *cx, int b)
     code_new_acc(cx->epilogue[b], NULL);
 }
 
-static Value tile_count(DenseCx *cx)
-{
-    Value n = emit_i64(cx->e, 1);
-    for (int i = 0; i < cx->d->region.n; i++)
-        n = emit_mul(cx->e, n, cx->at.count[i]);
-    return n;
-}
-
 /* Of a row of one block; the Code has entered all but the last dimension. */
 static void emit_epilogue(DenseCx *cx, int b)
 {
@@ -327,11 +265,11 @@ static void emit_epilogue(DenseCx *cx, int b)
     EmitIf start;
     EmitLoop l;
 
-    hoist_epilogue(code, d->p);
+    stencil_hoist(code, d->p);
     if (m->n) {
         emit_if_begin(e, &start, cx->is_first);
         enter_result(cx, b, emit_i64(e, 0));
-        moments_first(code, m, cx->slot[b], tile_count(cx));
+        moments_first(code, m, cx->slot[b], region_outputs(e, &cx->d->region, &cx->at));
         leave_result(cx, b);
         emit_if_end(e, &start);
     }
@@ -377,21 +315,6 @@ static void emit_dim(DenseCx *cx, int i, Value base)
     cx->is_first = was_first;
 }
 
-/* A Code at a block of a channel axis of the task's sample. */
-static Code *code_at_block(DenseCx *cx, int axis, Value block)
-{
-    Emitter *e = cx->e;
-    const Dense *d = cx->d;
-    Code *code = code_new(e, axis, d->lanes);
-    Value c = emit_mul_n(e, block, d->lanes);
-    int64_t size = d->p->axes.at[axis].size;
-    if (size % d->lanes)
-        code->mask = emit_lane_mask(e, c, size, d->lanes);
-    outer_enter(code, &d->outer, d->outer.flat.n, cx->sample);
-    code_enter(code, axis, c);
-    return code;
-}
-
 static void emit_panel(DenseCx *cx, int panel, Value block, Value part)
 {
     Emitter *e = cx->e;
@@ -403,7 +326,7 @@ static void emit_panel(DenseCx *cx, int panel, Value block, Value part)
     for (int b = 0; b < panel; b++) {
         Value here = emit_add_n(e, block, b);
         cx->place[b] = region_row(r, false);
-        cx->epilogue[b] = code_at_block(cx, d->n, here);
+        cx->epilogue[b] = stencil_code(e, d->p, &d->outer, d->n, d->lanes, cx->sample, here);
         cx->slot[b] = moments_slot(e, &d->moments,
                                    emit_add(e, emit_mul_n(e, cx->sample, r->parts), part), here);
         flat_hook(cx->epilogue[b], &cx->place[b]);
@@ -424,8 +347,8 @@ static void emit_main(Emitter *e, const Dense *d)
     cx.row = emit_at(e, e->scratch, emit_i64(e, input_floats(d)));
     region_place(e, r, part, &cx.at);
     emit_loop_begin(e, &block, emit_i64(e, 0), emit_i64(e, d->blocks_k), 1, 0, NULL);
-    region_fill(code_at_block(&cx, d->k, block.index), r, &cx.at, d->p->lhs,
-                emit_at(e, cx.inputs, emit_mul_n(e, block.index, r->floats)));
+    region_fill(stencil_code(e, d->p, &d->outer, d->k, d->lanes, cx.sample, block.index), r, &cx.at,
+                d->p->lhs, emit_at(e, cx.inputs, emit_mul_n(e, block.index, r->floats)));
     emit_loop_end(e, &block, NULL);
     if (whole) {
         emit_loop_begin(e, &block, emit_i64(e, 0), emit_i64(e, whole), PANEL, 0, NULL);

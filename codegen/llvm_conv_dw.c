@@ -11,8 +11,8 @@
  * block of n, adds the slots in float64 and applies the epilogue.
  *
  * The cut depends on the range of samples only, so results do not depend on the threads. */
-#include "codegen/llvm_region.h"
 #include "codegen/llvm_schedules.h"
+#include "codegen/llvm_stencil_axes.h"
 #include <assert.h>
 
 enum {
@@ -63,57 +63,6 @@ static bool find_channels(DenseDw *d, const TileProgram *p)
     return space_stores_cover(p, parallel);
 }
 
-/* The load of dy's code that varies with most axes; -1 when there is none. */
-static int widest_load(const TileProgram *p)
-{
-    uint32_t needs[SPACE_MAX_INSTS];
-    bool used[SPACE_MAX_INSTS];
-    int best = -1;
-    space_needs(p, needs);
-    space_used(p, p->rhs, used);
-    for (int i = 0; i <= p->rhs; i++)
-        if (used[i] && p->insts.at[i].kind == INST_LOAD &&
-            (best < 0 || __builtin_popcount(needs[i]) > __builtin_popcount(needs[best])))
-            best = i;
-    return best;
-}
-
-/* Position of an axis in the storage that dy is read from; -1 when absent. */
-static int order_in_dy(const TileProgram *p, int axis)
-{
-    int load = widest_load(p);
-    if (load < 0)
-        return -1;
-    const TileInst *in = &p->insts.at[load];
-    const TileLayout *l = &p->tensors.at[in->tensor].layout;
-    for (int i = 0; i < l->shape.rank; i++)
-        for (int k = 0; k < in->index[l->order[i]].n_terms; k++)
-            if (in->index[l->order[i]].axis[k] == axis)
-                return i;
-    return -1;
-}
-
-static bool split_axes(DenseDw *d, const TileProgram *p)
-{
-    int at_n = order_in_dy(p, d->n), n_axes = (int)p->axes.len;
-    Flat outer = {.elems = 1}, rest = {.elems = 1};
-
-    if (p->batch_axis >= 0)
-        flat_add(&outer, p, p->batch_axis);
-    for (int rank = -1; rank < MAX_RANK; rank++)
-        for (int a = 0; a < n_axes; a++) {
-            bool is_out = false;
-            for (uint32_t i = 0; i < p->stencils.len; i++)
-                is_out |= p->stencils.at[i].out == a;
-            if (p->axes.at[a].kind != TILE_REDUCE || a == p->batch_axis ||
-                order_in_dy(p, a) != rank)
-                continue;
-            flat_add(rank < at_n && !is_out ? &outer : &rest, p, a);
-        }
-    outer_init(&d->outer, p, &outer);
-    return region_init(&d->region, p, &rest, d->lanes, d->blocks_k);
-}
-
 static bool dense_dw_plan(DenseDw *d, const TileProgram *p, const Target *target)
 {
     *d = (DenseDw){.p = p, .lanes = target->lanes};
@@ -123,7 +72,8 @@ static bool dense_dw_plan(DenseDw *d, const TileProgram *p, const Target *target
     d->size_k = p->axes.at[d->k].size;
     d->blocks_n = div_up(d->size_n, d->lanes);
     d->blocks_k = div_up(d->size_k, d->lanes);
-    if (!split_axes(d, p) || !region_linear(&d->region, &d->base, d->step))
+    if (!stencil_dw_split(p, d->n, d->lanes, d->blocks_k, &d->outer, &d->region) ||
+        !region_linear(&d->region, &d->base, d->step))
         return false;
     d->sums = d->blocks_k * d->region.taps * d->lanes * d->lanes;
     return d->region.floats * d->blocks_k * 4 <= MAX_INPUTS;
@@ -159,33 +109,6 @@ typedef struct DwCx {
     Value inputs, row; /* scratch: [k / V] regions, [output of a row][V] */
     Value sums;        /* of the task */
 } DwCx;
-
-static Code *code_at_block(Emitter *e, const DenseDw *d, int axis, Value sample, Value block)
-{
-    Code *code = code_new(e, axis, d->lanes);
-    Value c = emit_mul_n(e, block, d->lanes);
-    int64_t size = d->p->axes.at[axis].size;
-    if (size % d->lanes)
-        code->mask = emit_lane_mask(e, c, size, d->lanes);
-    outer_enter(code, &d->outer, d->outer.flat.n, sample);
-    code_enter(code, axis, c);
-    return code;
-}
-
-static void emit_dy_row(DwCx *cx)
-{
-    Emitter *e = cx->e;
-    const DenseDw *d = cx->d;
-    EmitLoop l;
-
-    code_hoist(cx->dy, d->p->rhs);
-    emit_loop_begin(e, &l, emit_i64(e, 0), cx->at.count[d->region.n - 1], 1, 0, NULL);
-    flat_enter(cx->dy, &cx->place, emit_add(e, cx->at.first[d->region.n - 1], l.index));
-    emit_store(e, emit_at(e, cx->row, emit_mul_n(e, l.index, d->lanes)),
-               emit_splat(e, code_value(cx->dy, d->p->rhs), d->lanes), 4U * (unsigned)d->lanes);
-    flat_leave(cx->dy, &cx->place);
-    emit_loop_end(e, &l, NULL);
-}
 
 /* to[steps of k] += the row's products; `x` is the region at the row's first output and a tap. */
 static void emit_row(DwCx *cx, Value x, Value to, int64_t steps)
@@ -257,7 +180,7 @@ static void emit_dim(DwCx *cx, int i, Value base)
     EmitLoop l;
 
     if (i == cx->d->region.n - 1) {
-        emit_dy_row(cx);
+        stencil_dw_row(cx->dy, &cx->place, &cx->d->region, &cx->at, cx->row);
         emit_blocks(cx, base);
         return;
     }
@@ -295,10 +218,10 @@ static void emit_main(Emitter *e, const DenseDw *d)
     Value sample = emit_div_n(e, unit.index, r->parts);
     region_place(e, r, emit_mod_n(e, unit.index, r->parts), &cx.at);
     emit_loop_begin(e, &k, zero, emit_i64(e, d->blocks_k), 1, 0, NULL);
-    region_fill(code_at_block(e, d, d->k, sample, k.index), r, &cx.at, d->p->lhs,
-                emit_at(e, cx.inputs, emit_mul_n(e, k.index, r->floats)));
+    region_fill(stencil_code(e, d->p, &d->outer, d->k, d->lanes, sample, k.index), r, &cx.at,
+                d->p->lhs, emit_at(e, cx.inputs, emit_mul_n(e, k.index, r->floats)));
     emit_loop_end(e, &k, NULL);
-    cx.dy = code_at_block(e, d, d->n, sample, block);
+    cx.dy = stencil_code(e, d->p, &d->outer, d->n, d->lanes, sample, block);
     flat_hook(cx.dy, &cx.place);
     emit_dim(&cx, 0, emit_at(e, cx.inputs, emit_i64(e, d->base)));
     emit_loop_end(e, &unit, NULL);
@@ -310,22 +233,16 @@ static void emit_combine(Emitter *e, const DenseDw *d)
 {
     const TileProgram *p = d->p;
     Code *code = code_new(e, d->n, d->lanes);
-    Value c = emit_mul_n(e, e->task, d->lanes), digit[TILE_MAX_AXES];
-    int64_t sizes[TILE_MAX_AXES];
-    int n = (int)p->stencils.len;
-    EmitLoop k, tap, slot;
+    Value c = emit_mul_n(e, e->task, d->lanes);
+    TapLoop tap;
+    EmitLoop k, slot;
 
     if (d->size_n % d->lanes)
         code->mask = emit_lane_mask(e, c, d->size_n, d->lanes);
     code_enter(code, d->n, c);
-    for (int i = 0; i < n; i++)
-        sizes[i] = p->axes.at[p->stencils.at[i].tap].size;
     emit_loop_begin(e, &k, emit_i64(e, 0), emit_i64(e, d->size_k), 1, 0, NULL);
     code_enter(code, d->k, k.index);
-    emit_loop_begin(e, &tap, emit_i64(e, 0), emit_i64(e, d->region.taps), 1, 0, NULL);
-    emit_digits(e, tap.index, n, sizes, digit);
-    for (int i = 0; i < n; i++)
-        code_enter(code, p->stencils.at[i].tap, digit[i]);
+    taps_begin(&tap, e, code, p, d->region.taps);
     Value at = emit_mul_n(e, emit_div_n(e, k.index, d->lanes), d->region.taps);
     at = emit_mul_n(e, emit_add(e, at, tap.index), d->lanes);
     at = emit_mul_n(e, emit_add(e, at, emit_mod_n(e, k.index, d->lanes)), d->lanes);
@@ -338,9 +255,7 @@ static void emit_combine(Emitter *e, const DenseDw *d)
     code_new_acc(code, emit_to_f32(e, slot.result[0]));
     for (uint32_t i = 0; i < p->stores.len; i++)
         code_store(code, &p->stores.at[i], code_value(code, p->stores.at[i].inst));
-    for (int i = n - 1; i >= 0; i--)
-        code_leave(code, p->stencils.at[i].tap);
-    emit_loop_end(e, &tap, NULL);
+    taps_end(&tap, e);
     code_leave(code, d->k);
     emit_loop_end(e, &k, NULL);
     code_leave(code, d->n);

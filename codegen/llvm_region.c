@@ -149,6 +149,14 @@ void region_place(Emitter *e, const Region *r, Value part, RegionAt *at)
     }
 }
 
+Value region_outputs(Emitter *e, const Region *r, const RegionAt *at)
+{
+    Value n = emit_i64(e, 1);
+    for (int i = 0; i < r->n; i++)
+        n = emit_mul(e, n, at->count[i]);
+    return n;
+}
+
 FlatPlace region_row(const Region *r, bool inputs)
 {
     const RegionDim *last = &r->dim[r->n - 1];

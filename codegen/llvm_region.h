@@ -1,4 +1,4 @@
-/* The input region of a tile of outputs: what both kinds of depthwise stencils share.
+/* The input region of a tile of outputs: what all convolutions share.
  *
  * The positions of one channel block (all axes but samples and channels) are cut into tiles, a task
  * each. The inputs that a tile needs are evaluated once, prologue applied, into scratch, with zeros
@@ -47,6 +47,7 @@ typedef struct RegionAt {
 } RegionAt;
 
 void region_place(Emitter *e, const Region *r, Value part, RegionAt *at);
+Value region_outputs(Emitter *e, const Region *r, const RegionAt *at); /* how many the tile has */
 /* A place along the last dimension, of outputs or inputs, whose loads fetch the next row. */
 FlatPlace region_row(const Region *r, bool inputs);
 /* Evaluates `inst` on the region, into `to`. The Code has entered samples and channels. */

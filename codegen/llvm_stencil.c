@@ -10,8 +10,8 @@
  *
  * Small channel counts run on mostly empty vectors; everything else is bound by memory. */
 #include "codegen/llvm_moments.h"
-#include "codegen/llvm_region.h"
 #include "codegen/llvm_schedules.h"
+#include "codegen/llvm_stencil_axes.h"
 #include <assert.h>
 
 enum { OUTPUTS = 4 /* in registers */ };
@@ -25,64 +25,26 @@ typedef struct Stencil {
     Moments moments;
 } Stencil;
 
-/* Bits of the stencils' axes of one role. */
-static void stencil_axes(const TileProgram *p, uint32_t *out, uint32_t *tap, uint32_t *in)
-{
-    *out = *tap = *in = 0;
-    for (uint32_t i = 0; i < p->stencils.len; i++) {
-        *out |= 1U << p->stencils.at[i].out;
-        *tap |= 1U << p->stencils.at[i].tap;
-        *in |= 1U << p->stencils.at[i].in;
-    }
-}
-
 static bool find_channel(Stencil *s, const TileProgram *p)
 {
-    uint32_t needs[SPACE_MAX_INSTS], out, tap, in;
-    if (p->anchor != TILE_STENCIL || !p->stores.len || !space_needs(p, needs))
+    uint32_t needs[SPACE_MAX_INSTS];
+    StencilAxes axes = stencil_axes(p);
+    if (p->anchor != TILE_STENCIL || !p->stores.len || !space_needs(p, needs) || !axes.distinct)
         return false;
-    stencil_axes(p, &out, &tap, &in);
-    uint32_t of_w = needs[p->rhs], channels = of_w & ~tap;
-    if (space_kind(p, TILE_REDUCE) != tap || (needs[p->lhs] & (out | tap)) || !channels ||
-        (channels & (channels - 1)) || (uint32_t)__builtin_popcount(out) != p->stencils.len ||
-        (uint32_t)__builtin_popcount(tap) != p->stencils.len ||
-        (uint32_t)__builtin_popcount(in) != p->stencils.len || (moments_kept_axes(p) & out))
+    uint32_t of_w = needs[p->rhs], channels = of_w & ~axes.tap;
+    if (space_kind(p, TILE_REDUCE) != axes.tap || (needs[p->lhs] & (axes.out | axes.tap)) ||
+        !channels || (channels & (channels - 1)) || (moments_kept_axes(p) & axes.out))
         return false;
     s->channel = __builtin_ctz(channels);
-    return !(channels & (out | in)) && s->channel != p->batch_axis &&
-           (p->batch_axis < 0 || !((out | tap) >> p->batch_axis & 1)) &&
+    return !(channels & (axes.out | axes.in)) && s->channel != p->batch_axis &&
+           (p->batch_axis < 0 || !((axes.out | axes.tap) >> p->batch_axis & 1)) &&
            space_stores_cover(p, space_kind(p, TILE_PARALLEL));
-}
-
-static bool split_axes(Stencil *s, const TileProgram *p)
-{
-    uint32_t kept = moments_kept_axes(p), out, tap, in;
-    int at_c = space_store_order(p, s->channel), n_axes = (int)p->axes.len;
-    Flat outer = {.elems = 1}, rest = {.elems = 1};
-
-    stencil_axes(p, &out, &tap, &in);
-    if (p->batch_axis >= 0)
-        flat_add(&outer, p, p->batch_axis);
-    for (int pass = 0; pass < 2; pass++)
-        for (int a = 0; a < n_axes; a++) {
-            bool is_kept = kept >> a & 1, before = space_store_order(p, a) < at_c;
-            if (p->axes.at[a].kind == TILE_PARALLEL && a != s->channel && a != p->batch_axis &&
-                !(out >> a & 1) && (pass == 0 ? is_kept : !is_kept && before))
-                flat_add(&outer, p, a);
-        }
-    for (int rank = -1; rank < MAX_RANK; rank++)
-        for (int a = 0; a < n_axes; a++)
-            if (p->axes.at[a].kind == TILE_PARALLEL && a != s->channel && !flat_has(&outer, a) &&
-                space_store_order(p, a) == rank)
-                flat_add(&rest, p, a);
-    outer_init(&s->outer, p, &outer);
-    return region_init(&s->region, p, &rest, s->lanes, 1);
 }
 
 static bool stencil_plan(Stencil *s, const TileProgram *p, const Target *target)
 {
     *s = (Stencil){.p = p, .lanes = target->lanes};
-    if (!find_channel(s, p) || !split_axes(s, p))
+    if (!find_channel(s, p) || !stencil_split(p, s->channel, s->lanes, 1, &s->outer, &s->region))
         return false;
     s->blocks = div_up(p->axes.at[s->channel].size, s->lanes);
     return moments_init(&s->moments, p, &s->outer, s->channel, s->lanes, s->region.parts);
@@ -130,22 +92,12 @@ static void emit_taps(StencilCx *cx, Code *code)
 {
     Emitter *e = cx->e;
     const TileProgram *p = cx->s->p;
-    Value digit[TILE_MAX_AXES];
-    int64_t sizes[TILE_MAX_AXES];
-    int n = (int)p->stencils.len;
-    EmitLoop tap;
+    TapLoop tap;
 
-    for (int i = 0; i < n; i++)
-        sizes[i] = p->axes.at[p->stencils.at[i].tap].size;
-    emit_loop_begin(e, &tap, emit_i64(e, 0), emit_i64(e, cx->s->region.taps), 1, 0, NULL);
-    emit_digits(e, tap.index, n, sizes, digit);
-    for (int i = 0; i < n; i++)
-        code_enter(code, p->stencils.at[i].tap, digit[i]);
+    taps_begin(&tap, e, code, p, cx->s->region.taps);
     emit_store(e, emit_at(e, cx->taps, emit_mul_n(e, tap.index, cx->s->lanes)),
                emit_splat(e, code_value(code, p->rhs), cx->s->lanes), 4U * (unsigned)cx->s->lanes);
-    for (int i = n - 1; i >= 0; i--)
-        code_leave(code, p->stencils.at[i].tap);
-    emit_loop_end(e, &tap, NULL);
+    taps_end(&tap, e);
 }
 
 static Value tap_vector(StencilCx *cx, const RegionTap *tap)
@@ -221,22 +173,6 @@ static void leave_result(StencilCx *cx)
     code_new_acc(cx->epilogue, NULL);
 }
 
-static void hoist_epilogue(Code *code, const TileProgram *p)
-{
-    for (uint32_t i = 0; i < p->stores.len; i++)
-        code_hoist(code, p->stores.at[i].inst);
-    for (uint32_t i = 0; i < p->reductions.len; i++)
-        code_hoist(code, p->reductions.at[i].inst);
-}
-
-static Value tile_count(StencilCx *cx)
-{
-    Value n = emit_i64(cx->e, 1);
-    for (int i = 0; i < cx->s->region.n; i++)
-        n = emit_mul(cx->e, n, cx->at.count[i]);
-    return n;
-}
-
 /* The epilogue has entered all but the last dimension. */
 static void emit_epilogue(StencilCx *cx)
 {
@@ -247,11 +183,11 @@ static void emit_epilogue(StencilCx *cx)
     EmitIf start;
     EmitLoop l;
 
-    hoist_epilogue(cx->epilogue, s->p);
+    stencil_hoist(cx->epilogue, s->p);
     if (m->n && cx->is_first) {
         emit_if_begin(e, &start, cx->is_first);
         enter_result(cx, emit_i64(e, 0));
-        moments_first(cx->epilogue, m, cx->slot, tile_count(cx));
+        moments_first(cx->epilogue, m, cx->slot, region_outputs(e, &cx->s->region, &cx->at));
         leave_result(cx);
         emit_if_end(e, &start);
     }
@@ -297,16 +233,9 @@ static void emit_dim(StencilCx *cx, int i, Value base)
         emit_epilogue(cx);
 }
 
-static Code *code_at_block(Emitter *e, const Stencil *s, Value sample, Value block)
+static Code *at_block(Emitter *e, const Stencil *s, Value sample, Value block)
 {
-    Code *code = code_new(e, s->channel, s->lanes);
-    Value c = emit_mul_n(e, block, s->lanes);
-    int64_t size = s->p->axes.at[s->channel].size;
-    if (size % s->lanes)
-        code->mask = emit_lane_mask(e, c, size, s->lanes);
-    outer_enter(code, &s->outer, s->outer.flat.n, sample);
-    code_enter(code, s->channel, c);
-    return code;
+    return stencil_code(e, s->p, &s->outer, s->channel, s->lanes, sample, block);
 }
 
 static void emit_main(Emitter *e, const Stencil *s)
@@ -324,9 +253,9 @@ static void emit_main(Emitter *e, const Stencil *s)
         moments_slot(e, &s->moments, emit_add(e, emit_mul_n(e, sample, r->parts), part), block);
     cx.is_first = LLVMConstInt(e->i1, 1, 0);
 
-    emit_taps(&cx, code_at_block(e, s, sample, block));
-    region_fill(code_at_block(e, s, sample, block), r, &cx.at, s->p->lhs, cx.inputs);
-    cx.epilogue = code_at_block(e, s, sample, block);
+    emit_taps(&cx, at_block(e, s, sample, block));
+    region_fill(at_block(e, s, sample, block), r, &cx.at, s->p->lhs, cx.inputs);
+    cx.epilogue = at_block(e, s, sample, block);
     flat_hook(cx.epilogue, &cx.place);
     emit_dim(&cx, 0, cx.inputs);
 }

@@ -9,8 +9,8 @@
  * the task's sums in the workspace ([sample, tile][block][tap][V]).
  * Phase 1, a task per block of channels, adds up samples and tiles in float64 and applies the
  * epilogue. */
-#include "codegen/llvm_region.h"
 #include "codegen/llvm_schedules.h"
+#include "codegen/llvm_stencil_axes.h"
 #include <assert.h>
 
 typedef struct StencilDw {
@@ -48,61 +48,10 @@ static bool find_channel(StencilDw *s, const TileProgram *p)
     return space_stores_cover(p, parallel);
 }
 
-/* The load of dy's code that varies with most axes; -1 when there is none. */
-static int widest_load(const TileProgram *p)
-{
-    uint32_t needs[SPACE_MAX_INSTS];
-    bool used[SPACE_MAX_INSTS];
-    int best = -1;
-    space_needs(p, needs);
-    space_used(p, p->rhs, used);
-    for (int i = 0; i <= p->rhs; i++)
-        if (used[i] && p->insts.at[i].kind == INST_LOAD &&
-            (best < 0 || __builtin_popcount(needs[i]) > __builtin_popcount(needs[best])))
-            best = i;
-    return best;
-}
-
-/* Position of an axis in the storage that dy is read from; -1 when absent. */
-static int order_in_dy(const TileProgram *p, int axis)
-{
-    int load = widest_load(p);
-    if (load < 0)
-        return -1;
-    const TileInst *in = &p->insts.at[load];
-    const TileLayout *l = &p->tensors.at[in->tensor].layout;
-    for (int i = 0; i < l->shape.rank; i++)
-        for (int k = 0; k < in->index[l->order[i]].n_terms; k++)
-            if (in->index[l->order[i]].axis[k] == axis)
-                return i;
-    return -1;
-}
-
-static bool split_axes(StencilDw *s, const TileProgram *p)
-{
-    int at_c = order_in_dy(p, s->channel), n_axes = (int)p->axes.len;
-    Flat outer = {.elems = 1}, rest = {.elems = 1};
-
-    if (p->batch_axis >= 0)
-        flat_add(&outer, p, p->batch_axis);
-    for (int rank = -1; rank < MAX_RANK; rank++)
-        for (int a = 0; a < n_axes; a++) {
-            bool is_out = false;
-            for (uint32_t i = 0; i < p->stencils.len; i++)
-                is_out |= p->stencils.at[i].out == a;
-            if (p->axes.at[a].kind != TILE_REDUCE || a == p->batch_axis ||
-                order_in_dy(p, a) != rank)
-                continue;
-            flat_add(rank < at_c && !is_out ? &outer : &rest, p, a);
-        }
-    outer_init(&s->outer, p, &outer);
-    return region_init(&s->region, p, &rest, s->lanes, 1);
-}
-
 static bool stencil_dw_plan(StencilDw *s, const TileProgram *p, const Target *target)
 {
     *s = (StencilDw){.p = p, .lanes = target->lanes};
-    if (!find_channel(s, p) || !split_axes(s, p))
+    if (!find_channel(s, p) || !stencil_dw_split(p, s->channel, s->lanes, 1, &s->outer, &s->region))
         return false;
     s->blocks = div_up(p->axes.at[s->channel].size, s->lanes);
     return true;
@@ -140,34 +89,6 @@ typedef struct DwCx {
     Value inputs, row; /* scratch: region, [output of a row][V] */
     Value sums;        /* [tap][V] */
 } DwCx;
-
-static Code *code_at_block(Emitter *e, const StencilDw *s, Value sample, Value block)
-{
-    Code *code = code_new(e, s->channel, s->lanes);
-    Value c = emit_mul_n(e, block, s->lanes);
-    int64_t size = s->p->axes.at[s->channel].size;
-    if (size % s->lanes)
-        code->mask = emit_lane_mask(e, c, size, s->lanes);
-    outer_enter(code, &s->outer, s->outer.flat.n, sample);
-    code_enter(code, s->channel, c);
-    return code;
-}
-
-static void emit_dy_row(DwCx *cx)
-{
-    Emitter *e = cx->e;
-    const StencilDw *s = cx->s;
-    int last = s->region.n - 1;
-    EmitLoop l;
-
-    code_hoist(cx->dy, s->p->rhs);
-    emit_loop_begin(e, &l, emit_i64(e, 0), cx->at.count[last], 1, 0, NULL);
-    flat_enter(cx->dy, &cx->place, emit_add(e, cx->at.first[last], l.index));
-    emit_store(e, emit_at(e, cx->row, emit_mul_n(e, l.index, s->lanes)),
-               emit_splat(e, code_value(cx->dy, s->p->rhs), s->lanes), 4U * (unsigned)s->lanes);
-    flat_leave(cx->dy, &cx->place);
-    emit_loop_end(e, &l, NULL);
-}
 
 /* sums[taps] += the row's products. */
 static void emit_tap_group(DwCx *cx, Value base, const RegionTap *taps, int n)
@@ -208,7 +129,7 @@ static void emit_dim(DwCx *cx, int i, Value base)
 
     if (i == r->n - 1) {
         int n = region_taps(r, phase, taps), most = cx->s->lanes == 16 ? 24 : 12;
-        emit_dy_row(cx);
+        stencil_dw_row(cx->dy, &cx->place, r, &cx->at, cx->row);
         int groups = (int)div_up(n, most);
         int each = (int)div_up(n, groups);
         for (int t = 0; t < n; t += each)
@@ -245,8 +166,9 @@ static void emit_main(Emitter *e, const StencilDw *s)
     emit_store(e, emit_at(e, cx.sums, emit_mul_n(e, tap.index, s->lanes)),
                emit_zero(e, emit_vector_type(e, e->f32, s->lanes)), 4U * (unsigned)s->lanes);
     emit_loop_end(e, &tap, NULL);
-    region_fill(code_at_block(e, s, sample, block), r, &cx.at, s->p->lhs, cx.inputs);
-    cx.dy = code_at_block(e, s, sample, block);
+    region_fill(stencil_code(e, s->p, &s->outer, s->channel, s->lanes, sample, block), r, &cx.at,
+                s->p->lhs, cx.inputs);
+    cx.dy = stencil_code(e, s->p, &s->outer, s->channel, s->lanes, sample, block);
     flat_hook(cx.dy, &cx.place);
     emit_dim(&cx, 0, cx.inputs);
 }
@@ -257,20 +179,15 @@ static void emit_combine(Emitter *e, const StencilDw *s)
 {
     const TileProgram *p = s->p;
     Code *code = code_new(e, s->channel, s->lanes);
-    Value c = emit_mul_n(e, e->task, s->lanes), digit[TILE_MAX_AXES];
-    int64_t size = p->axes.at[s->channel].size, sizes[TILE_MAX_AXES];
-    int n = (int)p->stencils.len;
-    EmitLoop tap, slot;
+    Value c = emit_mul_n(e, e->task, s->lanes);
+    int64_t size = p->axes.at[s->channel].size;
+    TapLoop tap;
+    EmitLoop slot;
 
     if (size % s->lanes)
         code->mask = emit_lane_mask(e, c, size, s->lanes);
     code_enter(code, s->channel, c);
-    for (int i = 0; i < n; i++)
-        sizes[i] = p->axes.at[p->stencils.at[i].tap].size;
-    emit_loop_begin(e, &tap, emit_i64(e, 0), emit_i64(e, s->region.taps), 1, 0, NULL);
-    emit_digits(e, tap.index, n, sizes, digit);
-    for (int i = 0; i < n; i++)
-        code_enter(code, p->stencils.at[i].tap, digit[i]);
+    taps_begin(&tap, e, code, p, s->region.taps);
     Value slots = emit_mul_n(e, outer_count(e, &s->outer), s->region.parts);
     Value zero = emit_zero(e, emit_vector_type(e, e->f64, s->lanes));
     emit_loop_begin(e, &slot, emit_i64(e, 0), slots, 1, 1, &zero);
@@ -281,9 +198,7 @@ static void emit_combine(Emitter *e, const StencilDw *s)
     code_new_acc(code, emit_to_f32(e, slot.result[0]));
     for (uint32_t i = 0; i < p->stores.len; i++)
         code_store(code, &p->stores.at[i], code_value(code, p->stores.at[i].inst));
-    for (int i = n - 1; i >= 0; i--)
-        code_leave(code, p->stencils.at[i].tap);
-    emit_loop_end(e, &tap, NULL);
+    taps_end(&tap, e);
     code_leave(code, s->channel);
 }
 
