@@ -93,7 +93,11 @@ typedef enum RecipePick {
     RECIPE_PICK_ROUNDS,
     RECIPE_PICK_TURNS,
 } RecipePick;
-typedef enum RecipeBlend { RECIPE_BLEND_UNIFORM, RECIPE_BLEND_RAMP } RecipeBlend;
+typedef enum RecipeBlend {
+    RECIPE_BLEND_UNIFORM,
+    RECIPE_BLEND_RAMP,  /* later outputs of a window count more */
+    RECIPE_BLEND_STITCH /* every frame from one window */
+} RecipeBlend;
 typedef enum RecipePrecision { RECIPE_F32, RECIPE_MIXED_F16, RECIPE_MIXED_BF16 } RecipePrecision;
 
 /* Which parameters something is for, and where that was said. */

@@ -142,7 +142,9 @@ static const Field *fields(int *n)
         INT("predict", "sliding", "every", AT(predict_every), "frames", 1, 1000,
             "distance of taken frames; windows start at every frame"),
         WORD("predict", "sliding", "blend", AT(predict_blend),
-             "how overlapping windows are weighted", "uniform", "ramp"),
+             "how overlapping windows are weighted; stitch: every frame is of one window, side by "
+             "side from where the score begins",
+             "uniform", "ramp", "stitch"),
         INT("score", "correlation", "burn_in", AT(burn_in), "frames", 0, 100000,
             "frames at the start of a trial that do not count"),
         OTHER("checkpoints", "save", "every", FIELD_PERIOD, AT(checkpoint_epochs), 1, MANY,

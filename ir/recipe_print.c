@@ -196,12 +196,15 @@ static void print_stage(Text *t, const RecipeStage *s)
 
 static void print_use(Text *t, const Recipe *r)
 {
+    static const char *const blends[] = {[RECIPE_BLEND_UNIFORM] = "uniform",
+                                         [RECIPE_BLEND_RAMP] = "ramp",
+                                         [RECIPE_BLEND_STITCH] = "stitch"};
     if (!r->predict_frames)
         text_add(t, "  predict = whole\n");
     else
         text_printf(t, "  predict = sliding(%lld frames, every: %lld frames, blend: %s)\n",
                     (long long)r->predict_frames, (long long)r->predict_every,
-                    r->predict_blend == RECIPE_BLEND_UNIFORM ? "uniform" : "ramp");
+                    blends[r->predict_blend]);
     text_printf(t, "  score = correlation(burn_in: %lld frames)\n  checkpoints = save(every: ",
                 (long long)r->burn_in);
     print_duration(t, r->checkpoint_epochs, r->checkpoint_steps);

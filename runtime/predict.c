@@ -21,7 +21,7 @@ static uint32_t most_neurons(const Module *m)
 }
 
 Status predictor_open(Predictor *p, Arena *arena, Model *m, int program, const ClipShape *clip,
-                      RecipeBlend blend, uint32_t longest, Err *err)
+                      const Recipe *recipe, uint32_t longest, Err *err)
 {
     uint32_t most = most_neurons(m->module);
     *p = (Predictor){.engine = m->engine,
@@ -30,12 +30,16 @@ Status predictor_open(Predictor *p, Arena *arena, Model *m, int program, const C
                      .clip = *clip,
                      .batch = (uint32_t)m->batch,
                      .longest = longest,
+                     .is_stitched = recipe->predict_blend == RECIPE_BLEND_STITCH,
+                     .burn_in = (uint32_t)recipe->burn_in,
                      .ranges = ARENA_ARRAY(arena, SampleRange, m->module->sessions.len + 1)};
     NPC_TRY(inputs_find(&p->inputs, m->engine, program, clip, err));
     p->frames = ARENA_ARRAY(arena, float, clip_frame_elems(clip, longest) + 1);
     p->cut = ARENA_ARRAY(arena, float, clip_input_elems(clip) + 1);
     p->window = ARENA_ARRAY(arena, float, p->batch *clip_target_elems(clip, most) + 1);
-    if (blend == RECIPE_BLEND_RAMP) { /* later outputs of a window have seen more of the past */
+    p->end = ARENA_ARRAY(arena, uint32_t, p->batch + 1);
+    if (recipe->predict_blend ==
+        RECIPE_BLEND_RAMP) { /* later outputs of a window have seen more of the past */
         uint32_t n = clip_outputs(clip);
         p->weight = ARENA_ARRAY(arena, double, n);
         for (uint32_t i = 0; i < n; i++)
@@ -73,21 +77,30 @@ static void finish(const Predictor *p, const Blend *b, float *out)
 Status predictor_trial(Predictor *p, uint32_t session, const TrialMap *map, float *out, Err *err)
 {
     uint32_t n = (uint32_t)p->module->sessions.at[session].neurons;
-    Blend blend = {map->valid, p->clip.size, p->clip.step, n, clip_outputs(&p->clip)};
-    uint32_t n_windows = blend_windows(&blend), first = blend_first_end(&blend);
+    Blend blend = {.length = map->valid,
+                   .size = p->clip.size,
+                   .step = p->clip.step,
+                   .n_neurons = n,
+                   .outputs = clip_outputs(&p->clip),
+                   .is_stitched = p->is_stitched,
+                   .from = p->burn_in};
+    uint32_t end = blend_first_end(&blend);
     size_t n_out = clip_target_elems(&p->clip, n);
     if (map->valid > p->longest)
         return err_set(err, NPC_ERR_INTERNAL, "a trial of %u frames, room for %u", map->valid,
                        p->longest);
     memset(out, 0, (size_t)n * map->valid * sizeof *out);
-    if (!n_windows)
+    if (end >= map->valid)
         return NPC_OK;
     NPC_TRY(clip_frames(map, &p->clip, 0, map->valid, p->frames, err));
-    for (uint32_t at = 0; at < n_windows; at += p->batch) {
-        uint32_t here = n_windows - at < p->batch ? n_windows - at : p->batch;
-        for (uint32_t i = 0; i < here; i++) {
-            clip_cut(&p->clip, p->frames, map->valid, first + at + i, p->cut);
-            inputs_put(&p->inputs, i, p->cut);
+    while (end < map->valid) {
+        uint32_t here = 0;
+        for (; end < map->valid && here < p->batch; end++) {
+            if (!blend_takes(&blend, end))
+                continue;
+            clip_cut(&p->clip, p->frames, map->valid, end, p->cut);
+            inputs_put(&p->inputs, here, p->cut);
+            p->end[here++] = end;
         }
         for (uint32_t m = 0; m < p->module->sessions.len; m++)
             p->ranges[m] = (SampleRange){0, m == session ? here : 0};
@@ -96,7 +109,7 @@ Status predictor_trial(Predictor *p, uint32_t session, const TrialMap *map, floa
                             p->module->sessions.at[session].name, p->window, err));
         for (uint32_t i = 0; i < here; i++) {
             weigh(p, p->window + i * n_out, n);
-            blend_add(&blend, out, p->window + i * n_out, first + at + i);
+            blend_add(&blend, out, p->window + i * n_out, p->end[i]);
         }
     }
     finish(p, &blend, out);
@@ -258,8 +271,7 @@ static Status prepare(Predict *p, Err *err)
     if (p->is_whole)
         return ready_lengths(p, err);
     p->trial = ARENA_ARRAY(&p->arena, float, (size_t)most_neurons(p->model->module) * longest + 1);
-    return predictor_open(&p->predictor, &p->arena, p->model, program, &p->clip, r->predict_blend,
-                          longest, err);
+    return predictor_open(&p->predictor, &p->arena, p->model, program, &p->clip, r, longest, err);
 }
 
 static Status write_trial(Predict *p, const Recording *r, uint32_t trial, const char *folder,

@@ -1,7 +1,7 @@
 /* Predictions for whole trials. A window slides over a trial one frame at a time, and the outputs
- * of all windows that hold a frame are averaged (specs/dwiseneuro.md 5.1); or, with `predict =
- * whole` and for images, the model sees the trial at once, and what it gives are the trial's last
- * frames (specs/viv1t.md 5.4). Values are in the unit of the model's targets. */
+ * of all windows that hold a frame are averaged (specs/dwiseneuro.md 5.1) or stitched; or, with
+ * `predict = whole` and for images, the model sees the trial at once, and what it gives are the
+ * trial's last frames (specs/viv1t.md 5.4). Values are in the unit of the model's targets. */
 #ifndef NPC_RUNTIME_PREDICT_H
 #define NPC_RUNTIME_PREDICT_H
 
@@ -17,6 +17,9 @@ typedef struct Predictor {
     ClipShape clip;
     uint32_t batch, longest;
     double *weight; /* [outputs] of a window's outputs; NULL: all equal */
+    bool is_stitched;
+    uint32_t burn_in;
+    uint32_t *end; /* [batch] of the windows in work */
     Inputs inputs;
     float *frames; /* a trial: a sample of up to `longest` frames */
     float *cut;    /* a window of it */
@@ -25,7 +28,7 @@ typedef struct Predictor {
 } Predictor;
 
 Status predictor_open(Predictor *p, Arena *arena, Model *m, int program, const ClipShape *clip,
-                      RecipeBlend blend, uint32_t longest, Err *err);
+                      const Recipe *recipe, uint32_t longest, Err *err);
 /* out [neurons frames], frames = the trial's valid length; zeros when a window does not fit. */
 Status predictor_trial(Predictor *p, uint32_t session, const TrialMap *map, float *out, Err *err);
 

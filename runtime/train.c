@@ -274,8 +274,8 @@ static Status predict_trace(Trainer *t, uint32_t session, const TrialMap *map, f
     *frames = 0;
     if (!t->is_whole) {
         Predictor p;
-        NPC_TRY(predictor_open(&p, &t->arena, t->model, t->evaluate, &t->clip,
-                               t->recipe->predict_blend, map->valid + 1, err));
+        NPC_TRY(predictor_open(&p, &t->arena, t->model, t->evaluate, &t->clip, t->recipe,
+                               map->valid + 1, err));
         *frames = map->valid < clip_span(&t->clip) ? 0 : map->valid;
         return predictor_trial(&p, session, map, out, err);
     }

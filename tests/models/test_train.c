@@ -361,7 +361,10 @@ static void lab_open(Lab *l, int64_t batch, RecipeBlend blend)
     must(model_ready(l->model, &err), &err);
     must(weights_load(l->model, path("whole"), WEIGHTS_AVERAGE, NULL, NULL, NULL, NULL, &err),
          &err);
-    must(predictor_open(&l->predictor, &l->arena, l->model, l->program, &l->clip, blend, 100, &err),
+    Recipe recipe = l->model->info.recipe;
+    recipe.predict_blend = blend;
+    must(predictor_open(&l->predictor, &l->arena, l->model, l->program, &l->clip, &recipe, 100,
+                        &err),
          &err);
 }
 

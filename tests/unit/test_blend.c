@@ -38,6 +38,64 @@ static void frames_are_counted_as_windows_cover_them(void **state)
     assert_int_equal(blend_count(&b, 99), 1);
 }
 
+/* The trials of the competition, windows of 30 frames that predict 15 (specs/dynamic-v1fm.md 5). */
+static void stitched_windows_lie_as_published(void **state)
+{
+    (void)state;
+    static const uint32_t lengths[] = {299, 239, 300, 95, 110, 66, 30};
+    for (int i = 0; i < 7; i++) {
+        Blend b = {.length = lengths[i],
+                   .size = 30,
+                   .step = 1,
+                   .n_neurons = 1,
+                   .outputs = 15,
+                   .is_stitched = true,
+                   .from = 50};
+        float sum[300] = {0}, window[15];
+        uint32_t start = 35, n = 0;
+        for (uint32_t end = 0; end < b.length; end++) {
+            if (!blend_takes(&b, end))
+                continue;
+            if (end >= 64 && start + 30 <= b.length) { /* then one that ends with the trial */
+                assert_int_equal(end, start + 29);
+                start += 15;
+            } else if (end > 64)
+                assert_int_equal(end, b.length - 1);
+            for (uint32_t k = 0; k < 15; k++)
+                window[k] = (float)(1000 * end + end - 14 + k);
+            blend_add(&b, sum, window, end);
+            n++;
+        }
+        assert_int_equal(n, blend_windows(&b));
+        blend_finish(&b, sum);
+        uint32_t rest = b.length < 50 ? 0 : (b.length - 50) % 15;
+        for (uint32_t t = 0; t < b.length; t++) {
+            uint32_t end = t >= b.length - rest ? b.length - 1
+                           : t < 50             ? 0
+                                                : 64 + (t - 50) / 15 * 15;
+            assert_int_equal(blend_count(&b, t), t >= 15);
+            assert_int_equal((uint32_t)sum[t] % 1000, t >= 15 ? t : 0);
+            if (t >= 50)
+                assert_int_equal((uint32_t)sum[t] / 1000, end);
+        }
+    }
+}
+
+static void stitched_windows_of_every_other_frame_cover_all(void **state)
+{
+    (void)state;
+    for (uint32_t length = 31; length < 80; length++) {
+        Blend b = {.length = length,
+                   .size = 16,
+                   .step = 2,
+                   .n_neurons = 1,
+                   .is_stitched = true,
+                   .from = length % 50};
+        for (uint32_t t = 0; t < length; t++)
+            assert_int_equal(blend_count(&b, t), length > 31 || t % 2 == 0);
+    }
+}
+
 static void a_trial_shorter_than_the_window_stays_zero(void **state)
 {
     (void)state;
@@ -73,6 +131,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(windows_average_as_published),
+        cmocka_unit_test(stitched_windows_lie_as_published),
+        cmocka_unit_test(stitched_windows_of_every_other_frame_cover_all),
         cmocka_unit_test(frames_are_counted_as_windows_cover_them),
         cmocka_unit_test(a_trial_shorter_than_the_window_stays_zero),
         cmocka_unit_test(precision_is_the_published_factor),
