@@ -363,7 +363,7 @@ static bool stores_pointwise(Fuser *z, Val v)
     int n_large = 0;
     fuse_add_sources(z, v, &sources);
     for (uint32_t i = 0; i < sources.len; i++)
-        n_large += 2 * shape_elems(func_shape(z->f, sources.at[i])) >= shape_elems(&n->shape);
+        n_large += 2 * bytes_of(z, sources.at[i]) >= bytes_of(z, v); /* masks are small */
     if (n_large < 2 || shape_elems(&n->shape) <= 256)
         return false;
     return !z->target->counts_bytes || home_of(z, v, &sources).id ||

@@ -228,8 +228,9 @@ static TileLayout choose(const Func *f, Val v, const PassOptions *o, const Roles
     return l;
 }
 
-/* Axes that only a split makes (groups): they lead like channels do. Not of gradients: the gradient
- * of a split that takes channels out of the frames' axis is a merge of both, and frames are none.
+/* Axes that only a split makes (groups, heads), and what is renamed to them: they lead like
+ * channels do. Not of gradients: the gradient of a split that takes channels out of the frames'
+ * axis is a merge of both, and frames are none.
  */
 static void add_split_axes(const Func *f, NameSet *channels)
 {
@@ -241,6 +242,8 @@ static void add_split_axes(const Func *f, NameSet *channels)
             add(channels, n->attrs.axis2);
             add(channels, n->attrs.axis3);
         }
+        if (n->op == OP_RENAME && has(channels, n->attrs.axis2))
+            add(channels, n->attrs.axis);
         if (n->op == OP_MERGE && (has(channels, n->attrs.axis2) || has(channels, n->attrs.axis3))) {
             add(channels, n->attrs.axis);
             add(channels, n->attrs.axis2);

@@ -110,6 +110,23 @@ static void a_residual_sum_with_two_readers_is_stored(void **state)
     test_done(z.t);
 }
 
+/* A byte an element: each of two readers takes it again rather than a masked copy. */
+static void masked_values_with_two_readers_are_not_stored(void **state)
+{
+    (void)state;
+    Formed z = form(CONV "  %4 = random {name=\"drop\", k=[0.5]}" VOLUME "\n"
+                         "  %5 = mul %3 %4" VOLUME "\n"
+                         "  %6 = param {name=\"w\"} : f32[c=8, c_in=8]\n"
+                         "  %7 = rename %5 {axis=c, to=c_in} : f32[b=2, c_in=8, h=10, w=10]\n"
+                         "  %8 = contract %7 %6 {over=[c_in], out=[b, c, h, w]}" VOLUME "\n"
+                         "  %9 = sum %5 {over=[h, w], k=[1]} : f32[b=2, c=8]\n"
+                         "  return output \"y\" = %8\n"
+                         "  return output \"z\" = %9\n",
+                    FUSE_FULL);
+    assert_false(z.g.is_stored[5]);
+    test_done(z.t);
+}
+
 static void reductions_join_the_epilogue_of_the_convolution(void **state)
 {
     (void)state;
@@ -416,6 +433,7 @@ int main(void)
         cmocka_unit_test(without_fusion_every_op_is_stored),
         cmocka_unit_test(elementwise_fusion_joins_chains_only),
         cmocka_unit_test(a_residual_sum_with_two_readers_is_stored),
+        cmocka_unit_test(masked_values_with_two_readers_are_not_stored),
         cmocka_unit_test(reductions_join_the_epilogue_of_the_convolution),
         cmocka_unit_test(a_reduction_over_channels_gets_a_pass_of_its_own),
         cmocka_unit_test(two_reductions_share_a_pass_over_the_data),

@@ -127,6 +127,25 @@ static void tokens_are_rows_of_channels(void **state)
                         "c n p, no volume"); /* nothing of a sample */
 }
 
+/* Heads of width e, called v in between: what comes of them merges to channels as a view. */
+static void heads_lie_as_the_channels_they_are_merged_to(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    const char *j = name_intern(&t->names, "j"), *a = name_intern(&t->names, "a"),
+               *e = name_intern(&t->names, "e"), *v = name_intern(&t->names, "v");
+    t->f->module->batch_axis = name_intern(&t->names, "b");
+    AxisList over = test_axes(t, "c"), out = test_axes(t, "b p j");
+    Val y = func_contract(t->f, test_input(t, "x", "b=2 p=12 c=8"), test_param(t, "w", "j=6 c=8"),
+                          &over, &out);
+    Val heads = func_rename(t->f, func_split(t->f, y, j, a, e, 2), e, v);
+    Val z = func_emit1(t->f, OP_EXP, heads);
+    func_result(t->f, RESULT_OUTPUT, "z", func_merge(t->f, func_rename(t->f, z, v, e), a, e, j));
+    Layouts l = layouts_choose(&t->arena, t->f, &BLOCKED);
+    assert_string_equal(order_text(t, &l.of[z.id]), "b p a v");
+    test_done(t);
+}
+
 static void volumes_of_dense_convolutions_are_rows_of_channels(void **state)
 {
     (void)state;
@@ -354,6 +373,7 @@ int main(void)
         cmocka_unit_test(activations_of_products_put_channels_first),
         cmocka_unit_test(frames_are_no_channels_because_a_gradient_merges_them),
         cmocka_unit_test(tokens_are_rows_of_channels),
+        cmocka_unit_test(heads_lie_as_the_channels_they_are_merged_to),
         cmocka_unit_test(volumes_of_dense_convolutions_are_rows_of_channels),
         cmocka_unit_test(products_of_activations_make_no_channels),
         cmocka_unit_test(channels_lie_last_for_threads),
