@@ -25,6 +25,10 @@ model=$1 data=$2 runs=$3
 shift 3
 seeds=${SEEDS:-8 16 42 64 128 512 1024 2048 4096 16384 32768 131072 262144 1048576}
 folders=()
+if [ -n "${MEMBERS:-}" ] && [ ! -r "$MEMBERS" ]; then
+    echo "ensemble: $MEMBERS: the list of models cannot be read" >&2
+    exit 2
+fi
 mkdir -p "$runs"
 if [ -n "${MEMBERS:-}" ]; then
     list=$(sed 's/#.*//; /^[[:space:]]*$/d' "$MEMBERS")

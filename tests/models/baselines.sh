@@ -3,6 +3,12 @@
 
 "$npc" data synth "$dir/films" --mice 2 --neurons 9 --trials 8 --frames 81 --clips 1 --repeats 2 --quiet
 
+if MEMBERS=$dir/none scripts/ensemble.sh models/factorised.nm "$dir/films" "$dir/none.runs" 2>"$dir/said"; then
+    complain "an ensemble without its list of models goes on"
+fi
+grep -q "none: the list of models cannot be read" "$dir/said" || complain "ensemble: $(cat "$dir/said")"
+[ ! -e "$dir/none.runs" ] || complain "an ensemble without its list of models leaves a folder"
+
 # reduced NAME STEPS SETTINGS..: the loss of training falls, and predictions can be scored
 reduced() {
     local name=$1 steps=$2 run=$dir/$1 losses
