@@ -3,8 +3,8 @@
 #
 #     tests/fuzz/long.sh BUILD_FOLDER FIRST_SEED COUNT [cuda]
 #
-# With `cuda` as CUDA kernels on the simulated GPU instead, whose translation takes some seconds a
-# graph: 2000 of them are a night's work.
+# With `cuda` as CUDA kernels on the simulated GPU instead: ten seconds a graph, most of it the C
+# compiler's, or one with NPC_SIM_CC=tcc, which checks neither alignment nor bounds of arrays.
 #
 # A process takes a batch of seeds. When one fails its seeds are tried one by one; the first that
 # fails is printed with the failing test's text, which says what differs, and the script ends with

@@ -3,6 +3,7 @@
 #include "tests/sim/image.h"
 
 #include <dlfcn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,22 @@ static bool write_all(int file, const unsigned char *at, size_t n)
     return true;
 }
 
+/* Shared memory may be written even where a compiler (tcc) put it beside code. */
+static bool open_section(unsigned char *at, const unsigned char *end)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)at & ~(page - 1);
+    return at == end ||
+           !mprotect((void *)first, (uintptr_t)end - first, PROT_READ | PROT_WRITE | PROT_EXEC);
+}
+
+static bool open_shared(const SimUnit *u)
+{
+    bool ok = open_section(u->shared, u->shared_end);
+    for (int i = 0; i < u->n_kernels; i++)
+        ok &= open_section(u->kernel[i].shared, u->kernel[i].shared_end);
+    return ok;
+}
+
 /* Opens the library; NULL and a sentence when that fails. */
 static SimUnit *open_unit(CUmodule m, const unsigned char *bytes, size_t n)
 {
@@ -90,6 +107,10 @@ static SimUnit *open_unit(CUmodule m, const unsigned char *bytes, size_t n)
     SimUnitFunction *unit = (SimUnitFunction *)dlsym(m->library, SIM_UNIT_SYMBOL);
     if (!unit || unit()->abi != SIM_ABI) {
         sim_env_say("cuModuleLoadData: the image is of another version of the simulator");
+        return NULL;
+    }
+    if (!open_shared(unit())) {
+        sim_env_say("cuModuleLoadData: shared memory can not be written");
         return NULL;
     }
     return unit();
