@@ -65,6 +65,7 @@ enum {
     CALL(stream_create, cuStreamCreate, (CudaStream * stream, unsigned flags))                     \
     CALL(stream_destroy, cuStreamDestroy_v2, (CudaStream stream))                                  \
     CALL(stream_wait, cuStreamSynchronize, (CudaStream stream))                                    \
+    CALL(stream_after, cuStreamWaitEvent, (CudaStream stream, CudaEvent event, unsigned flags))    \
     CALL(capture_begin, cuStreamBeginCapture_v2, (CudaStream stream, int mode))                    \
     CALL(capture_end, cuStreamEndCapture, (CudaStream stream, CudaGraph * graph))                  \
     CALL(graph_instantiate, cuGraphInstantiateWithFlags,                                           \

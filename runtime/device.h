@@ -97,6 +97,9 @@ struct DeviceKind {
      * they are now. May return before the launches are done, but inputs may be written again. */
     Status (*run)(Device *d, DeviceImage *image, int program, const SampleRange *ranges,
                   bool prepare, Err *err);
+    /* May move the inputs of a program's next run, which has the same ranges, while runs before it
+     * are not done; scalars are left to that run. Until it has returned they stay as they are. */
+    Status (*send)(Device *d, DeviceImage *image, int program, const SampleRange *ranges, Err *err);
     /* Host side of tensors to device; it may change again when the next run has returned. */
     Status (*push)(Device *d, const Region *r, size_t offset, size_t bytes, Err *err);
     /* Device to host side; it is there on return. */

@@ -220,6 +220,17 @@ static Status nothing_to_move(Device *d, const Region *r, size_t offset, size_t 
     return NPC_OK;
 }
 
+static Status nothing_to_send(Device *d, DeviceImage *image, int program, const SampleRange *ranges,
+                              Err *err)
+{
+    (void)d;
+    (void)image;
+    (void)program;
+    (void)ranges;
+    (void)err;
+    return NPC_OK;
+}
+
 static Status wait_cpu(Device *d, Err *err)
 {
     (void)d;
@@ -253,6 +264,7 @@ const DeviceKind device_cpu = {.name = "cpu",
                                .allocate = allocate,
                                .bind = bind,
                                .run = run,
+                               .send = nothing_to_send,
                                .push = nothing_to_move,
                                .pull = nothing_to_move,
                                .wait = wait_cpu,

@@ -1,5 +1,6 @@
 /* A CUDA device: one allocation for everything a program touches, pinned memory for the host's side
- * of tensors and inputs, one stream on which everything happens in order. */
+ * of tensors and inputs, one stream on which everything happens in order, and one that brings
+ * inputs ahead (device_cuda_inputs.c). */
 #include "runtime/device_cuda.h"
 
 #include <stdlib.h>
@@ -78,7 +79,10 @@ static Status start(CudaState *c, Err *err)
     NPC_TRY(cuda_state_enter(c, err));
     NPC_TRY(cuda_state_check(c, d->stream_create(&c->stream, CUDA_STREAM_NON_BLOCKING),
                              "make a stream", err));
-    return cuda_state_check(c, d->event_create(&c->moved, 0), "make an event", err);
+    NPC_TRY(cuda_state_check(c, d->stream_create(&c->sender, CUDA_STREAM_NON_BLOCKING),
+                             "make a stream", err));
+    NPC_TRY(cuda_state_check(c, d->event_create(&c->moved, 0), "make an event", err));
+    return cuda_state_check(c, d->event_create(&c->sent, 0), "make an event", err);
 }
 
 static Status open_cuda(Device **out, const DeviceOptions *options, Err *err)
@@ -87,6 +91,7 @@ static Status open_cuda(Device **out, const DeviceOptions *options, Err *err)
     if (!c)
         return err_set(err, NPC_ERR_MEMORY, "not enough memory");
     c->base = (Device){.kind = &device_cuda, .options = *options, .scratch_bytes = 64};
+    c->ahead_of = -1;
     *out = &c->base; /* closed also when this fails */
     return start(c, err);
 }
@@ -107,6 +112,8 @@ static void close_cuda(Device *device, DeviceImage *image)
         d->context_use(c->context);
         if (c->stream)
             d->stream_wait(c->stream);
+        if (c->sender)
+            d->stream_wait(c->sender);
         for (int i = 0; i < image->n; i++) {
             DeviceProgram *p = &image->program[i];
             if (p->own)
@@ -123,8 +130,12 @@ static void close_cuda(Device *device, DeviceImage *image)
             d->host_free(c->shown);
         if (c->memory)
             d->memory_free(c->memory);
-        if (c->moved)
-            d->event_destroy(c->moved);
+        CudaEvent event[] = {c->moved, c->sent};
+        for (size_t i = 0; i < sizeof event / sizeof *event; i++)
+            if (event[i])
+                d->event_destroy(event[i]);
+        if (c->sender)
+            d->stream_destroy(c->sender);
         if (c->stream)
             d->stream_destroy(c->stream);
         d->context_release(c->device);
@@ -179,7 +190,7 @@ static void give(Region *r, size_t *total)
 static Status no_memory(CudaState *c, const DeviceImage *image, size_t total, Err *err)
 {
     const double gib = (double)(1 << 30);
-    size_t prepared = 0, inputs = 0, free_bytes = 0, all = 0;
+    size_t prepared = 0, inputs = c->ahead.bytes, free_bytes = 0, all = 0;
     for (int i = 0; i < image->n; i++) {
         prepared += image->program[i].prepared.bytes;
         inputs += image->program[i].inputs.bytes;
@@ -241,6 +252,8 @@ static Status allocate(Device *device, DeviceImage *image, Err *err)
         give(&image->program[i].prepared, &total);
         give(&image->program[i].inputs, &total);
     }
+    c->ahead.bytes = cuda_ahead_bytes(image);
+    give(&c->ahead, &total);
     ranges = total;
     for (int i = 0; i < image->n; i++)
         total += cuda_range_bytes(&image->program[i]);
@@ -252,6 +265,7 @@ static Status allocate(Device *device, DeviceImage *image, Err *err)
         return no_memory(c, image, total, err);
     NPC_TRY(cuda_state_check(c, r, "allocate memory", err));
     NPC_TRY(cuda_state_check(c, c->d->fill(c->memory, 0, total, c->stream), "clear memory", err));
+    c->ahead.device += c->memory;
     c->ranges = c->memory + ranges;
     image->persistent.device += c->memory;
     image->arena.device += c->memory;
@@ -337,6 +351,7 @@ const DeviceKind device_cuda = {.name = "cuda",
                                 .allocate = allocate,
                                 .bind = cuda_bind,
                                 .run = cuda_run,
+                                .send = cuda_send,
                                 .push = push,
                                 .pull = pull,
                                 .wait = wait_cuda,

@@ -1,4 +1,5 @@
-/* Inside the CUDA device: device_cuda.c opens it and moves memory, device_cuda_run.c launches. */
+/* Inside the CUDA device: device_cuda.c opens it and moves memory, device_cuda_inputs.c moves
+ * inputs, device_cuda_run.c launches. */
 #ifndef NPC_RUNTIME_DEVICE_CUDA_H
 #define NPC_RUNTIME_DEVICE_CUDA_H
 
@@ -28,16 +29,21 @@ typedef struct CudaState {
     CudaAddress ranges; /* in it: of every program, one behind the other */
     char *shown;        /* pinned: what `look` shows */
     size_t shown_bytes;
-    CudaEvent moved; /* inputs of the run are on the device */
-    bool is_lost;    /* a call failed; `lost` says which */
+    CudaEvent moved;   /* inputs of the run are on the device */
+    CudaStream sender; /* moves inputs of runs to come.. */
+    Region ahead;      /* ..here, laid out as the inputs.. */
+    int ahead_of;      /* ..of this program; -1: none */
+    CudaEvent sent;    /* they are there */
+    bool is_lost;      /* a call failed; `lost` says which */
     Err lost;
 } CudaState;
 
-/* Where the bytes of an input go: all of them, or with a session only its samples. */
+/* Where the bytes of inputs go: all of them, or with a session only its samples. */
 typedef struct CudaUpload {
     size_t offset, bytes;
     int session;       /* -1: everything */
     size_t per_sample; /* bytes */
+    bool is_scalar;    /* known when the run begins, not before */
 } CudaUpload;
 
 typedef struct CudaLaunch {
@@ -65,11 +71,22 @@ Status cuda_state_check(CudaState *c, CudaResult r, const char *what, Err *err);
 Status cuda_state_enter(CudaState *c, Err *err);
 CudaAddress cuda_storage(const DeviceImage *image, const DeviceProgram *p, Place place);
 
+/* device_cuda_inputs.c */
+size_t cuda_ahead_bytes(const DeviceImage *image);
+size_t cuda_range_bytes(const DeviceProgram *p);
+/* Constants move at once. */
+Status cuda_bind_inputs(CudaState *c, const DeviceImage *image, const DeviceProgram *p,
+                        CudaAddress ranges, Err *err);
+Status cuda_send(Device *d, DeviceImage *image, int program, const SampleRange *ranges, Err *err);
+/* The inputs of a run, and its ranges; `moved` comes when the host may write them again. */
+Status cuda_move_inputs(CudaState *c, const DeviceImage *image, int program,
+                        const SampleRange *ranges, Err *err);
+uint32_t cuda_n_sessions(const DeviceProgram *p);
+
 /* device_cuda_run.c */
 Status cuda_bind(Device *d, DeviceImage *image, Err *err);
 Status cuda_run(Device *d, DeviceImage *image, int program, const SampleRange *ranges, bool prepare,
                 Err *err);
 void cuda_program_close(CudaState *c, CudaProgram *p, int n_launches);
-size_t cuda_range_bytes(const DeviceProgram *p);
 
 #endif

@@ -8,71 +8,6 @@
 
 /* ---- binding ---- */
 
-static uint32_t n_sessions(const DeviceProgram *p)
-{
-    return p->plan->f->module->sessions.len;
-}
-
-size_t cuda_range_bytes(const DeviceProgram *p)
-{
-    return (((size_t)n_sessions(p) + 1) * 2 * sizeof(int32_t) + 255) & ~(size_t)255;
-}
-
-/* The recording all of whose launches, and no other's, touch the buffer; -1: none. */
-static int session_of(const Plan *plan, int buffer)
-{
-    int session = -1;
-    for (uint32_t i = 0; i < plan->launches.len; i++) {
-        const Launch *l = &plan->launches.at[i];
-        for (uint32_t k = 0; k < l->tile->tensors.len; k++) {
-            if (l->tile->tensors.at[k].buffer != buffer)
-                continue;
-            if (l->session < 0 || l->tile->batch_axis < 0 ||
-                (session >= 0 && session != l->session))
-                return -1;
-            session = l->session;
-        }
-    }
-    return session;
-}
-
-/* Samples lie one behind the other? */
-static bool is_by_samples(const Plan *plan, const TileLayout *l)
-{
-    const char *batch = plan->f->module->batch_axis;
-    return batch && l->shape.rank > 0 && l->shape.name[0] && !strcmp(l->shape.name[0], batch) &&
-           tile_layout_is_plain(l);
-}
-
-static void list_uploads(CudaProgram *own, Arena *memory, const DeviceProgram *p)
-{
-    const Plan *plan = p->plan;
-    own->upload = ARENA_ARRAY(memory, CudaUpload, plan->buffers.len + 1);
-    for (uint32_t i = 0; i < plan->buffers.len; i++) {
-        const PlanBuffer *b = &plan->buffers.at[i];
-        if (b->kind != BUFFER_INPUT)
-            continue;
-        CudaUpload u = {p->place[i].offset, tile_layout_bytes(&b->layout), -1, 0};
-        if (is_by_samples(plan, &b->layout))
-            u.session = session_of(plan, (int)i);
-        if (u.session >= 0)
-            u.per_sample = u.bytes / (size_t)b->layout.shape.size[0];
-        own->upload[own->n_uploads++] = u;
-    }
-}
-
-/* Samples of a batch, as launches of recordings know it; 1 when none has a batch axis. */
-static int32_t count_samples(const Plan *plan)
-{
-    int64_t n = 1;
-    for (uint32_t i = 0; i < plan->launches.len; i++) {
-        const TileProgram *t = plan->launches.at[i].tile;
-        int64_t size = t->batch_axis >= 0 ? t->axes.at[t->batch_axis].size : 1;
-        n = size > n ? size : n;
-    }
-    return (int32_t)n;
-}
-
 static Status bind_launch(CudaState *c, const DeviceImage *image, const DeviceProgram *p, int i,
                           const CudaKernel *kernel, Err *err)
 {
@@ -80,7 +15,7 @@ static Status bind_launch(CudaState *c, const DeviceImage *image, const DevicePr
     const Launch *l = &p->plan->launches.at[i];
     CudaLaunch *out = &own->launch[i];
     uint32_t n = l->tile->tensors.len;
-    int pair = l->session >= 0 ? l->session : (int)n_sessions(p);
+    int pair = l->session >= 0 ? l->session : (int)cuda_n_sessions(p);
     out->schedule = kernel->schedule;
     out->arg = ARENA_ARRAY(image->memory, CudaAddress, n + 2);
     out->params = ARENA_ARRAY(image->memory, void *, n + 2);
@@ -103,16 +38,6 @@ static Status bind_launch(CudaState *c, const DeviceImage *image, const DevicePr
     return NPC_OK;
 }
 
-static Status pin_ranges(CudaState *c, CudaProgram *own, const DeviceProgram *p, Err *err)
-{
-    void *at = NULL;
-    own->range_bytes = ((size_t)n_sessions(p) + 1) * 2 * sizeof *own->range;
-    NPC_TRY(cuda_state_check(c, c->d->host_alloc(&at, own->range_bytes, 0),
-                             "allocate pinned memory", err));
-    own->range = at;
-    return NPC_OK;
-}
-
 Status cuda_bind(Device *device, DeviceImage *image, Err *err)
 {
     CudaState *c = (CudaState *)device;
@@ -124,26 +49,13 @@ Status cuda_bind(Device *device, DeviceImage *image, Err *err)
         CudaProgram *own = ARENA_NEW(image->memory, CudaProgram);
         p->own = own;
         own->launch = ARENA_ARRAY(image->memory, CudaLaunch, p->plan->launches.len + 1);
-        own->n_samples = count_samples(p->plan);
-        own->ranges = ranges;
+        NPC_TRY(cuda_bind_inputs(c, image, p, ranges, err));
         ranges += cuda_range_bytes(p);
-        NPC_TRY(pin_ranges(c, own, p, err));
-        list_uploads(own, image->memory, p);
         for (uint32_t k = 0; k < p->plan->launches.len; k++)
             NPC_TRY(bind_launch(c, image, p, (int)k, cuda_set_get(c->set, at++), err));
         own->event = ARENA_ARRAY(image->memory, CudaEvent, p->plan->launches.len + 1);
         for (uint32_t k = 0; k <= p->plan->launches.len; k++)
             own->event[k] = NULL;
-        for (uint32_t k = 0; k < p->plan->buffers.len; k++) { /* written once */
-            const PlanBuffer *b = &p->plan->buffers.at[k];
-            size_t offset = p->place[k].offset;
-            if (b->kind == BUFFER_CONSTANT)
-                NPC_TRY(cuda_state_check(
-                    c,
-                    c->d->copy_to_device(p->inputs.device + offset, p->inputs.host + offset,
-                                         tile_layout_bytes(&b->layout), c->stream),
-                    "copy to the device", err));
-        }
     }
     return cuda_state_check(c, c->d->stream_wait(c->stream), "prepare the device", err);
 }
@@ -259,35 +171,6 @@ static Status launch_timed(CudaState *c, const DeviceImage *image, const DeviceP
 
 /* ---- running ---- */
 
-static Status move_inputs(CudaState *c, const DeviceProgram *p, const SampleRange *ranges, Err *err)
-{
-    CudaProgram *own = p->own;
-    for (int i = 0; i < own->n_uploads; i++) {
-        const CudaUpload *u = &own->upload[i];
-        size_t offset = u->offset, bytes = u->bytes;
-        if (u->session >= 0 && ranges) {
-            offset += (size_t)ranges[u->session].first * u->per_sample;
-            bytes = (size_t)ranges[u->session].count * u->per_sample;
-        }
-        if (bytes)
-            NPC_TRY(
-                cuda_state_check(c,
-                                 c->d->copy_to_device(p->inputs.device + offset,
-                                                      p->inputs.host + offset, bytes, c->stream),
-                                 "copy inputs to the device", err));
-    }
-    for (uint32_t s = 0; s <= n_sessions(p); s++) {
-        bool is_given = ranges && s < n_sessions(p);
-        own->range[2 * s] = is_given ? (int32_t)ranges[s].first : 0;
-        own->range[2 * s + 1] =
-            is_given ? (int32_t)(ranges[s].first + ranges[s].count) : own->n_samples;
-    }
-    NPC_TRY(cuda_state_check(
-        c, c->d->copy_to_device(own->ranges, own->range, own->range_bytes, c->stream),
-        "copy inputs to the device", err));
-    return cuda_state_check(c, c->d->event_record(c->moved, c->stream), "record an event", err);
-}
-
 Status cuda_run(Device *device, DeviceImage *image, int program, const SampleRange *ranges,
                 bool prepare, Err *err)
 {
@@ -296,7 +179,7 @@ Status cuda_run(Device *device, DeviceImage *image, int program, const SampleRan
     CudaProgram *own = p->own;
     uint32_t n_prepare = (uint32_t)p->plan->n_prepare, n = p->plan->launches.len;
     NPC_TRY(cuda_state_enter(c, err));
-    NPC_TRY(move_inputs(c, p, ranges, err));
+    NPC_TRY(cuda_move_inputs(c, image, program, ranges, err));
     if (p->is_timed)
         return launch_timed(c, image, p, prepare ? 0 : n_prepare, err);
     if (prepare)

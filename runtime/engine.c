@@ -333,6 +333,11 @@ Status engine_run(Engine *e, int program, const SampleRange *ranges, Err *err)
     return NPC_OK;
 }
 
+Status engine_send(Engine *e, int program, const SampleRange *ranges, Err *err)
+{
+    return e->device->kind->send(e->device, &e->image, program, ranges, err);
+}
+
 Status engine_wait(Engine *e, Err *err)
 {
     return e->device->kind->wait(e->device, err);

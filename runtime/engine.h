@@ -61,6 +61,11 @@ uint8_t *engine_mask(Engine *e, int program, const char *name);
  * function of seed, step, the mask's name and the element. And noise, standard normal. */
 void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step);
 
+/* Sends the inputs of the program's next run ahead, all but scalars, while runs before it are still
+ * computed. It has the same ranges, and until it has returned nobody writes these inputs or draws
+ * masks. A device may leave this to the run. */
+Status engine_send(Engine *e, int program, const SampleRange *ranges, Err *err);
+
 /* Runs a program. ranges: per session of the module; NULL: every sample counts for everyone.
  * NPC_ERR_DEVICE: something failed on the device, perhaps in an earlier run; what programs wrote is
  * lost, what was fetched before is not. */

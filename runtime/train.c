@@ -220,16 +220,10 @@ static Status refuse_loss(const Trainer *t, Err *err)
 
 static Status one_step(Trainer *t, Err *err)
 {
-    Batch *batch;
     double rate = schedule_rate(t->schedule, (size_t)t->recipe->n_stages, t->state.step);
     if (t->recipe->stages[stage_at(t, t->state.step)].schedule == RECIPE_PLATEAU)
         rate = t->state.plateau.rate;
-    NPC_TRY(loader_next(t->loader, &batch, err));
-    if (!batch)
-        return err_set(err, NPC_ERR_INTERNAL, "the loader ended before the recipe");
-    Status s = stepper_run(&t->stepper, &t->state, batch, rate, err);
-    loader_give_back(t->loader, batch);
-    NPC_TRY(s);
+    NPC_TRY(stepper_run(&t->stepper, &t->state, rate, err));
     if (!isfinite(t->state.loss))
         return refuse_loss(t, err);
     NPC_TRY(record_step(t, rate, err));

@@ -292,7 +292,7 @@ static Status prepare_programs(Trainer *t, Err *err)
         ModelOptions m = machine_model_options(&t->o->machine, NULL);
         NPC_TRY(teacher_open(&t->teacher, &t->arena, &m, t->recipe->teacher, t->model, &t->clip,
                              t->recipe->teacher_ratio, err));
-        t->stepper.teacher = &t->teacher;
+        t->stepper.feed.teacher = &t->teacher;
     }
     return NPC_OK;
 }
@@ -360,7 +360,9 @@ static Status open_loader(Trainer *t, Err *err)
                            .threads = loader_threads(t),
                            .depth = 4,
                            .cache_bytes = MANY_TRIALS};
-    return loader_open(&t->loader, &config, err);
+    NPC_TRY(loader_open(&t->loader, &config, err));
+    feed_start(&t->stepper.feed, t->loader, t->state.step);
+    return NPC_OK;
 }
 
 static Status open_records(Trainer *t, Err *err)

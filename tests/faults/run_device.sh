@@ -43,6 +43,11 @@ train whole --device auto
 ok "auto takes the device" test $? = 0
 ok "and says so in one line" test "$(grep -c '^device: .*cuda:0' whole.log)" = 1
 
+# the inputs of a step are sent while the step before runs
+NPC_SIM_LATE=1 train late --device cuda
+ok "work that happens as late as it may ends with the same bits" \
+    cmp whole/checkpoints/step-00000010.safetensors late/checkpoints/step-00000010.safetensors
+
 # late enough that something was saved
 for launch in 40 48 56 64 72 80 100 120 140; do
     rm -rf broken

@@ -44,6 +44,8 @@ static Status life(Err *err)
             s = engine_read(m->engine, eval, RESULT_OUTPUT, "a", prediction, err);
         engine_draw_masks(m->engine, step, 1, 0);
         if (s == NPC_OK)
+            s = engine_send(m->engine, step, ranges, err);
+        if (s == NPC_OK)
             s = engine_run(m->engine, step, ranges, err);
         if (s == NPC_OK)
             s = engine_zero(m->engine, "core.spatial.weight", err);
@@ -92,9 +94,11 @@ static void every_call_may_fail(void **state)
                                        "cuMemHostAlloc",
                                        "cuMemcpyHtoD",
                                        "cuMemcpyDtoH",
+                                       "cuMemcpyDtoD",
                                        "cuMemsetD8",
                                        "cuStreamCreate",
                                        "cuStreamSynchronize",
+                                       "cuStreamWaitEvent",
                                        "cuStreamBeginCapture",
                                        "cuStreamEndCapture",
                                        "cuGraphInstantiate",

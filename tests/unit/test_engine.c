@@ -315,6 +315,53 @@ static void an_accumulated_step_is_a_step(void **state)
     model_close(s.model);
 }
 
+/* ---- inputs sent ahead ---- */
+
+/* Inputs of step k, of other samples each time. Scalars come later. */
+static const SampleRange *fill_step(const Subject *s, int k)
+{
+    static const SampleRange *const ranges[] = {both, parts, only_a, parts};
+    fill_inputs(s, s->program, ranges[k]);
+    engine_input(s->e, s->program, "clip")[k] = (float)k;
+    engine_draw_masks(s->e, s->program, 3, (uint64_t)k);
+    return ranges[k];
+}
+
+/* Every step's inputs are filled and sent while the step before may still run; so is, between them,
+ * a program whose inputs are not sent, and one step is left to move its inputs itself. */
+static void inputs_sent_ahead_are_those_of_the_next_run(void **state)
+{
+    (void)state;
+    Err err = {0};
+    Subject s[2];
+    int eval[2];
+    for (int i = 0; i < 2; i++) {
+        s[i] = open_with_threads(PROGRAM_STEP, 1);
+        eval[i] = also(&s[i], PROGRAM_EVAL);
+        ready(&s[i]);
+        fill_inputs(&s[i], eval[i], both);
+    }
+    for (int k = 0; k < 4; k++) {
+        const SampleRange *ranges = fill_step(&s[0], k);
+        *engine_input(s[0].e, s[0].program, "rate") = 0.1f * (float)(k + 1);
+        assert_int_equal(engine_run(s[0].e, eval[0], both, &err), NPC_OK);
+        run(s[0].e, s[0].program, ranges);
+    }
+    for (int k = 0; k < 4; k++) {
+        const SampleRange *ranges = fill_step(&s[1], k);
+        if (k != 2)
+            assert_int_equal(engine_send(s[1].e, s[1].program, ranges, &err), NPC_OK);
+        assert_int_equal(engine_send(s[1].e, eval[1], both, &err), NPC_OK);
+        *engine_input(s[1].e, s[1].program, "rate") = 0.1f * (float)(k + 1);
+        assert_int_equal(engine_run(s[1].e, eval[1], both, &err), NPC_OK);
+        assert_int_equal(engine_run(s[1].e, s[1].program, ranges, &err), NPC_OK);
+    }
+    assert_int_equal(engine_fetch(s[1].e, &err), NPC_OK);
+    assert_true(same_tensors(&s[0], &s[1], ""));
+    for (int i = 0; i < 2; i++)
+        model_close(s[i].model);
+}
+
 /* ---- prepared values ---- */
 
 static void write_other_values(const Subject *s)
@@ -598,6 +645,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(ranges_give_the_gradients_of_their_samples),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(an_accumulated_step_is_a_step),
+        cmocka_unit_test(inputs_sent_ahead_are_those_of_the_next_run),
         cmocka_unit_test(prepared_values_follow_the_tensors),
         cmocka_unit_test(predictions_after_a_step_use_its_parameters),
         cmocka_unit_test(masks_are_a_function_of_seed_and_step),
