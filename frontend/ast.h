@@ -113,12 +113,13 @@ struct Type {
     Per per;           /* only after -> */
 };
 
-/* A parameter of a block or model: `out: int = 3`. */
+/* A parameter of a block or model: `out: int = 3`, `by: string in ["sum", "mean"] = "sum"`. */
 typedef struct Formal {
     const char *name;
     Span name_span, span;
     Type *type;
-    Expr *value; /* default, or NULL */
+    Expr *choices; /* what it may be, or its items, or NULL */
+    Expr *value;   /* default, or NULL */
 } Formal;
 
 typedef VEC(Formal) Formals;

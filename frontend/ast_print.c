@@ -152,6 +152,10 @@ static void print_formals(Text *out, const Formals *formals)
         const Formal *f = &formals->at[i];
         text_printf(out, "\n  (formal %s", f->name);
         print_type(out, f->type);
+        if (f->choices) {
+            text_add(out, " in");
+            print_optional(out, f->choices);
+        }
         if (f->value)
             print_optional(out, f->value);
         text_char(out, ')');

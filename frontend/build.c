@@ -322,10 +322,10 @@ Per *build_per(Parser *p, Span name, Expr *over, Span all)
     return per;
 }
 
-Formal *build_formal(Parser *p, Span name, Type *type, Expr *value, Span all)
+Formal *build_formal(Parser *p, Span name, Type *type, Expr *choices, Expr *value, Span all)
 {
     Formal *f = ARENA_NEW(p->arena, Formal);
-    *f = (Formal){parser_text(p, name), name, all, type, value};
+    *f = (Formal){parser_text(p, name), name, all, type, choices, value};
     return f;
 }
 

@@ -57,7 +57,7 @@ Type *build_word_type(Parser *p, Span at);
 Type *build_tuple_type(Parser *p, Type *tuple, Type *part);
 Type *build_per_type(Parser *p, Per *per, Expr *bracket);
 Per *build_per(Parser *p, Span name, Expr *over, Span all);
-Formal *build_formal(Parser *p, Span name, Type *type, Expr *value, Span all);
+Formal *build_formal(Parser *p, Span name, Type *type, Expr *choices, Expr *value, Span all);
 Formals *build_formals(Parser *p, Formals *formals, Formal *formal);
 
 Body *build_body(Parser *p, Body *lines, Stmt *stmt, Span all);

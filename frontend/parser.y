@@ -81,7 +81,7 @@ static void nm_error(const Span *span, Parser *p, const char *text)
 %precedence UNARY
 %right '^'
 
-%type <expr> expr primary bracket index over pattern targets stage
+%type <expr> expr primary bracket index over pattern targets stage choices
 %type <item> item axis arg
 %type <items> items args arg_list exprs patterns attributes
 %type <type> type types result
@@ -136,9 +136,13 @@ formal_list: formal                     { $$ = build_formals(p, NULL, $1); }
            | formal_list ',' formal     { $$ = build_formals(p, $1, $3); }
            ;
 
-formal: NAME ':' type                   { $$ = build_formal(p, @1, $3, NULL, @$); }
-      | NAME ':' type '=' expr          { $$ = build_formal(p, @1, $3, $5, @$); }
+formal: NAME ':' type choices           { $$ = build_formal(p, @1, $3, $4, NULL, @$); }
+      | NAME ':' type choices '=' expr  { $$ = build_formal(p, @1, $3, $4, $6, @$); }
       ;
+
+choices: %empty                         { $$ = NULL; }
+       | IN expr                        { $$ = $2; }
+       ;
 
 type: bracket                           { $$ = build_tensor_type(p, $1); }
     | NAME                              { $$ = build_word_type(p, @1); }

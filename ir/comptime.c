@@ -264,7 +264,7 @@ static int compare(const Value *a, const Value *b)
     return (a->real > b->real) - (a->real < b->real);
 }
 
-static bool equal(const Value *a, const Value *b)
+bool value_equal(const Value *a, const Value *b)
 {
     if (a->kind != b->kind || a->n != b->n)
         return false;
@@ -275,7 +275,7 @@ static bool equal(const Value *a, const Value *b)
     if (a->text && strcmp(a->text, b->text))
         return false;
     for (uint32_t i = 0; i < a->n; i++)
-        if (!equal(&a->item[i], &b->item[i]))
+        if (!value_equal(&a->item[i], &b->item[i]))
             return false;
     return a->session == b->session;
 }
@@ -307,7 +307,7 @@ Value value_binary(Arena *arena, Operator op, const Value *a, const Value *b, Co
     switch (op) {
     case OPERATOR_EQ:
     case OPERATOR_NE:
-        return value_bool(equal(a, b) == (op == OPERATOR_EQ));
+        return value_bool(value_equal(a, b) == (op == OPERATOR_EQ));
     case OPERATOR_AND:
     case OPERATOR_OR:
         if (a->kind != VALUE_BOOL || b->kind != VALUE_BOOL)

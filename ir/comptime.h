@@ -51,6 +51,7 @@ static inline bool value_is_int(const Value *v)
 {
     return v->kind == VALUE_NUMBER && v->den == 1;
 }
+bool value_equal(const Value *a, const Value *b);
 /* "a whole number", "a list" .. */
 const char *value_kind_text(const Value *v);
 /* As source text that reads back to the same value; tensors and sessions print as "?". */

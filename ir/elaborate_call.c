@@ -101,6 +101,56 @@ static bool check_value(Elaborator *el, const Formal *f, const Value *v, Span sp
     return false;
 }
 
+enum { MAX_SHOWN = 10 };
+
+static void not_a_choice(Elaborator *el, const Formal *f, const Value *v, const Value *choices,
+                         Span span)
+{
+    bool is_list = f->type->kind == TYPE_LIST;
+    Suggest near = suggest_for(v->kind == VALUE_STRING ? v->text : "");
+    Text shown = {.arena = el->arena};
+    if (choices->n > MAX_SHOWN)
+        text_printf(&shown, "one of %s", el_source_text(el, f->choices->span));
+    for (uint32_t i = 0; i < choices->n && choices->n <= MAX_SHOWN; i++) {
+        text_add(&shown, !i ? "" : i + 1 < choices->n ? ", " : " or ");
+        value_print(&shown, &choices->item[i]);
+        if (choices->item[i].kind == VALUE_STRING)
+            suggest_offer(&near, choices->item[i].text);
+    }
+    text_add(&shown, ", not ");
+    value_print(&shown, v);
+    el_error(el, DIAG_E0250, span, is_list ? "'%s' holds %s" : "'%s' is %s", f->name,
+             text_str(&shown));
+    if (v->kind == VALUE_STRING && suggest_best(&near))
+        el_help(el, "did you mean \"%s\"?", suggest_best(&near));
+    el_note(el, f->span, "it is declared here");
+}
+
+/* A value, or every item of a list, is one of those that its declaration names. */
+static bool check_choice(Elaborator *el, const Formal *f, const Value *v, Span span)
+{
+    Value choices = el_eval(el, f->choices);
+    bool is_list = f->type->kind == TYPE_LIST;
+    const Value *at = is_list ? v->item : v;
+    if (choices.kind == VALUE_ERROR)
+        return false;
+    if (choices.kind != VALUE_LIST || !choices.n) {
+        el_error(el, DIAG_E0201, f->choices->span, "what '%s' may be is a list of values, not %s",
+                 f->name, choices.kind == VALUE_LIST ? "an empty one" : value_kind_text(&choices));
+        return false;
+    }
+    for (uint32_t i = 0; i < (is_list ? v->n : 1); i++) {
+        uint32_t k = 0;
+        while (k < choices.n && !value_equal(&at[i], &choices.item[k]))
+            k++;
+        if (k < choices.n)
+            continue;
+        not_a_choice(el, f, &at[i], &choices, span);
+        return false;
+    }
+    return true;
+}
+
 bool el_bind_formals(Elaborator *el, Frame *frame, Value *given)
 {
     const Decl *d = frame->decl;
@@ -119,6 +169,11 @@ bool el_bind_formals(Elaborator *el, Frame *frame, Value *given)
                      f->name);
             ok = false;
         }
+        if (is_tensor && f->choices) {
+            el_error(el, DIAG_E0201, f->choices->span, "'%s' is a tensor, only values are chosen",
+                     f->name);
+            ok = false;
+        }
         if (is_tensor) {
             /* the sizes of a model's tensors are given from outside, the signature has defaults */
             ok &= d->kind == DECL_MODEL ||
@@ -128,7 +183,8 @@ bool el_bind_formals(Elaborator *el, Frame *frame, Value *given)
                 frame->has_entry = true;
             }
         } else {
-            ok &= check_value(el, f, &v, v.span);
+            ok &=
+                check_value(el, f, &v, v.span) && (!f->choices || check_choice(el, f, &v, v.span));
         }
         given[i] = v;
         el_bind(el, f->name, v);

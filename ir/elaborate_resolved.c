@@ -58,7 +58,10 @@ static void print_model(Elaborator *el, Text *t, const Resolved *r, const Decl *
         if (f->type->kind == TYPE_TENSOR) {
             print_tensor_type(t, f->type, &r->tensors[i]);
         } else {
-            text_printf(t, "%s = ", type_kind_text(f->type->kind));
+            text_add(t, type_kind_text(f->type->kind));
+            if (f->choices)
+                text_printf(t, " in %s", el_source_text(el, f->choices->span));
+            text_add(t, " = ");
             value_print(t, &r->arguments[i]);
         }
     }

@@ -345,7 +345,8 @@ static Val step_windows(Gen *g)
         x = func_split(g->f, x, "window", axes[i], places[i], n);
     }
     x = func_merge(g->f, func_merge(g->f, x, "c", "kt", "c"), "c", "kh", "c");
-    return dense(g, chance(g, 0.5) ? norm_channels(g, x) : x);
+    x = chance(g, 0.5) ? norm_channels(g, x) : x;
+    return x.id ? dense(g, x) : VAL_NONE; /* it may have found no axis to norm over */
 }
 
 static int64_t some_divisor(Gen *g, int64_t n)

@@ -46,6 +46,11 @@ static void tensor_types_are_tight_and_other_axes_are_not(void **state)
     assert_format(state,
                   "nm 1\nblock f(x:[ b c : 5 ]) ->[b n : ceil( h / 2 )] {return x|>d([c:3])}",
                   "nm 1\nblock f(x: [b c:5]) -> [b n:ceil(h/2)] { return x |> d([c: 3]) }\n");
+    assert_format(
+        state,
+        "nm 1\nblock f(x:tensor,by:string in[\"a\",\"b\"]=\"a\",n : int in 1 .. 4){return x}",
+        "nm 1\nblock f(x: tensor, by: string in [\"a\", \"b\"] = \"a\", n: int in 1..4) { "
+        "return x }\n");
     assert_format(state, "nm 1\nblock f() {\nparam w:[c:3](decay:no)=f( 1 )\n}",
                   "nm 1\nblock f() {\n  param w: [c:3] (decay: no) = f(1)\n}\n");
 }
