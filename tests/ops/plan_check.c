@@ -178,8 +178,9 @@ static bool find(const Plan *plan, const Stored *s, Val v, const float **at, Til
            layout_of_view(&below, n, layout);
 }
 
-/* Gradients smaller than this lose bits, and vanish, where losses are not scaled. */
+/* Gradients smaller than this lose bits, and vanish. */
 #define SMALL_IN_F16 2.5e-2
+#define F16_SCALE 256
 
 /* Tolerance of an element: what float32 inputs a few roundings off would change, and a share of the
  * tensor's largest value. */
@@ -220,6 +221,17 @@ static const char *compare(Module *m, const Plan *plan, const Stored *s, const R
         r->name, r->val.id, r->role, (long long)where, got_worst, ref->at[where], largest);
 }
 
+/* In 11 bits with small exponents gradients vanish where the loss is not scaled. */
+static void scale_loss(Module *m)
+{
+    for (uint32_t i = 0; i < m->funcs.len; i++) {
+        Func *f = m->funcs.at[i];
+        Result *loss = (Result *)func_find_result(f, RESULT_LOSS, "loss");
+        if (loss)
+            loss->val = func_scale(f, loss->val, F16_SCALE);
+    }
+}
+
 const char *plan_check(Module *m, const PlanCheck *c)
 {
     PassOptions o = {.fuse = c->fuse,
@@ -234,6 +246,8 @@ const char *plan_check(Module *m, const PlanCheck *c)
                      .gradient_factor = 1,
                      .verify = true};
     Err err = {0};
+    if (c->precision == PRECISION_F16)
+        scale_loss(m);
     Func *f = passes_run(m, c->kind, &o);
     if (!f || m->diags->n_errors)
         return m->diags->messages.len ? m->diags->messages.at[0].text : "passes failed";
