@@ -24,7 +24,10 @@
 
 #define PRINT(...) arena_printf(t->arena, __VA_ARGS__)
 
-enum { COMBINE_ELEMS = 32, COMBINE_PARTS = CONTRACT_THREADS / COMBINE_ELEMS, MANY_STEPS = 12 };
+/* UNROLLED: words of rows that are written out for each step of dw. With all 64 of a tile, NVRTC
+ * takes nearly twice as long for such a kernel (1.9 s instead of 1.1), and a thread 18 registers
+ * more. */
+enum { COMBINE_ELEMS = 32, COMBINE_PARTS = CONTRACT_THREADS / COMBINE_ELEMS, UNROLLED = 16 };
 
 /* ---- x ---- */
 
@@ -146,9 +149,6 @@ void contract_joint_begin(CudaText *t, CudaContract *c)
 
 void contract_joint_products(CudaText *t, const CudaContract *c)
 {
-    int together =
-        c->steps > MANY_STEPS ? 16 : c->a.tile / 2; /* words: fewer take less registers */
-
     if (!c->joint.is_there)
         return;
     cuda_line(t, "const uint32_t *x_tile = shared + %lld;", (long long)c->joint.at);
@@ -156,8 +156,8 @@ void contract_joint_products(CudaText *t, const CudaContract *c)
     cuda_line(t, "NPC_UNROLL for (int s = 0; s < %lld; s++)", (long long)c->steps);
     cuda_open(t, "if (s == step)");
     cuda_open(t, "NPC_NO_UNROLL for (int some = 0; some < %d; some += %d)", c->a.tile / 2,
-              together);
-    cuda_open(t, "NPC_UNROLL for (int part = some; part < some + %d; part += 8)", together);
+              UNROLLED);
+    cuda_open(t, "NPC_UNROLL for (int part = some; part < some + %d; part += 8)", UNROLLED);
     cuda_line(t, "uint32_t z[4], x[4];");
     cuda_line(t, "const int z_row = 2 * part + pair %% 2 + pair / 2 * 4;");
     cuda_line(t, "NPC_UNROLL for (int q = 0; q < 4; q++)");
