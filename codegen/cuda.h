@@ -44,5 +44,7 @@ void cuda_write(Text *t, const TileProgram *p, const char *symbol);
 
 /* What every translation unit begins with; a string of cuda_prelude.cuh. */
 extern const char cuda_prelude[];
+/* Kernels that make random masks and noise; a string of cuda_random.cuh. */
+extern const char cuda_random[];
 
 #endif

@@ -3,6 +3,7 @@
  * resources. */
 #include "codegen/cuda_compile.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "codegen/cuda_nvrtc.h"
@@ -11,11 +12,11 @@
 
 /* A unit ends when it has so many programs or characters: small enough to share among threads, and
  * reading the prelude (30 ms) costs little beside its kernels (about 70 ms each). */
-enum { UNIT_PROGRAMS = 12, UNIT_CHARS = 80000 };
+enum { UNIT_PROGRAMS = 12, UNIT_CHARS = 80000, MOST_ADDED = 4 /* units */ };
 
 typedef struct Unit {
     Text text;
-    int first, n;  /* distinct programs */
+    int first, n;  /* distinct programs; none: added by cuda_set_add */
     char name[32]; /* in messages */
 } Unit;
 
@@ -103,10 +104,10 @@ Status cuda_set_make(CudaSet **out, const TileProgram *const *programs, int n, E
     set->n = n;
     set->code_of = ARENA_ARRAY(&set->arena, int, (size_t)n + 1);
     set->kernel = ARENA_ARRAY(&set->arena, CudaKernel, (size_t)n + 1);
-    set->unit = ARENA_ARRAY(&set->arena, Unit, (size_t)n + 1);
+    set->unit = ARENA_ARRAY(&set->arena, Unit, (size_t)n + MOST_ADDED);
     find_equal(set, programs);
     write_units(set);
-    set->cubin = ARENA_ARRAY(&set->arena, CodeObject, (size_t)set->n_units + 2);
+    set->cubin = ARENA_ARRAY(&set->arena, CodeObject, (size_t)set->n_units + MOST_ADDED + 1);
     set->arena.exhausted = NULL;
     *out = set;
     return NPC_OK;
@@ -213,7 +214,8 @@ static Status compile_unit(void *context, int i, CodeObject *out, CodeObject *no
     NvrtcJob run = {.text = text_str(&u->text),
                     .name = u->name,
                     .arch = job->options->arch,
-                    .line_info = job->options->line_info};
+                    .line_info = job->options->line_info,
+                    .is_exact = !u->n};
     CudaResources *table = calloc((size_t)u->n * CUDA_MAX_PHASES, sizeof *table);
     if (!table)
         return err_set(err, NPC_ERR_MEMORY, "no memory to compile %s", u->name);
@@ -357,6 +359,18 @@ Status cuda_set_compile(CudaSet *set, const CudaCompileOptions *options, Err *er
     return s;
 }
 
+Status cuda_set_add(CudaSet *set, const char *text, int *unit, Err *err)
+{
+    *unit = set->n_units;
+    assert(set->n_units < set->n + MOST_ADDED);
+    Unit *u = &set->unit[set->n_units];
+    *u = (Unit){.text = {.arena = &set->arena}};
+    snprintf(u->name, sizeof u->name, "unit%d.cu", set->n_units);
+    WITH_MEMORY(set, err, text_printf(&u->text, "%s\n%s", cuda_prelude, text));
+    set->n_units++;
+    return NPC_OK;
+}
+
 /* ---- other forms ---- */
 
 Status cuda_set_ptx(const CudaSet *set, const CudaArch *arch, Text *out, Err *err)
@@ -367,8 +381,11 @@ Status cuda_set_ptx(const CudaSet *set, const CudaArch *arch, Text *out, Err *er
     NPC_TRY(cuda_nvrtc_open(&nvrtc, err));
     NPC_TRY(nvrtc_knows(nvrtc, arch, err));
     for (int i = 0; i < set->n_units; i++) {
-        NvrtcJob run = {
-            .text = cuda_set_text(set, i), .name = set->unit[i].name, .arch = arch, .ptx = true};
+        NvrtcJob run = {.text = cuda_set_text(set, i),
+                        .name = set->unit[i].name,
+                        .arch = arch,
+                        .ptx = true,
+                        .is_exact = !set->unit[i].n};
         Status s = nvrtc_run(nvrtc, &run, err);
         if (s == NPC_OK)
             text_add(out, run.out.data);

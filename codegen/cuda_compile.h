@@ -28,6 +28,9 @@ typedef struct CudaKernel {
 /* The programs outlive the set. */
 Status cuda_set_make(CudaSet **out, const TileProgram *const *programs, int n, Err *err);
 void cuda_set_free(CudaSet *set);
+/* Adds a unit of kernels that no program describes: `text` behind the prelude, in which products
+ * and sums are rounded one by one. Before the set is compiled. */
+Status cuda_set_add(CudaSet *set, const char *text, int *unit, Err *err);
 
 /* Program i's kernels. */
 const CudaKernel *cuda_set_get(const CudaSet *set, int i);

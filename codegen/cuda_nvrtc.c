@@ -32,13 +32,17 @@ static Status fetch(const CudaNvrtc *c, const NvrtcJob *job, NvrtcProgram progra
 static Status compile(const CudaNvrtc *c, NvrtcJob *job, NvrtcProgram program, Err *err)
 {
     char arch[64];
-    const char *options[] = {arch, "--std=c++17", "--disable-warnings", "--ptxas-options=-v",
-                             "-lineinfo"};
+    const char *options[6] = {arch, "--std=c++17", "--disable-warnings", "--ptxas-options=-v"};
+    int n = 4;
     CodeObject log;
     Err unread = {0};
     snprintf(arch, sizeof arch, "--gpu-architecture=%s_%d", job->ptx ? "compute" : "sm",
              job->arch->number);
-    NvrtcResult r = c->compile(program, job->line_info ? 5 : 4, options);
+    if (job->line_info)
+        options[n++] = "-lineinfo";
+    if (job->is_exact)
+        options[n++] = "--fmad=false";
+    NvrtcResult r = c->compile(program, n, options);
     if (fetch(c, job, program, "the log", c->log_size, c->log, &log, &unread) == NPC_OK)
         job->log = log.data;
     NPC_TRY(check(c, r, job, "compilation", err));

@@ -10,6 +10,7 @@ typedef struct NvrtcJob {
     const CudaArch *arch;
     bool ptx; /* out is PTX, not a cubin */
     bool line_info;
+    bool is_exact;  /* no fused multiply-adds but those of the text */
     CodeObject out; /* from malloc */
     char *log;      /* from malloc, never NULL after a call */
 } NvrtcJob;

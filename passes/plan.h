@@ -10,6 +10,8 @@
 #ifndef NPC_PASSES_PLAN_H
 #define NPC_PASSES_PLAN_H
 
+#include <math.h>
+
 #include "ir/tile.h"
 #include "passes/pass.h"
 
@@ -93,6 +95,12 @@ typedef struct PlanBuffer {
     double drop_rate; /* random masks; NAN otherwise */
     bool is_noise;    /* standard normal numbers */
 } PlanBuffer;
+
+/* Made of seed and step: a mask, or noise. */
+static inline bool plan_is_random(const PlanBuffer *b)
+{
+    return b->kind == BUFFER_INPUT && (!isnan(b->drop_rate) || b->is_noise);
+}
 
 typedef struct Launch {
     const TileProgram *tile;

@@ -11,9 +11,18 @@ bool compile_cuda_emits(const char *what)
     return false;
 }
 
-Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, Err *err)
+static bool has_random(const Plan *const *plans, int n_plans)
 {
-    int n = 0;
+    for (int i = 0; i < n_plans; i++)
+        for (uint32_t k = 0; k < plans[i]->buffers.len; k++)
+            if (plan_is_random(&plans[i]->buffers.at[k]))
+                return true;
+    return false;
+}
+
+Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, int *random, Err *err)
+{
+    int n = 0, unit = -1;
     for (int i = 0; i < n_plans; i++)
         n += (int)plans[i]->launches.len;
     const TileProgram **all = calloc((size_t)n + 1, sizeof *all);
@@ -25,6 +34,10 @@ Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, Er
             all[n++] = plans[i]->launches.at[k].tile;
     Status s = cuda_set_make(out, all, n, err);
     free(all);
+    if (s == NPC_OK && has_random(plans, n_plans))
+        s = cuda_set_add(*out, cuda_random, &unit, err);
+    if (random)
+        *random = unit;
     return s;
 }
 
@@ -60,7 +73,7 @@ Status compile_cuda_emit(const char *what, const char *target, const Plan *const
     CudaCompileOptions o = {.n_threads = n_threads};
     CudaSet *set;
     NPC_TRY(cuda_arch_find(target, &o.arch, err));
-    NPC_TRY(compile_cuda_set(&set, plans, n_plans, err));
+    NPC_TRY(compile_cuda_set(&set, plans, n_plans, NULL, err));
     Status s = emit(&o, set, what, out, err);
     cuda_set_free(set);
     return s;
@@ -72,7 +85,7 @@ Status compile_cuda_code(const char *target, const Plan *const *plans, int n_pla
     CudaCompileOptions o = {.n_threads = n_threads, .cache_folder = folder};
     CudaSet *set;
     NPC_TRY(cuda_arch_find(target, &o.arch, err));
-    NPC_TRY(compile_cuda_set(&set, plans, n_plans, err));
+    NPC_TRY(compile_cuda_set(&set, plans, n_plans, NULL, err));
     Status s = cuda_set_compile(set, &o, err);
     cuda_set_free(set);
     return s;

@@ -5,8 +5,10 @@
 #include "codegen/cuda_compile.h"
 #include "passes/plan.h"
 
-/* The kernels of all plans, not yet compiled; the plans outlive it. */
-Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, Err *err);
+/* The kernels of all plans, not yet compiled; the plans outlive it. *random: the unit that makes
+ * their masks and noise (cuda_random), -1 when they have none; may be NULL. */
+Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, int *random,
+                        Err *err);
 /* What --emit can show of them. */
 bool compile_cuda_emits(const char *what); /* "cuda", "ptx", "sass", "resources" */
 /* Shows it for one target ("cuda:sm_90"). cuda needs nothing, the others NVRTC, sass a disassembler

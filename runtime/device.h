@@ -45,7 +45,8 @@ typedef struct DeviceProgram {
     Region prepared, inputs;
     double *seconds; /* per launch, added up while is_timed */
     bool is_timed;
-    void *own; /* the device's */
+    bool is_drawn; /* masks and noise are what `draw` said; else what the host's side holds */
+    void *own;     /* the device's */
 } DeviceProgram;
 
 typedef struct DeviceImage {
@@ -100,6 +101,9 @@ struct DeviceKind {
     /* May move the inputs of a program's next run, which has the same ranges, while runs before it
      * are not done; scalars are left to that run. Until it has returned they stay as they are. */
     Status (*send)(Device *d, DeviceImage *image, int program, const SampleRange *ranges, Err *err);
+    /* Makes masks and noise of the program's next runs of seed and step: the same bits everywhere.
+     */
+    void (*draw)(Device *d, DeviceImage *image, int program, uint64_t seed, uint64_t step);
     /* Host side of tensors to device; it may change again when the next run has returned. */
     Status (*push)(Device *d, const Region *r, size_t offset, size_t bytes, Err *err);
     /* Device to host side; it is there on return. */

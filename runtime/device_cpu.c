@@ -5,6 +5,8 @@
 #include <time.h>
 
 #include "runtime/device.h"
+#include "runtime/philox.h"
+#include "runtime/random_fill.h"
 
 typedef struct CpuDevice {
     Device base;
@@ -208,6 +210,43 @@ static Status run(Device *d, DeviceImage *image, int program, const SampleRange 
     return NPC_OK;
 }
 
+/* ---- masks ---- */
+
+enum { DRAWN = 1 << 16 }; /* elements of a task */
+
+typedef struct Drawing {
+    const PlanBuffer *buffer;
+    uint64_t seed, stream, step;
+    int64_t n;
+    void *at;
+} Drawing;
+
+static void draw_part(void *context, int64_t task, void *scratch)
+{
+    (void)scratch;
+    const Drawing *d = context;
+    int64_t from = task * DRAWN, n = d->n - from < DRAWN ? d->n - from : DRAWN;
+    int64_t first = (int64_t)(d->step << 32) + from; /* elements of all steps, one after another */
+    if (d->buffer->is_noise)
+        normal_fill(d->seed, d->stream, first, n, 0, 1, (float *)d->at + from);
+    else
+        mask_fill(d->seed, d->stream, first, n, d->buffer->drop_rate, (uint8_t *)d->at + from);
+}
+
+static void draw(Device *d, DeviceImage *image, int program, uint64_t seed, uint64_t step)
+{
+    const DeviceProgram *p = &image->program[program];
+    for (uint32_t i = 0; i < p->plan->buffers.len; i++) {
+        const PlanBuffer *b = &p->plan->buffers.at[i];
+        if (!plan_is_random(b))
+            continue;
+        int64_t n = shape_elems(&b->layout.shape);
+        Drawing drawing = {b,    seed, philox_stream(b->name),
+                           step, n,    p->inputs.host + p->place[i].offset};
+        workers_run(d->workers, draw_part, &drawing, (n + DRAWN - 1) / DRAWN);
+    }
+}
+
 /* ---- host side: the memory itself ---- */
 
 static Status nothing_to_move(Device *d, const Region *r, size_t offset, size_t bytes, Err *err)
@@ -265,6 +304,7 @@ const DeviceKind device_cpu = {.name = "cpu",
                                .bind = bind,
                                .run = run,
                                .send = nothing_to_send,
+                               .draw = draw,
                                .push = nothing_to_move,
                                .pull = nothing_to_move,
                                .wait = wait_cpu,

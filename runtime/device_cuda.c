@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#include "runtime/compile_cuda.h"
+
 enum { ALIGNMENT = 256 };
 
 static KernelCost cost(const DeviceOptions *options, const TileProgram *tile)
@@ -164,11 +166,10 @@ static Status load_modules(CudaState *c, DeviceImage *image, Err *err)
 static Status compile(Device *device, DeviceImage *image, Err *err)
 {
     CudaState *c = (CudaState *)device;
-    VEC(const TileProgram *) all = {0};
+    const Plan **plan = ARENA_ARRAY(image->memory, const Plan *, (size_t)image->n + 1);
     for (int i = 0; i < image->n; i++)
-        for (uint32_t k = 0; k < image->program[i].plan->launches.len; k++)
-            vec_push(image->memory, &all, image->program[i].plan->launches.at[k].tile);
-    NPC_TRY(cuda_set_make(&c->set, all.at, (int)all.len, err));
+        plan[i] = image->program[i].plan;
+    NPC_TRY(compile_cuda_set(&c->set, plan, image->n, &c->random_unit, err));
     CudaCompileOptions o = {.arch = c->identity.arch,
                             .cache_folder = device->options.cache_folder,
                             .n_threads = device->options.threads ? device->options.threads : 4};
@@ -352,6 +353,7 @@ const DeviceKind device_cuda = {.name = "cuda",
                                 .bind = cuda_bind,
                                 .run = cuda_run,
                                 .send = cuda_send,
+                                .draw = cuda_draw,
                                 .push = push,
                                 .pull = pull,
                                 .wait = wait_cuda,

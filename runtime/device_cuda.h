@@ -1,5 +1,5 @@
 /* Inside the CUDA device: device_cuda.c opens it and moves memory, device_cuda_inputs.c moves
- * inputs, device_cuda_run.c launches. */
+ * inputs, device_cuda_random.c makes masks, device_cuda_run.c launches. */
 #ifndef NPC_RUNTIME_DEVICE_CUDA_H
 #define NPC_RUNTIME_DEVICE_CUDA_H
 
@@ -25,6 +25,7 @@ typedef struct CudaState {
     CudaSet *set;
     CudaModule *module; /* per unit, in the engine's arena */
     int n_modules;      /* loaded */
+    int random_unit;    /* that makes masks and noise; -1: nothing does */
     CudaAddress memory; /* the one allocation */
     CudaAddress ranges; /* in it: of every program, one behind the other */
     char *shown;        /* pinned: what `look` shows */
@@ -44,6 +45,7 @@ typedef struct CudaUpload {
     int session;       /* -1: everything */
     size_t per_sample; /* bytes */
     bool is_scalar;    /* known when the run begins, not before */
+    bool is_random;    /* not moved when the device makes it */
 } CudaUpload;
 
 typedef struct CudaLaunch {
@@ -53,11 +55,31 @@ typedef struct CudaLaunch {
     void **params;    /* the addresses of arg[] */
 } CudaLaunch;
 
+/* A mask or noise, made by a launch of its own. */
+typedef struct CudaDrawing {
+    CudaFunction function;
+    CudaAddress at, draw;
+    unsigned long long n; /* elements */
+    uint32_t stream_low, stream_high;
+    float rate;
+    unsigned blocks;
+    void *params[6];
+} CudaDrawing;
+
+/* What it is made of; as kernels read it (cuda_random.cuh). */
+typedef struct CudaDraw {
+    uint32_t is_wanted, step, seed_low, seed_high;
+} CudaDraw;
+
 typedef struct CudaProgram {
     CudaLaunch *launch; /* per launch of the plan */
     CudaUpload *upload;
     int n_uploads;
-    int32_t *range;     /* pinned, [sessions + 1] [2]; the last pair is for no recording */
+    CudaDrawing *drawing;
+    int n_drawings;
+    CudaDraw draw;      /* of the next run */
+    int32_t *range;     /* pinned, [sessions + 1] [2]; the last pair is for no recording; behind it
+                           the draw of the run */
     CudaAddress ranges; /* the same on the device */
     size_t range_bytes;
     int32_t n_samples;   /* of a whole batch */
@@ -82,6 +104,11 @@ Status cuda_send(Device *d, DeviceImage *image, int program, const SampleRange *
 Status cuda_move_inputs(CudaState *c, const DeviceImage *image, int program,
                         const SampleRange *ranges, Err *err);
 uint32_t cuda_n_sessions(const DeviceProgram *p);
+
+/* device_cuda_random.c */
+Status cuda_bind_random(CudaState *c, const DeviceImage *image, const DeviceProgram *p, Err *err);
+void cuda_draw(Device *d, DeviceImage *image, int program, uint64_t seed, uint64_t step);
+Status cuda_launch_random(CudaState *c, const DeviceProgram *p, Err *err);
 
 /* device_cuda_run.c */
 Status cuda_bind(Device *d, DeviceImage *image, Err *err);

@@ -13,9 +13,15 @@ uint32_t cuda_n_sessions(const DeviceProgram *p)
     return p->plan->f->module->sessions.len;
 }
 
+/* Ranges, and the draw behind them. */
+static size_t range_bytes(const DeviceProgram *p)
+{
+    return ((size_t)cuda_n_sessions(p) + 1) * 2 * sizeof(int32_t) + sizeof(CudaDraw);
+}
+
 size_t cuda_range_bytes(const DeviceProgram *p)
 {
-    return (((size_t)cuda_n_sessions(p) + 1) * 2 * sizeof(int32_t) + 255) & ~(size_t)255;
+    return (range_bytes(p) + 255) & ~(size_t)255;
 }
 
 /* Does anybody send the inputs of such a program? */
@@ -69,7 +75,8 @@ static CudaUpload upload_of(const DeviceProgram *p, uint32_t buffer)
     CudaUpload u = {.offset = p->place[buffer].offset,
                     .bytes = tile_layout_bytes(&b->layout),
                     .session = -1,
-                    .is_scalar = shape_elems(&b->layout.shape) == 1};
+                    .is_scalar = shape_elems(&b->layout.shape) == 1,
+                    .is_random = plan_is_random(b)};
     if (!u.is_scalar && is_by_samples(p->plan, &b->layout))
         u.session = session_of(p->plan, (int)buffer);
     if (u.session >= 0)
@@ -88,7 +95,7 @@ static void list_uploads(CudaProgram *own, Arena *memory, const DeviceProgram *p
             continue;
         CudaUpload u = upload_of(p, i), *last = own->upload + own->n_uploads;
         if (own->n_uploads && u.offset == end && u.session < 0 && last[-1].session < 0 &&
-            u.is_scalar == last[-1].is_scalar)
+            u.is_scalar == last[-1].is_scalar && u.is_random == last[-1].is_random)
             last[-1].bytes = u.offset + u.bytes - last[-1].offset;
         else
             own->upload[own->n_uploads++] = u;
@@ -111,7 +118,7 @@ static int32_t count_samples(const Plan *plan)
 static Status pin_ranges(CudaState *c, CudaProgram *own, const DeviceProgram *p, Err *err)
 {
     void *at = NULL;
-    own->range_bytes = ((size_t)cuda_n_sessions(p) + 1) * 2 * sizeof *own->range;
+    own->range_bytes = range_bytes(p);
     NPC_TRY(cuda_state_check(c, c->d->host_alloc(&at, own->range_bytes, 0),
                              "allocate pinned memory", err));
     own->range = at;
@@ -159,6 +166,16 @@ static Status copy(CudaState *c, const DeviceProgram *p, const CudaUpload *u,
     return cuda_state_check(c, r, "copy inputs to the device", err);
 }
 
+static bool is_moved(const DeviceProgram *p, const CudaUpload *u)
+{
+    return !(u->is_random && p->is_drawn);
+}
+
+static bool is_early(const DeviceProgram *p, const CudaUpload *u)
+{
+    return is_moved(p, u) && !u->is_scalar;
+}
+
 Status cuda_send(Device *device, DeviceImage *image, int program, const SampleRange *ranges,
                  Err *err)
 {
@@ -170,7 +187,7 @@ Status cuda_send(Device *device, DeviceImage *image, int program, const SampleRa
         return NPC_OK;
     NPC_TRY(cuda_state_enter(c, err));
     for (int i = 0; i < own->n_uploads; i++)
-        if (!own->upload[i].is_scalar)
+        if (is_early(p, &own->upload[i]))
             NPC_TRY(copy(c, p, &own->upload[i], ranges, c->ahead.device, 0, c->sender, err));
     c->ahead_of = program;
     return cuda_state_check(c, c->d->event_record(c->sent, c->sender), "record an event", err);
@@ -181,7 +198,7 @@ static Status take_sent(CudaState *c, const DeviceProgram *p, const SampleRange 
     const CudaProgram *own = p->own;
     NPC_TRY(cuda_state_check(c, c->d->stream_after(c->stream, c->sent, 0), "wait for inputs", err));
     for (int i = 0; i < own->n_uploads; i++)
-        if (!own->upload[i].is_scalar)
+        if (is_early(p, &own->upload[i]))
             NPC_TRY(copy(c, p, &own->upload[i], ranges, p->inputs.device, c->ahead.device,
                          c->stream, err));
     c->ahead_of = -1;
@@ -190,13 +207,15 @@ static Status take_sent(CudaState *c, const DeviceProgram *p, const SampleRange 
 
 static Status move_ranges(CudaState *c, const DeviceProgram *p, const SampleRange *ranges, Err *err)
 {
-    const CudaProgram *own = p->own;
+    CudaProgram *own = p->own;
     for (uint32_t s = 0; s <= cuda_n_sessions(p); s++) {
         bool is_given = ranges && s < cuda_n_sessions(p);
         own->range[2 * s] = is_given ? (int32_t)ranges[s].first : 0;
         own->range[2 * s + 1] =
             is_given ? (int32_t)(ranges[s].first + ranges[s].count) : own->n_samples;
     }
+    own->draw.is_wanted = p->is_drawn;
+    memcpy(own->range + 2 * ((size_t)cuda_n_sessions(p) + 1), &own->draw, sizeof own->draw);
     return cuda_state_check(
         c, c->d->copy_to_device(own->ranges, own->range, own->range_bytes, c->stream),
         "copy inputs to the device", err);
@@ -211,7 +230,7 @@ Status cuda_move_inputs(CudaState *c, const DeviceImage *image, int program,
     if (was_sent)
         NPC_TRY(take_sent(c, p, ranges, err));
     for (int i = 0; i < own->n_uploads; i++)
-        if (!was_sent || own->upload[i].is_scalar)
+        if (is_moved(p, &own->upload[i]) && !(was_sent && is_early(p, &own->upload[i])))
             NPC_TRY(copy(c, p, &own->upload[i], ranges, p->inputs.device, 0, c->stream, err));
     NPC_TRY(move_ranges(c, p, ranges, err));
     return cuda_state_check(c, c->d->event_record(c->moved, c->stream), "record an event", err);

@@ -51,6 +51,7 @@ Status cuda_bind(Device *device, DeviceImage *image, Err *err)
         own->launch = ARENA_ARRAY(image->memory, CudaLaunch, p->plan->launches.len + 1);
         NPC_TRY(cuda_bind_inputs(c, image, p, ranges, err));
         ranges += cuda_range_bytes(p);
+        NPC_TRY(cuda_bind_random(c, image, p, err));
         for (uint32_t k = 0; k < p->plan->launches.len; k++)
             NPC_TRY(bind_launch(c, image, p, (int)k, cuda_set_get(c->set, at++), err));
         own->event = ARENA_ARRAY(image->memory, CudaEvent, p->plan->launches.len + 1);
@@ -117,7 +118,9 @@ static Status record(CudaState *c, const DeviceImage *image, const DeviceProgram
     CudaGraph graph = NULL;
     NPC_TRY(cuda_state_check(c, c->d->capture_begin(c->stream, CUDA_CAPTURE_THREAD_LOCAL),
                              "begin to record the launches", err));
-    Status s = launch_all(c, image, p, (uint32_t)p->plan->n_prepare, p->plan->launches.len, err);
+    Status s = cuda_launch_random(c, p, err);
+    if (s == NPC_OK)
+        s = launch_all(c, image, p, (uint32_t)p->plan->n_prepare, p->plan->launches.len, err);
     CudaResult r = c->d->capture_end(c->stream, &graph); /* also after a failure */
     if (s == NPC_OK)
         s = cuda_state_check(c, r, "record the launches", err);
@@ -152,6 +155,7 @@ static Status launch_timed(CudaState *c, const DeviceImage *image, const DeviceP
     const CudaProgram *own = p->own;
     uint32_t n = p->plan->launches.len;
     NPC_TRY(make_events(c, p, err));
+    NPC_TRY(cuda_launch_random(c, p, err));
     for (uint32_t i = from; i < n; i++) {
         NPC_TRY(cuda_state_check(c, c->d->event_record(own->event[i], c->stream), "record an event",
                                  err));

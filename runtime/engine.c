@@ -3,9 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "runtime/philox.h"
-#include "runtime/random_fill.h"
-
 struct Engine {
     Arena arena; /* bookkeeping */
     const Module *module;
@@ -207,11 +204,13 @@ static bool is_mask(const PlanBuffer *b)
 
 static void *find_input(const Engine *e, int program, const char *name, bool mask)
 {
-    const DeviceProgram *p = &e->programs.at[program];
+    DeviceProgram *p = &e->programs.at[program];
     for (uint32_t i = 0; i < p->plan->buffers.len; i++) {
         const PlanBuffer *b = &p->plan->buffers.at[i];
-        if (b->kind == BUFFER_INPUT && is_mask(b) == mask && !strcmp(b->name, name))
-            return host_side(p, i);
+        if (b->kind != BUFFER_INPUT || is_mask(b) != mask || strcmp(b->name, name))
+            continue;
+        p->is_drawn &= !plan_is_random(b); /* the caller may write it */
+        return host_side(p, i);
     }
     return NULL;
 }
@@ -226,38 +225,10 @@ uint8_t *engine_mask(Engine *e, int program, const char *name)
     return find_input(e, program, name, true);
 }
 
-enum { DRAWN = 1 << 16 }; /* elements of a task */
-
-typedef struct Drawing {
-    const PlanBuffer *buffer;
-    uint64_t seed, stream, step;
-    int64_t n;
-    void *at;
-} Drawing;
-
-static void draw_part(void *context, int64_t task, void *scratch)
-{
-    (void)scratch;
-    const Drawing *d = context;
-    int64_t from = task * DRAWN, n = d->n - from < DRAWN ? d->n - from : DRAWN;
-    int64_t first = (int64_t)(d->step << 32) + from; /* elements of all steps, one after another */
-    if (d->buffer->is_noise)
-        normal_fill(d->seed, d->stream, first, n, 0, 1, (float *)d->at + from);
-    else
-        mask_fill(d->seed, d->stream, first, n, d->buffer->drop_rate, (uint8_t *)d->at + from);
-}
-
 void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step)
 {
-    const DeviceProgram *p = &e->programs.at[program];
-    for (uint32_t i = 0; i < p->plan->buffers.len; i++) {
-        const PlanBuffer *b = &p->plan->buffers.at[i];
-        if (b->kind != BUFFER_INPUT || (!is_mask(b) && !b->is_noise))
-            continue;
-        int64_t n = shape_elems(&b->layout.shape);
-        Drawing d = {b, seed, philox_stream(b->name), step, n, host_side(p, i)};
-        workers_run(e->workers, draw_part, &d, (n + DRAWN - 1) / DRAWN);
-    }
+    e->programs.at[program].is_drawn = true;
+    e->device->kind->draw(e->device, &e->image, program, seed, step);
 }
 
 static void read_out(const void *from, const TileLayout *l, float *out)

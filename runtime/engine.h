@@ -55,10 +55,12 @@ Status engine_zero(Engine *e, const char *name, Err *err);
 
 /* The host's side of an input, logical row-major; NULL when the program has none of that name. */
 float *engine_input(Engine *e, int program, const char *name);
-/* The same of a random mask: 0 or 1. */
+/* The same of a random mask: 0 or 1. Whoever asks for the host's side of a mask or of noise may
+ * write it, and it counts until the next engine_draw_masks. */
 uint8_t *engine_mask(Engine *e, int program, const char *name);
 /* Draws every random mask of the program, 0 with the probability of its rate, otherwise 1: a
- * function of seed, step, the mask's name and the element. And noise, standard normal. */
+ * function of seed, step, the mask's name and the element. And noise, standard normal. A device
+ * makes them itself: only on the CPU are they on the host's side. */
 void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step);
 
 /* Sends the inputs of the program's next run ahead, all but scalars, while runs before it are still

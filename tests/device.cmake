@@ -6,11 +6,13 @@ add_test(NAME faults.run_device COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/faults/run_d
                                         $<TARGET_FILE:npc> ${CMAKE_BINARY_DIR}/sim)
 set_tests_properties(faults.run_device PROPERTIES LABELS faults TIMEOUT 1200)
 
-# tests/unit/test_engine.c on the simulated device
-add_test(NAME sim.engine COMMAND test_engine cuda WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-set_tests_properties(sim.engine PROPERTIES LABELS sim
-    ENVIRONMENT "NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
-add_dependencies(test_engine ${NPC_SIM_LIBRARIES})
+# the engine's tests on the simulated device
+foreach(name engine engine_inputs)
+    add_test(NAME sim.${name} COMMAND test_${name} cuda WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(sim.${name} PROPERTIES LABELS sim
+        ENVIRONMENT "NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
+    add_dependencies(test_${name} ${NPC_SIM_LIBRARIES})
+endforeach()
 
 # The real NVRTC, where there is one.
 npc_test(models nvrtc npc_runtime)

@@ -53,6 +53,7 @@ npc_sim_test(ops plans_cuda npc_passes npc_codegen npc_plan_check npc_random_gra
 npc_sim_test(sim sim_products npc_codegen)
 npc_sim_test(sim sim_products_walk npc_codegen)
 npc_sim_test(sim sim_joint npc_codegen)
+npc_sim_test(sim sim_random npc_runtime)
 # these run longer than their kernels are translated
 set_tests_properties(sim.sim_products sim.sim_products_walk sim.sim_joint PROPERTIES ENVIRONMENT NPC_SIM_OPTIMIZE=-O1)
 npc_sim_test(ops cuda_schedules npc_codegen)
@@ -63,10 +64,12 @@ add_test(NAME sim.checked_step
          COMMAND npc verify models/dwiseneuro.nm tests/goldens/dwiseneuro/tiny.safetensors
                  --device cuda --precision bf16 --fuse full
          WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-add_test(NAME sim.late_engine COMMAND test_engine cuda WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+foreach(name engine engine_inputs)
+    add_test(NAME sim.late_${name} COMMAND test_${name} cuda WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+endforeach()
 set_tests_properties(sim.checked_schedules sim.checked_step PROPERTIES LABELS sim TIMEOUT 1200
     ENVIRONMENT "NPC_SIM_CHECK=1;NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
-set_tests_properties(sim.late_engine PROPERTIES LABELS sim
+set_tests_properties(sim.late_engine sim.late_engine_inputs PROPERTIES LABELS sim
     ENVIRONMENT "NPC_SIM_LATE=1;NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
 
 # losses and optimizers of recipes

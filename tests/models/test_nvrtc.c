@@ -49,7 +49,7 @@ static void compile_plans(const Plan *const *plans, int n, const CudaArch *arch,
     Arena arena = {0};
     CudaSet *set;
     CudaCompileOptions o = {.arch = arch, .n_threads = N_THREADS};
-    if (compile_cuda_set(&set, plans, n, &err) != NPC_OK ||
+    if (compile_cuda_set(&set, plans, n, NULL, &err) != NPC_OK ||
         cuda_set_compile(set, &o, &err) != NPC_OK)
         fail_msg("%s, %s: %s", arch->name, precision, err.text);
     for (int i = 0; i < cuda_set_n_distinct(set); i++)
@@ -135,11 +135,35 @@ static void ptx_names_its_architecture(void **state)
     arena_free(&arena);
 }
 
+/* The bits of the host: it fuses nothing. The code of divisions and roots is made later. */
+static void random_numbers_are_made_without_fused_multiply_adds(void **state)
+{
+    (void)state;
+    Err err = {0};
+    Arena arena = {0};
+    Text ptx = {.arena = &arena};
+    CudaSet *set;
+    int unit;
+    assert_int_equal(cuda_set_make(&set, NULL, 0, &err), NPC_OK);
+    assert_int_equal(cuda_set_add(set, cuda_random, &unit, &err), NPC_OK);
+    assert_int_equal(unit, 0);
+    for (int i = 0; i < cuda_arch_count(); i++)
+        if (cuda_set_ptx(set, &CUDA_ARCHS[i], &ptx, &err) != NPC_OK)
+            fail_msg("%s: %s", CUDA_ARCHS[i].name, err.text);
+    assert_non_null(strstr(text_str(&ptx), "npc_draw_noise"));
+    assert_non_null(strstr(text_str(&ptx), "mul.rn.f32"));
+    assert_null(strstr(text_str(&ptx), "fma."));
+    assert_null(strstr(text_str(&ptx), "mul.f32")); /* what may be fused later */
+    cuda_set_free(set);
+    arena_free(&arena);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_architecture_takes_the_kernels_of_a_small_model),
         cmocka_unit_test(ptx_names_its_architecture),
+        cmocka_unit_test(random_numbers_are_made_without_fused_multiply_adds),
     };
     const CudaNvrtc *nvrtc;
     Err err = {0};

@@ -1,166 +1,8 @@
 /* The engine on a small model of two recordings ("a", "b"; tests/golden/tiny_model.nm) and on
  * hand-built functions: sample ranges, absent recordings, threads, results that are views, prepared
- * values, masks. Everything is run on the interpreter and, where there is one, on generated code;
+ * values. Everything is run on the interpreter and, where there is one, on generated code;
  * `test_engine cuda` runs it on a CUDA device. */
-#include "runtime/model.h"
-#include "tests/ops/ir_harness.h"
-
-enum { BATCH = 5 };
-
-static bool interpret;
-static const char *device; /* NULL: the CPU */
-
-/* ---- a model with its programs ---- */
-
-typedef struct Subject {
-    Model *model;
-    Engine *e;
-    int program;
-} Subject;
-
-static Subject open_with_threads(ProgramKind kind, int threads)
-{
-    Subject s = {0};
-    Err err = {0};
-    ModelOptions o = {.path = "tests/golden/tiny_model.nm",
-                      .batch = BATCH,
-                      .fuse = FUSE_FULL,
-                      .threads = threads,
-                      .interpret = interpret,
-                      .device = device,
-                      .no_cache = true,
-                      .verify_passes = true};
-    if (model_open(&s.model, &o, &err) != NPC_OK ||
-        model_add(s.model, kind, &s.program, &err) != NPC_OK)
-        fail_msg("%s", err.text);
-    s.e = s.model->engine;
-    return s;
-}
-
-static void ready(Subject *s)
-{
-    Err err = {0};
-    if (model_ready(s->model, &err) != NPC_OK)
-        fail_msg("%s", err.text);
-    model_initialise(s->model, 11);
-}
-
-static Subject open_program(ProgramKind kind)
-{
-    Subject s = open_with_threads(kind, 2);
-    ready(&s);
-    return s;
-}
-
-static int also(Subject *s, ProgramKind kind)
-{
-    Err err = {0};
-    int program = 0;
-    if (model_add(s->model, kind, &program, &err) != NPC_OK)
-        fail_msg("%s", err.text);
-    return program;
-}
-
-/* Runs a program, and brings the tensors to the host. */
-static void run(Engine *e, int program, const SampleRange *ranges)
-{
-    Err err = {0};
-    if (engine_run(e, program, ranges, &err) != NPC_OK || engine_fetch(e, &err) != NPC_OK)
-        fail_msg("%s", err.text);
-}
-
-static int64_t elems_of(const Subject *s, int program, const char *input)
-{
-    const Func *f = engine_plan(s->e, program)->f;
-    for (uint32_t i = 1; i < f->nodes.len; i++)
-        if (f->nodes.at[i].op == OP_INPUT && !strcmp(f->nodes.at[i].attrs.name, input))
-            return shape_elems(&f->nodes.at[i].shape);
-    fail_msg("no input '%s'", input);
-    return 0;
-}
-
-static void fill_input(const Subject *s, int program, const char *name, double low, double high)
-{
-    float *at = engine_input(s->e, program, name);
-    uint64_t random = (uint64_t)strlen(name);
-    int64_t n = elems_of(s, program, name);
-    assert_non_null(at);
-    for (int64_t i = 0; i < n; i++)
-        at[i] = (float)(low + (high - low) * test_uniform(&random));
-}
-
-/* Clip, targets and rates; the samples of `ranges` weigh the same, all others nothing. */
-static void fill_inputs(const Subject *s, int program, const SampleRange ranges[2])
-{
-    static const char *const scalar[] = {"rate",    "bias1",   "bias2",  "bias1/a",
-                                         "bias2/a", "bias1/b", "bias2/b"};
-    double total = (double)(ranges[0].count + ranges[1].count);
-    fill_input(s, program, "clip", -1, 1);
-    if (!engine_input(s->e, program, "share/a"))
-        return;
-    for (int k = 0; k < 2; k++) {
-        const char *target[] = {"target/a", "target/b"}, *share[] = {"share/a", "share/b"};
-        float *weight = engine_input(s->e, program, share[k]);
-        fill_input(s, program, target[k], 0, 3);
-        for (int i = 0; i < BATCH; i++) {
-            bool in = i >= ranges[k].first && i < ranges[k].first + ranges[k].count;
-            weight[i] = in ? (float)(1 / total) : 0;
-        }
-    }
-    for (size_t i = 0; i < sizeof scalar / sizeof *scalar; i++) {
-        float *at = engine_input(s->e, program, scalar[i]);
-        if (at)
-            *at = 0.1f;
-    }
-    engine_draw_masks(s->e, program, 3, 1);
-}
-
-static void run_ranges(const Subject *s, const SampleRange ranges[2])
-{
-    fill_inputs(s, s->program, ranges);
-    run(s->e, s->program, ranges);
-}
-
-/* A copy of a result. */
-static float *result_of(const Subject *s, ResultRole role, const char *name, int64_t *n)
-{
-    const Func *f = engine_plan(s->e, s->program)->f;
-    const Result *r = func_find_result(f, role, name);
-    if (!r)
-        fail_msg("there is no result '%s'", name);
-    *n = shape_elems(func_shape(f, r->val));
-    float *out = calloc((size_t)*n, sizeof *out);
-    Err err = {0};
-    assert_int_equal(engine_read(s->e, s->program, role, name, out, &err), NPC_OK);
-    return out;
-}
-
-static float *tensor_copy(const Subject *s, const char *name, size_t *bytes)
-{
-    *bytes = (size_t)shape_elems(&module_param(s->model->module, name)->shape) * sizeof(float);
-    float *copy = malloc(*bytes);
-    memcpy(copy, engine_tensor(s->e, name), *bytes);
-    return copy;
-}
-
-/* Do all parameters and states of the two have the same bits? `only`: a part of their names. */
-static bool same_tensors(const Subject *x, const Subject *y, const char *only)
-{
-    const Module *m = x->model->module;
-    bool same = true;
-    for (uint32_t i = 0; i < m->params.len; i++) {
-        const Param *p = &m->params.at[i];
-        size_t bytes = (size_t)shape_elems(&p->shape) * sizeof(float);
-        if (!strstr(p->name, only))
-            continue;
-        same &= !memcmp(engine_tensor(x->e, p->name), engine_tensor(y->e, p->name), bytes);
-    }
-    return same;
-}
-
-static const SampleRange both[2] = {{0, BATCH}, {0, BATCH}};
-static const SampleRange only_a[2] = {{0, BATCH}, {0, 0}};
-static const SampleRange parts[2] = {{0, 2}, {2, 3}};
+#include "tests/unit/engine_subject.h"
 
 /* ---- absent recordings, ranges ---- */
 
@@ -315,53 +157,6 @@ static void an_accumulated_step_is_a_step(void **state)
     model_close(s.model);
 }
 
-/* ---- inputs sent ahead ---- */
-
-/* Inputs of step k, of other samples each time. Scalars come later. */
-static const SampleRange *fill_step(const Subject *s, int k)
-{
-    static const SampleRange *const ranges[] = {both, parts, only_a, parts};
-    fill_inputs(s, s->program, ranges[k]);
-    engine_input(s->e, s->program, "clip")[k] = (float)k;
-    engine_draw_masks(s->e, s->program, 3, (uint64_t)k);
-    return ranges[k];
-}
-
-/* Every step's inputs are filled and sent while the step before may still run; so is, between them,
- * a program whose inputs are not sent, and one step is left to move its inputs itself. */
-static void inputs_sent_ahead_are_those_of_the_next_run(void **state)
-{
-    (void)state;
-    Err err = {0};
-    Subject s[2];
-    int eval[2];
-    for (int i = 0; i < 2; i++) {
-        s[i] = open_with_threads(PROGRAM_STEP, 1);
-        eval[i] = also(&s[i], PROGRAM_EVAL);
-        ready(&s[i]);
-        fill_inputs(&s[i], eval[i], both);
-    }
-    for (int k = 0; k < 4; k++) {
-        const SampleRange *ranges = fill_step(&s[0], k);
-        *engine_input(s[0].e, s[0].program, "rate") = 0.1f * (float)(k + 1);
-        assert_int_equal(engine_run(s[0].e, eval[0], both, &err), NPC_OK);
-        run(s[0].e, s[0].program, ranges);
-    }
-    for (int k = 0; k < 4; k++) {
-        const SampleRange *ranges = fill_step(&s[1], k);
-        if (k != 2)
-            assert_int_equal(engine_send(s[1].e, s[1].program, ranges, &err), NPC_OK);
-        assert_int_equal(engine_send(s[1].e, eval[1], both, &err), NPC_OK);
-        *engine_input(s[1].e, s[1].program, "rate") = 0.1f * (float)(k + 1);
-        assert_int_equal(engine_run(s[1].e, eval[1], both, &err), NPC_OK);
-        assert_int_equal(engine_run(s[1].e, s[1].program, ranges, &err), NPC_OK);
-    }
-    assert_int_equal(engine_fetch(s[1].e, &err), NPC_OK);
-    assert_true(same_tensors(&s[0], &s[1], ""));
-    for (int i = 0; i < 2; i++)
-        model_close(s[i].model);
-}
-
 /* ---- prepared values ---- */
 
 static void write_other_values(const Subject *s)
@@ -428,60 +223,6 @@ static void predictions_after_a_step_use_its_parameters(void **state)
     free(want);
     model_close(s.model);
     model_close(fresh.model);
-}
-
-/* ---- masks ---- */
-
-static void masks_are_a_function_of_seed_and_step(void **state)
-{
-    (void)state;
-    enum { N = BATCH * 6 };
-    uint8_t first[N];
-    Subject s = open_program(PROGRAM_STEP);
-    Subject other = open_with_threads(PROGRAM_GRAD, 1);
-    ready(&other);
-    const uint8_t *at = engine_mask(s.e, s.program, "readout.a.dropout");
-    assert_non_null(at);
-    engine_draw_masks(s.e, s.program, 7, 1);
-    memcpy(first, at, sizeof first);
-    engine_draw_masks(s.e, s.program, 7, 2);
-    assert_memory_not_equal(first, at, sizeof first);
-    engine_draw_masks(s.e, s.program, 8, 1);
-    assert_memory_not_equal(first, at, sizeof first);
-    assert_memory_not_equal(engine_mask(s.e, s.program, "readout.b.dropout"), at, sizeof first);
-    engine_draw_masks(s.e, s.program, 7, 1);
-    assert_memory_equal(first, at, sizeof first);
-    engine_draw_masks(other.e, other.program, 7, 1);
-    assert_memory_equal(first, engine_mask(other.e, other.program, "readout.a.dropout"),
-                        sizeof first);
-    model_close(s.model);
-    model_close(other.model);
-}
-
-/* Is the share of zeros within five standard deviations of the rate? */
-static void check_rate(const Subject *s, const char *name, int n, double rate)
-{
-    enum { STEPS = 1000 };
-    const uint8_t *at = engine_mask(s->e, s->program, name);
-    int n_zero = 0;
-    for (uint64_t step = 1; step <= STEPS; step++) {
-        engine_draw_masks(s->e, s->program, 5, step);
-        for (int i = 0; i < n; i++) {
-            assert_true(at[i] <= 1);
-            n_zero += at[i] == 0;
-        }
-    }
-    double draws = (double)n * STEPS, deviation = sqrt(draws * rate * (1 - rate));
-    assert_true(fabs(n_zero - draws * rate) < 5 * deviation);
-}
-
-static void masks_have_their_rate(void **state)
-{
-    (void)state;
-    Subject s = open_program(PROGRAM_STEP);
-    check_rate(&s, "readout.a.dropout", BATCH * 6, 0.5);
-    check_rate(&s, "core.layer1.drop_path", BATCH, 0.1);
-    model_close(s.model);
 }
 
 /* ---- results that are views, launch times ---- */
@@ -645,23 +386,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(ranges_give_the_gradients_of_their_samples),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(an_accumulated_step_is_a_step),
-        cmocka_unit_test(inputs_sent_ahead_are_those_of_the_next_run),
         cmocka_unit_test(prepared_values_follow_the_tensors),
         cmocka_unit_test(predictions_after_a_step_use_its_parameters),
-        cmocka_unit_test(masks_are_a_function_of_seed_and_step),
-        cmocka_unit_test(masks_have_their_rate),
         cmocka_unit_test(results_that_are_views_are_read),
         cmocka_unit_test(launches_are_timed_on_request),
         cmocka_unit_test(memory_is_that_of_the_plans),
     };
-    if (argc > 1) {
-        device = argv[1];
-        return cmocka_run_group_tests_name(device, tests, NULL, NULL);
-    }
-    interpret = true;
-    int failed = cmocka_run_group_tests_name("interpreter", tests, NULL, NULL);
-    interpret = false;
-    if (kernel_have_llvm())
-        failed += cmocka_run_group_tests_name("generated code", tests, NULL, NULL);
-    return failed;
+    return run_everywhere(tests, sizeof tests / sizeof *tests, argc, argv);
 }
