@@ -46,5 +46,7 @@ void cuda_write(Text *t, const TileProgram *p, const char *symbol);
 extern const char cuda_prelude[];
 /* Kernels that make random masks and noise; a string of cuda_random.cuh. */
 extern const char cuda_random[];
+/* And one that fills planes of an input; of cuda_planes.cuh. */
+extern const char cuda_planes[];
 
 #endif

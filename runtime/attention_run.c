@@ -234,7 +234,7 @@ static Status see(Attend *a, uint32_t session, const TrialMap *map, const Length
                   const AttentionTrialOptions *o, AttentionTrial *out, Err *err)
 {
     NPC_TRY(clip_input(map, &l->clip, l->frames - 1, a->sample, err));
-    inputs_put(&l->inputs, 0, a->sample);
+    inputs_put(&l->inputs, 0, a->sample, NULL);
     for (uint32_t m = 0; m < a->data.n; m++)
         a->ranges[m] = (SampleRange){0, m == session};
     NPC_TRY(engine_run(a->model->engine, l->program, a->ranges, err));

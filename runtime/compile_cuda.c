@@ -20,9 +20,19 @@ static bool has_random(const Plan *const *plans, int n_plans)
     return false;
 }
 
-Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, int *random, Err *err)
+static bool trains(const Plan *const *plans, int n_plans)
 {
-    int n = 0, unit = -1;
+    for (int i = 0; i < n_plans; i++)
+        if (plans[i]->kind == PROGRAM_STEP || plans[i]->kind == PROGRAM_ACCUMULATE)
+            return true;
+    return false;
+}
+
+Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, CudaInputUnits *units,
+                        Err *err)
+{
+    CudaInputUnits made = {-1, -1};
+    int n = 0;
     for (int i = 0; i < n_plans; i++)
         n += (int)plans[i]->launches.len;
     const TileProgram **all = calloc((size_t)n + 1, sizeof *all);
@@ -35,9 +45,11 @@ Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, in
     Status s = cuda_set_make(out, all, n, err);
     free(all);
     if (s == NPC_OK && has_random(plans, n_plans))
-        s = cuda_set_add(*out, cuda_random, &unit, err);
-    if (random)
-        *random = unit;
+        s = cuda_set_add(*out, cuda_random, &made.random, err);
+    if (s == NPC_OK && trains(plans, n_plans))
+        s = cuda_set_add(*out, cuda_planes, &made.planes, err);
+    if (units)
+        *units = made;
     return s;
 }
 

@@ -5,9 +5,14 @@
 #include "codegen/cuda_compile.h"
 #include "passes/plan.h"
 
-/* The kernels of all plans, not yet compiled; the plans outlive it. *random: the unit that makes
- * their masks and noise (cuda_random), -1 when they have none; may be NULL. */
-Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, int *random,
+/* Units of kernels that make inputs (cuda_random, cuda_planes); -1: not there. */
+typedef struct CudaInputUnits {
+    int random, planes;
+} CudaInputUnits;
+
+/* The kernels of all plans, not yet compiled; the plans outlive it. Masks and noise are made where
+ * there are some, planes for programs that train. `units` may be NULL. */
+Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, CudaInputUnits *units,
                         Err *err);
 /* What --emit can show of them. */
 bool compile_cuda_emits(const char *what); /* "cuda", "ptx", "sass", "resources" */

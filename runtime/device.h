@@ -39,10 +39,23 @@ typedef struct Place {
     size_t offset;
 } Place;
 
+/* Rows first, first + 1, .. of an input [samples, first + rows, frames, height, width] that hold
+ * one value per sample and frame, and another inside of the sample's box. A device fills them when
+ * the program runs, so that only the values move; nobody writes these rows. Both lie behind the
+ * inputs in their region. */
+typedef struct InputPlanes {
+    int buffer;
+    int first, rows, frames, height, width; /* rows 0: there are none */
+    int64_t samples;
+    size_t value_offset; /* float [samples, rows, frames, 2]: outside, inside */
+    size_t box_offset;   /* int32_t [samples, 4]: top, bottom, left, right; ends exclusive */
+} InputPlanes;
+
 typedef struct DeviceProgram {
     const Plan *plan;
     Place *place; /* per buffer */
     Region prepared, inputs;
+    InputPlanes planes;
     double *seconds; /* per launch, added up while is_timed */
     bool is_timed;
     bool is_drawn; /* masks and noise are what `draw` said; else what the host's side holds */

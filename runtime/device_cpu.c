@@ -140,6 +140,28 @@ static Status bind(Device *d, DeviceImage *image, Err *err)
     return NPC_OK;
 }
 
+/* ---- planes of an input ---- */
+
+static void fill_planes(void *context, int64_t sample, void *scratch)
+{
+    const DeviceProgram *p = context;
+    const InputPlanes *s = &p->planes;
+    const int32_t *box = (int32_t *)(p->inputs.host + s->box_offset) + 4 * sample;
+    int each = s->rows * s->frames;
+    size_t plane = (size_t)s->height * (size_t)s->width;
+    const float *value = (float *)(p->inputs.host + s->value_offset) + 2 * sample * each;
+    float *x = (float *)(p->inputs.host + p->place[s->buffer].offset) +
+               (size_t)(sample * (s->first + s->rows) + s->first) * (size_t)s->frames * plane;
+    (void)scratch;
+    for (int i = 0; i < each; i++, value += 2, x += plane) {
+        for (size_t k = 0; k < plane; k++)
+            x[k] = value[0];
+        for (int r = box[0]; r < box[1]; r++)
+            for (int c = box[2]; c < box[3]; c++)
+                x[r * s->width + c] = value[1];
+    }
+}
+
 /* ---- running ---- */
 
 typedef struct PhaseCall {
@@ -197,8 +219,9 @@ static double now(void)
 static Status run(Device *d, DeviceImage *image, int program, const SampleRange *ranges,
                   bool prepare, Err *err)
 {
-    const DeviceProgram *p = &image->program[program];
+    DeviceProgram *p = &image->program[program];
     (void)err;
+    workers_run(d->workers, fill_planes, p, p->planes.rows ? p->planes.samples : 0);
     for (uint32_t i = 0; i < p->plan->launches.len; i++) {
         if (p->plan->launches.at[i].is_prepare && !prepare)
             continue;

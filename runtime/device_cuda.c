@@ -5,8 +5,6 @@
 
 #include <stdlib.h>
 
-#include "runtime/compile_cuda.h"
-
 enum { ALIGNMENT = 256 };
 
 static KernelCost cost(const DeviceOptions *options, const TileProgram *tile)
@@ -169,7 +167,7 @@ static Status compile(Device *device, DeviceImage *image, Err *err)
     const Plan **plan = ARENA_ARRAY(image->memory, const Plan *, (size_t)image->n + 1);
     for (int i = 0; i < image->n; i++)
         plan[i] = image->program[i].plan;
-    NPC_TRY(compile_cuda_set(&c->set, plan, image->n, &c->random_unit, err));
+    NPC_TRY(compile_cuda_set(&c->set, plan, image->n, &c->units, err));
     CudaCompileOptions o = {.arch = c->identity.arch,
                             .cache_folder = device->options.cache_folder,
                             .n_threads = device->options.threads ? device->options.threads : 4};

@@ -1,10 +1,12 @@
 /* Inside the CUDA device: device_cuda.c opens it and moves memory, device_cuda_inputs.c moves
- * inputs, device_cuda_random.c makes masks, device_cuda_run.c launches. */
+ * inputs, device_cuda_random.c makes masks,
+ * device_cuda_planes.c planes, device_cuda_run.c launches. */
 #ifndef NPC_RUNTIME_DEVICE_CUDA_H
 #define NPC_RUNTIME_DEVICE_CUDA_H
 
 #include "codegen/cuda_api.h"
 #include "codegen/cuda_compile.h"
+#include "runtime/compile_cuda.h"
 #include "runtime/device.h"
 
 typedef struct CudaIdentity {
@@ -25,7 +27,7 @@ typedef struct CudaState {
     CudaSet *set;
     CudaModule *module; /* per unit, in the engine's arena */
     int n_modules;      /* loaded */
-    int random_unit;    /* that makes masks and noise; -1: nothing does */
+    CudaInputUnits units;
     CudaAddress memory; /* the one allocation */
     CudaAddress ranges; /* in it: of every program, one behind the other */
     char *shown;        /* pinned: what `look` shows */
@@ -71,13 +73,23 @@ typedef struct CudaDraw {
     uint32_t is_wanted, step, seed_low, seed_high;
 } CudaDraw;
 
+/* What fills the planes of the program's input. */
+typedef struct CudaPlanes {
+    CudaFunction function;
+    CudaAddress x, value, box;
+    int first, rows, frames, height, width;
+    unsigned blocks; /* 0: there are none */
+    void *params[8];
+} CudaPlanes;
+
 typedef struct CudaProgram {
     CudaLaunch *launch; /* per launch of the plan */
     CudaUpload *upload;
     int n_uploads;
     CudaDrawing *drawing;
     int n_drawings;
-    CudaDraw draw;      /* of the next run */
+    CudaDraw draw; /* of the next run */
+    CudaPlanes planes;
     int32_t *range;     /* pinned, [sessions + 1] [2]; the last pair is for no recording; behind it
                            the draw of the run */
     CudaAddress ranges; /* the same on the device */
@@ -109,6 +121,10 @@ uint32_t cuda_n_sessions(const DeviceProgram *p);
 Status cuda_bind_random(CudaState *c, const DeviceImage *image, const DeviceProgram *p, Err *err);
 void cuda_draw(Device *d, DeviceImage *image, int program, uint64_t seed, uint64_t step);
 Status cuda_launch_random(CudaState *c, const DeviceProgram *p, Err *err);
+
+/* device_cuda_planes.c */
+Status cuda_bind_planes(CudaState *c, const DeviceImage *image, const DeviceProgram *p, Err *err);
+Status cuda_launch_planes(CudaState *c, const DeviceProgram *p, Err *err);
 
 /* device_cuda_run.c */
 Status cuda_bind(Device *d, DeviceImage *image, Err *err);

@@ -84,23 +84,45 @@ static CudaUpload upload_of(const DeviceProgram *p, uint32_t buffer)
     return u;
 }
 
-/* Neighbours of one kind that move whole are one upload. */
+/* Neighbours of one kind that move whole are one upload. `end`: of the buffer before. */
+static void add_upload(CudaProgram *own, CudaUpload u, size_t end)
+{
+    CudaUpload *last = own->upload + own->n_uploads; /* behind it */
+    if (own->n_uploads && u.offset == end && u.session < 0 && last[-1].session < 0 &&
+        u.is_scalar == last[-1].is_scalar && u.is_random == last[-1].is_random)
+        last[-1].bytes = u.offset + u.bytes - last[-1].offset;
+    else
+        own->upload[own->n_uploads++] = u;
+}
+
+/* Of an input with planes the rows in front of these, and what fills them. */
+static void add_planes(CudaProgram *own, const DeviceProgram *p)
+{
+    const InputPlanes *s = &p->planes;
+    size_t row = (size_t)s->frames * (size_t)s->height * (size_t)s->width * sizeof(float);
+    size_t sample = (size_t)(s->first + s->rows) * row, at = p->place[s->buffer].offset;
+    for (int64_t i = 0; i < s->samples; i++)
+        own->upload[own->n_uploads++] =
+            (CudaUpload){at + (size_t)i * sample, (size_t)s->first * row, .session = -1};
+    own->upload[own->n_uploads++] =
+        (CudaUpload){s->value_offset, p->inputs.bytes - s->value_offset, .session = -1};
+}
+
 static void list_uploads(CudaProgram *own, Arena *memory, const DeviceProgram *p)
 {
     const Plan *plan = p->plan;
-    size_t end = 0; /* of the buffer before */
-    own->upload = ARENA_ARRAY(memory, CudaUpload, plan->buffers.len + 1);
+    size_t end = 0;
+    own->upload =
+        ARENA_ARRAY(memory, CudaUpload, plan->buffers.len + (size_t)p->planes.samples + 2);
     for (uint32_t i = 0; i < plan->buffers.len; i++) {
-        if (plan->buffers.at[i].kind != BUFFER_INPUT)
+        const PlanBuffer *b = &plan->buffers.at[i];
+        if (b->kind != BUFFER_INPUT || (p->planes.rows && p->planes.buffer == (int)i))
             continue;
-        CudaUpload u = upload_of(p, i), *last = own->upload + own->n_uploads;
-        if (own->n_uploads && u.offset == end && u.session < 0 && last[-1].session < 0 &&
-            u.is_scalar == last[-1].is_scalar && u.is_random == last[-1].is_random)
-            last[-1].bytes = u.offset + u.bytes - last[-1].offset;
-        else
-            own->upload[own->n_uploads++] = u;
-        end = u.offset + plan->buffers.at[i].bytes;
+        add_upload(own, upload_of(p, i), end);
+        end = p->place[i].offset + b->bytes;
     }
+    if (p->planes.rows)
+        add_planes(own, p);
 }
 
 /* Samples of a batch, as launches of recordings know it; 1 when none has a batch axis. */

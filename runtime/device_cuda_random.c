@@ -23,7 +23,7 @@ static Status bind_drawing(CudaState *c, CudaDrawing *d, const PlanBuffer *b, Er
     void *params[] = {&d->at, &d->n, &d->stream_low, &d->stream_high, &d->rate, &d->draw};
     memcpy(d->params, params, sizeof params);
     return cuda_state_check(c,
-                            c->d->module_function(&d->function, c->module[c->random_unit],
+                            c->d->module_function(&d->function, c->module[c->units.random],
                                                   b->is_noise ? "npc_draw_noise" : "npc_draw_mask"),
                             "find a kernel in its code", err);
 }

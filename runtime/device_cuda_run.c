@@ -52,6 +52,7 @@ Status cuda_bind(Device *device, DeviceImage *image, Err *err)
         NPC_TRY(cuda_bind_inputs(c, image, p, ranges, err));
         ranges += cuda_range_bytes(p);
         NPC_TRY(cuda_bind_random(c, image, p, err));
+        NPC_TRY(cuda_bind_planes(c, image, p, err));
         for (uint32_t k = 0; k < p->plan->launches.len; k++)
             NPC_TRY(bind_launch(c, image, p, (int)k, cuda_set_get(c->set, at++), err));
         own->event = ARENA_ARRAY(image->memory, CudaEvent, p->plan->launches.len + 1);
@@ -112,13 +113,19 @@ static Status launch_all(CudaState *c, const DeviceImage *image, const DevicePro
     return NPC_OK;
 }
 
+static Status make_inputs(CudaState *c, const DeviceProgram *p, Err *err)
+{
+    NPC_TRY(cuda_launch_random(c, p, err));
+    return cuda_launch_planes(c, p, err);
+}
+
 static Status record(CudaState *c, const DeviceImage *image, const DeviceProgram *p, Err *err)
 {
     CudaProgram *own = p->own;
     CudaGraph graph = NULL;
     NPC_TRY(cuda_state_check(c, c->d->capture_begin(c->stream, CUDA_CAPTURE_THREAD_LOCAL),
                              "begin to record the launches", err));
-    Status s = cuda_launch_random(c, p, err);
+    Status s = make_inputs(c, p, err);
     if (s == NPC_OK)
         s = launch_all(c, image, p, (uint32_t)p->plan->n_prepare, p->plan->launches.len, err);
     CudaResult r = c->d->capture_end(c->stream, &graph); /* also after a failure */
@@ -155,7 +162,7 @@ static Status launch_timed(CudaState *c, const DeviceImage *image, const DeviceP
     const CudaProgram *own = p->own;
     uint32_t n = p->plan->launches.len;
     NPC_TRY(make_events(c, p, err));
-    NPC_TRY(cuda_launch_random(c, p, err));
+    NPC_TRY(make_inputs(c, p, err));
     for (uint32_t i = from; i < n; i++) {
         NPC_TRY(cuda_state_check(c, c->d->event_record(own->event[i], c->stream), "record an event",
                                  err));

@@ -71,7 +71,35 @@ Status engine_add(Engine *e, const Plan *plan, int *program, Err *err)
     return NPC_OK;
 }
 
+void engine_add_planes(Engine *e, int program, const char *name, int64_t first)
+{
+    DeviceProgram *p = &e->programs.at[program];
+    for (uint32_t i = 0; i < p->plan->buffers.len; i++) {
+        const PlanBuffer *b = &p->plan->buffers.at[i];
+        const int64_t *size = b->layout.shape.size;
+        if (b->kind != BUFFER_INPUT || strcmp(b->name, name) || b->layout.shape.rank != 5 ||
+            size[1] <= first)
+            continue;
+        p->planes = (InputPlanes){.buffer = (int)i,
+                                  .first = (int)first,
+                                  .rows = (int)(size[1] - first),
+                                  .frames = (int)size[2],
+                                  .height = (int)size[3],
+                                  .width = (int)size[4],
+                                  .samples = size[0]};
+    }
+}
+
 /* ---- getting ready ---- */
+
+/* Behind the inputs. */
+static size_t place_planes(InputPlanes *s, size_t at)
+{
+    size_t values = (size_t)s->samples * (size_t)s->rows * (size_t)s->frames;
+    s->value_offset = at;
+    s->box_offset = at + ((values * 2 * sizeof(float) + 63) & ~(size_t)63);
+    return s->rows ? s->box_offset + (size_t)s->samples * 4 * sizeof(int32_t) : at;
+}
 
 static void place_tensors(Engine *e)
 {
@@ -95,7 +123,7 @@ static Status place_buffers(Engine *e, DeviceProgram *p, Err *err)
                                            [BUFFER_PERSISTENT] = REGION_PERSISTENT};
     const Plan *plan = p->plan;
     p->prepared.bytes = plan->prepared_bytes;
-    p->inputs.bytes = plan->input_bytes;
+    p->inputs.bytes = place_planes(&p->planes, plan->input_bytes);
     p->seconds = ARENA_ARRAY(&e->arena, double, plan->launches.len + 1);
     p->place = ARENA_ARRAY(&e->arena, Place, plan->buffers.len + 1);
     if (plan->arena_bytes > e->image.arena.bytes)
@@ -218,6 +246,16 @@ static void *find_input(const Engine *e, int program, const char *name, bool mas
 float *engine_input(Engine *e, int program, const char *name)
 {
     return find_input(e, program, name, false);
+}
+
+const InputPlanes *engine_planes(const Engine *e, int program, float **value, int32_t **box)
+{
+    const DeviceProgram *p = &e->programs.at[program];
+    if (!p->planes.rows)
+        return NULL;
+    *value = (float *)(p->inputs.host + p->planes.value_offset);
+    *box = (int32_t *)(p->inputs.host + p->planes.box_offset);
+    return &p->planes;
 }
 
 uint8_t *engine_mask(Engine *e, int program, const char *name)

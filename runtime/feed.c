@@ -108,10 +108,12 @@ static void fill_clips(Feed *f, const Batch *batch, const Chunk *c)
 {
     size_t elems = clip_input_elems(&f->clip);
     for (uint32_t k = 0; k < f->batch; k++) {
-        const float *x = batch->x + (c->first + (size_t)(k % c->n) * c->stride) * elems;
-        inputs_put(&f->in.inputs, k, x);
+        size_t i = c->first + (size_t)(k % c->n) * c->stride;
+        const Clip *clip = &batch->clips[i];
+        const CutmixBox *box = clip->is_mixed ? &clip->box : NULL;
+        inputs_put(&f->in.inputs, k, batch->x + i * elems, box);
         if (f->teacher)
-            inputs_put(&f->teacher->inputs, k, x);
+            inputs_put(&f->teacher->inputs, k, batch->x + i * elems, box);
     }
 }
 

@@ -99,7 +99,7 @@ Status predictor_trial(Predictor *p, uint32_t session, const TrialMap *map, floa
             if (!blend_takes(&blend, end))
                 continue;
             clip_cut(&p->clip, p->frames, map->valid, end, p->cut);
-            inputs_put(&p->inputs, here, p->cut);
+            inputs_put(&p->inputs, here, p->cut, NULL);
             p->end[here++] = end;
         }
         for (uint32_t m = 0; m < p->module->sessions.len; m++)
@@ -320,7 +320,7 @@ static Status put_trial(Predict *p, const Recording *r, uint32_t trial, const Le
     Status s = clip_input(&map, &l->clip, l->frames - 1, p->sample, err);
     trial_unmap(&map);
     if (s == NPC_OK)
-        inputs_put(&l->inputs, k, p->sample);
+        inputs_put(&l->inputs, k, p->sample, NULL);
     return s;
 }
 

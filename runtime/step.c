@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-Status stepper_add(Stepper *s, Model *m, Err *err)
+Status stepper_add(Stepper *s, Model *m, const ClipShape *clip, Err *err)
 {
     *s = (Stepper){.recipe = &m->info.recipe, .update = -1, .average = -1};
     s->chunks = loss_chunks(s->recipe, m->module->sessions.len);
@@ -12,6 +12,7 @@ Status stepper_add(Stepper *s, Model *m, Err *err)
     bool is_cut = s->chunks > 1 || r->absent == RECIPE_ABSENT_ZERO || r->clip_norm > 0 ||
                   r->clip_percentile > 0;
     NPC_TRY(model_add(m, is_cut ? PROGRAM_ACCUMULATE : PROGRAM_STEP, &s->program, err));
+    inputs_plan(m->engine, s->program, clip);
     if (is_cut)
         NPC_TRY(model_add(m, PROGRAM_UPDATE, &s->update, err));
     if (r->ema > 0 || r->schedule_free)

@@ -31,7 +31,7 @@ typedef struct Stepper {
 } Stepper;
 
 /* Adds the programs of a step to the model. */
-Status stepper_add(Stepper *s, Model *m, Err *err);
+Status stepper_add(Stepper *s, Model *m, const ClipShape *clip, Err *err);
 /* After model_ready. `sessions`: what each recording is trained on. */
 Status stepper_ready(Stepper *s, Arena *arena, Model *m, const ClipShape *clip,
                      const SamplerSession *sessions, Err *err);

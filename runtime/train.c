@@ -281,7 +281,7 @@ static Status predict_trace(Trainer *t, uint32_t session, const TrialMap *map, f
     ranges[session] = (SampleRange){0, 1};
     *frames = clip_outputs(&l->clip);
     NPC_TRY(clip_input(map, &l->clip, map->valid - 1, x, err));
-    inputs_put(&l->inputs, 0, x);
+    inputs_put(&l->inputs, 0, x, NULL);
     NPC_TRY(engine_run(t->model->engine, l->program, ranges, err));
     return engine_read(t->model->engine, l->program, RESULT_OUTPUT, t->data.sessions[session].name,
                        out, err);

@@ -274,7 +274,7 @@ static uint32_t loader_threads(const Trainer *t)
 
 static Status prepare_programs(Trainer *t, Err *err)
 {
-    NPC_TRY(stepper_add(&t->stepper, t->model, err));
+    NPC_TRY(stepper_add(&t->stepper, t->model, &t->clip, err));
     t->is_whole = !t->recipe->predict_frames && !clip_has(&t->clip, INPUT_IMAGE);
     if (!t->is_whole)
         NPC_TRY(model_add(t->model, PROGRAM_EVAL, &t->evaluate, err));

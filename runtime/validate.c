@@ -170,7 +170,7 @@ static Status evaluate(Validation *v, const ValidationPart *part, const Batch *b
 {
     size_t elems = clip_input_elems(&part->sampler.clip);
     for (uint32_t i = 0; i < part->sampler.batch; i++)
-        inputs_put(&part->inputs, i, batch->x + i * elems);
+        inputs_put(&part->inputs, i, batch->x + i * elems, NULL);
     for (uint32_t m = 0; m < v->n_sessions; m++)
         v->ranges[m] = (SampleRange){batch->first[m], batch->count[m]};
     NPC_TRY(engine_run(v->engine, part->program, v->ranges, err));

@@ -1,6 +1,7 @@
-/* What programs read that is no tensor of the model: inputs sent ahead, random masks. On the
- * interpreter and, where there is one, on generated code; `test_engine_inputs cuda` runs it on a
- * CUDA device. */
+/* What programs read that is no tensor of the model: inputs sent ahead, random masks, planes. On
+ * the interpreter and, where there is one, on generated code; `test_engine_inputs cuda` runs it on
+ * a CUDA device. */
+#include "runtime/inputs.h"
 #include "runtime/philox.h"
 #include "runtime/random_fill.h"
 #include "tests/unit/engine_subject.h"
@@ -144,6 +145,63 @@ static void masks_of_a_device_are_those_of_the_host(void **state)
     model_close(s[1].model);
 }
 
+/* ---- planes ---- */
+
+/* A clip whose second channel is a value per frame, and a clip like that with a box of another in
+ * it.
+ */
+static void make_clip(float *x, int k, const CutmixBox *box, const ClipShape *s)
+{
+    size_t plane = (size_t)s->height * s->width, n = clip_input_elems(s);
+    float *partner = calloc(n, sizeof *partner);
+    for (size_t i = 0; i < n / 2; i++) {
+        size_t frame = i / plane;
+        x[i] = (float)((int)(i * 7 + (size_t)k) % 11 - 5);
+        x[n / 2 + i] = 0.5f + (float)frame - (float)k;
+        partner[i] = x[i] + 1;
+        partner[n / 2 + i] = -x[n / 2 + i];
+    }
+    cutmix_input(x, partner, n / plane, s->height, s->width, box);
+    free(partner);
+}
+
+static void planes_are_filled_from_their_values(void **state)
+{
+    (void)state;
+    static const CutmixBox box[BATCH] = {
+        {0, 0, 0, 0}, {0, 5, 0, 4}, {0, 2, 0, 3}, {2, 5, 1, 4}, {3, 4, 2, 2}};
+    static const ClipShape shape = {
+        .channels = CHANNEL_VIDEO, .colours = 2, .height = 5, .width = 4, .size = 3, .step = 1};
+    Err err = {0};
+    Subject s[2];
+    Inputs in[2];
+    float x[2 * 3 * 5 * 4];
+    for (int i = 0; i < 2; i++) {
+        s[i] = open_with_threads(PROGRAM_STEP, 2);
+        if (i)
+            engine_add_planes(s[i].e, s[i].program, "clip", 1);
+        ready(&s[i]);
+        fill_inputs(&s[i], s[i].program, both);
+        assert_int_equal(inputs_find(&in[i], s[i].e, s[i].program, &shape, &err), NPC_OK);
+        assert_true((in[i].planes != NULL) == i);
+    }
+    for (int step = 0; step < BATCH; step++) {
+        for (int i = 0; i < 2; i++) {
+            for (uint32_t k = 0; k < BATCH; k++) {
+                const CutmixBox *b = &box[((int)k + step) % BATCH];
+                make_clip(x, (int)k + step, b, &shape);
+                inputs_put(&in[i], k, x, b);
+            }
+            if (step % 2)
+                assert_int_equal(engine_send(s[i].e, s[i].program, both, &err), NPC_OK);
+            run(s[i].e, s[i].program, both);
+        }
+        assert_true(same_tensors(&s[0], &s[1], ""));
+    }
+    for (int i = 0; i < 2; i++)
+        model_close(s[i].model);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +209,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(masks_are_a_function_of_seed_and_step),
         cmocka_unit_test(masks_have_their_rate),
         cmocka_unit_test(masks_of_a_device_are_those_of_the_host),
+        cmocka_unit_test(planes_are_filled_from_their_values),
     };
     return run_everywhere(tests, sizeof tests / sizeof *tests, argc, argv);
 }
