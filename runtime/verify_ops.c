@@ -2,7 +2,7 @@
  * `attributes`. */
 #include <stdlib.h>
 
-#include "runtime/verify_ops_parts.h"
+#include "runtime/verify_ops_text.h"
 
 const char *ops_tensor(OpsCase *o, const char *role)
 {
@@ -63,6 +63,16 @@ Status ops_push_floats(OpsCase *o, const char *role, const float *got, int64_t n
     return ops_push(o, role, verify_widened(o->c, got, n), n, what, false, err);
 }
 
+Status ops_push_exact(OpsCase *o, const char *role, const double *got, int64_t n, Err *err)
+{
+    return ops_push(o, role, got, n, VERIFY_EXACT, true, err);
+}
+
+Status ops_misfit(OpsCase *o, const char *what, Err *err)
+{
+    return err_set(err, NPC_ERR_INPUT, "%s: %s: %s", o->c->path, o->name, what);
+}
+
 static Status sizes_of(OpsCase *o, const char *role, int rank, int64_t *size, Err *err)
 {
     const SafetensorsEntry *e = verify_find(o->c, ops_tensor(o, role));
@@ -99,17 +109,29 @@ static const OpsRow *find_row(const OpsRow *rows, const char *operation, size_t 
     return NULL;
 }
 
+typedef struct OpsFamily {
+    OpsRoles roles;
+    const OpsText *texts; /* looked at first; NULL: none */
+    const OpsRow *rows[4];
+} OpsFamily;
+
+static const OpsFamily FAMILIES[VERIFY_FAMILIES] = {
+    [VERIFY_DWISENEURO] = {{"", "", "out", "grad_out"},
+                           NULL,
+                           {VERIFY_OPS_GRAPH, VERIFY_OPS_STATE, VERIFY_OPS_HOST}},
+    [VERIFY_TRANSFORMERS] = {{"input/", "expect/", "result", "cotangent"},
+                             VERIFY_TEXTS_TRANSFORMER,
+                             {VERIFY_OPS_TRANSFORMER}},
+    [VERIFY_WINDOWS] = {{"", "", "out", "grad_out"}, VERIFY_TEXTS_WINDOWS, {VERIFY_OPS_WINDOWS}},
+};
+
 static Status check_operation(OpsCase *o, Err *err)
 {
-    static const OpsRow *const tables[VERIFY_FAMILIES][4] = {
-        [VERIFY_DWISENEURO] = {VERIFY_OPS_GRAPH, VERIFY_OPS_STATE, VERIFY_OPS_HOST},
-        [VERIFY_TRANSFORMERS] = {VERIFY_OPS_TRANSFORMER},
-    };
-    VerifyFamily family = o->c->family;
+    const OpsFamily *family = &FAMILIES[o->c->family];
     size_t n = strcspn(o->name, "/");
-    const OpsText *text = family == VERIFY_TRANSFORMERS ? ops_text_find(o) : NULL;
+    const OpsText *text = family->texts ? ops_text_find(o, family->texts) : NULL;
     const OpsRow *row = NULL;
-    for (const OpsRow *const *t = tables[family]; *t && !row; t++)
+    for (const OpsRow *const *t = family->rows; *t && !row; t++)
         row = find_row(*t, o->name, n);
     if (text)
         return ops_check_text(o, text, err);
@@ -122,8 +144,11 @@ static Status check_operation(OpsCase *o, Err *err)
 static Status check_case(VerifyCase *c, const char *name, json_t *attributes, Err *err)
 {
     OpsCase *o = ARENA_NEW(c->arena, OpsCase);
-    *o = (OpsCase){
-        .c = c, .name = name, .attributes = json_object_get(attributes, name), .err = err};
+    *o = (OpsCase){.c = c,
+                   .roles = &FAMILIES[c->family].roles,
+                   .name = name,
+                   .attributes = json_object_get(attributes, name),
+                   .err = err};
     Status s = check_operation(o, err);
     ops_close(o);
     return s;
@@ -137,6 +162,9 @@ static int by_text(const void *a, const void *b)
 /* Roles of the transformers' files are input/.. and expect/.. */
 static VerifyFamily family_of(const VerifyCase *c)
 {
+    const char *model = safetensors_meta(&c->file, "model");
+    if (model && !strcmp(model, "dynamic-v1fm"))
+        return VERIFY_WINDOWS;
     for (size_t i = 0; i < c->file.n; i++)
         if (strstr(c->file.entry[i].name, "/input/"))
             return VERIFY_TRANSFORMERS;

@@ -9,17 +9,6 @@
 #include "runtime/verify_ops_parts.h"
 #include "runtime/video_hash.h"
 
-/* Whole numbers: nothing may differ. */
-static Status push_exact(OpsCase *o, const char *role, const double *got, int64_t n, Err *err)
-{
-    return ops_push(o, role, got, n, VERIFY_EXACT, true, err);
-}
-
-static Status misfit(OpsCase *o, const char *what, Err *err)
-{
-    return err_set(err, NPC_ERR_INPUT, "%s: %s: %s", o->c->path, o->name, what);
-}
-
 static Status check_nearest(OpsCase *o, Err *err)
 {
     int64_t stride, source;
@@ -29,7 +18,7 @@ static Status check_nearest(OpsCase *o, Err *err)
     double *got = ARENA_ARRAY(o->c->arena, double, (size_t)n);
     for (int64_t i = 0; i < n; i++)
         got[i] = resize_nearest(i, source, n);
-    return push_exact(o, "out", got, n, err);
+    return ops_push_exact(o, "out", got, n, err);
 }
 
 /* ---- CutMix, teacher ---- */
@@ -42,11 +31,11 @@ static Status push_box(OpsCase *o, int64_t size, CutmixBox *out, Err *err)
     NPC_TRY(ops_integer(o, "row", 0, size - 1, &row, err));
     NPC_TRY(ops_integer(o, "column", 0, size - 1, &column, err));
     if (!(fraction >= 0 && fraction <= 1))
-        return misfit(o, "attribute 'fraction' is not in [0, 1]", err);
+        return ops_misfit(o, "attribute 'fraction' is not in [0, 1]", err);
     CutmixBox b =
         cutmix_box((uint32_t)size, (uint32_t)size, fraction, (uint32_t)row, (uint32_t)column);
     *out = b;
-    return push_exact(o, "box", (double[]){b.top, b.bottom, b.left, b.right}, 4, err);
+    return ops_push_exact(o, "box", (double[]){b.top, b.bottom, b.left, b.right}, 4, err);
 }
 
 static Status check_cutmix(OpsCase *o, Err *err)
@@ -59,11 +48,12 @@ static Status check_cutmix(OpsCase *o, Err *err)
     NPC_TRY(ops_read_floats(o, "x", 4, &x, x_size, err));
     NPC_TRY(ops_read_floats(o, "partner_x", 4, &px, other, err));
     if (memcmp(x_size, other, sizeof other) || x_size[2] != side || x_size[3] != side)
-        return misfit(o, "'x', 'partner_x' and the attribute 'size' do not fit each other", err);
+        return ops_misfit(o, "'x', 'partner_x' and the attribute 'size' do not fit each other",
+                          err);
     NPC_TRY(ops_read_floats(o, "y", 2, &y, y_size, err));
     NPC_TRY(ops_read_floats(o, "partner_y", 2, &py, other, err));
     if (memcmp(y_size, other, sizeof y_size))
-        return misfit(o, "'y' and 'partner_y' do not have the same sizes", err);
+        return ops_misfit(o, "'y' and 'partner_y' do not have the same sizes", err);
     int64_t planes = x_size[0] * x_size[1], n = y_size[0] * y_size[1];
     cutmix_input(x, px, (size_t)planes, (uint32_t)side, (uint32_t)side, &box);
     cutmix_target(y, py, (size_t)n, cutmix_share(&box, (uint32_t)side, (uint32_t)side));
@@ -79,7 +69,7 @@ static Status check_distill(OpsCase *o, Err *err)
     NPC_TRY(ops_number(o, "ratio", &ratio, err));
     NPC_TRY(ops_read_floats(o, "weights", 2, &weights, size, err));
     if (!(ratio >= 0 && ratio < 1))
-        return misfit(o, "attribute 'ratio' is not in [0, 1)", err);
+        return ops_misfit(o, "attribute 'ratio' is not in [0, 1)", err);
     for (int64_t m = 0; m < size[1]; m++) {
         int64_t own[3], other[3];
         float *target, *teacher;
@@ -87,7 +77,7 @@ static Status check_distill(OpsCase *o, Err *err)
         NPC_TRY(
             ops_read_floats(o, verify_name(o->c, "teacher%d", (int)m), 3, &teacher, other, err));
         if (memcmp(own, other, sizeof own) || own[0] != size[0])
-            return misfit(o, "weights, targets and teachers do not fit each other", err);
+            return ops_misfit(o, "weights, targets and teachers do not fit each other", err);
         distill_fill(target, teacher, weights + m, (size_t)size[1], (size_t)size[0],
                      (size_t)(own[1] * own[2]));
         NPC_TRY(ops_push_floats(o, verify_name(o->c, "out_target%d", (int)m), target,
@@ -115,7 +105,7 @@ static Status check_rate(OpsCase *o, Err *err)
     };
     for (int64_t i = 0; i < n; i++) {
         if (!(step[i] >= 0))
-            return misfit(o, "a step is negative", err);
+            return ops_misfit(o, "a step is negative", err);
         step[i] = schedule_rate(stages, 2, (uint64_t)step[i]);
     }
     return ops_push(o, "out", step, n, VERIFY_TIGHT, false, err);
@@ -133,7 +123,7 @@ static Status check_assemble(OpsCase *o, Err *err)
     NPC_TRY(ops_read_floats(o, "behavior", 2, &b, behavior, err));
     NPC_TRY(ops_read_floats(o, "pupil", 2, &p, pupil, err));
     if (behavior[0] != 2 || pupil[0] != 2 || behavior[1] != video[2] || pupil[1] != video[2])
-        return misfit(o, "'video', 'behavior' and 'pupil' do not fit each other", err);
+        return ops_misfit(o, "'video', 'behavior' and 'pupil' do not fit each other", err);
     r = (RecordedArrays){v, b, p, video[0], video[1], video[2], side, side};
     int64_t n = 5 * video[2] * side * side;
     float *x = ARENA_ARRAY(o->c->arena, float, (size_t)n);
@@ -157,7 +147,7 @@ static Status check_blend(OpsCase *o, Err *err)
                .n_neurons = (uint32_t)window[1]};
     int64_t n = blend_windows(&b);
     if (window[2] != size || window[0] != n)
-        return misfit(o, "'windows' does not fit the attributes", err);
+        return ops_misfit(o, "'windows' does not fit the attributes", err);
     double *expected = ARENA_ARRAY(o->c->arena, double, (size_t)n + 1);
     float *sum = ARENA_ARRAY(o->c->arena, float, (size_t)(window[1] * length));
     for (int64_t i = 0; i < n; i++) {
@@ -165,7 +155,7 @@ static Status check_blend(OpsCase *o, Err *err)
         blend_add(&b, sum, windows + i * window[1] * size, (uint32_t)expected[i]);
     }
     blend_finish(&b, sum);
-    NPC_TRY(push_exact(o, "ends", expected, n, err));
+    NPC_TRY(ops_push_exact(o, "ends", expected, n, err));
     return ops_push_floats(o, "out", sum, window[1] * length, VERIFY_TIGHT, err);
 }
 
@@ -188,7 +178,7 @@ static Status check_correlation(OpsCase *o, Err *err)
     NPC_TRY(ops_read(o, "a", 2, &a, size, err));
     NPC_TRY(ops_read(o, "b", 2, &b, other, err));
     if (memcmp(size, other, sizeof size))
-        return misfit(o, "'a' and 'b' do not have the same sizes", err);
+        return ops_misfit(o, "'a' and 'b' do not have the same sizes", err);
     int64_t n = size[axis], columns = size[1 - axis];
     int64_t along = axis == 0 ? size[1] : 1, across = axis == 0 ? 1 : size[1];
     double *x = ARENA_ARRAY(o->c->arena, double, (size_t)n),
@@ -225,7 +215,7 @@ static Status check_frame_hash(OpsCase *o, Err *err)
         NPC_TRY(video_frame_hash(&v, 0, &hash, err));
         write_bits(hash, bits + 64 * i);
     }
-    return push_exact(o, "bits", bits, 64 * size[0], err);
+    return ops_push_exact(o, "bits", bits, 64 * size[0], err);
 }
 
 static Status check_video_hash(OpsCase *o, Err *err)
@@ -239,8 +229,8 @@ static Status check_video_hash(OpsCase *o, Err *err)
     NPC_TRY(video_hash(&v, &hash, err));
     write_bits(hash, bits);
     double fold = video_fold(hash, VIDEO_FOLDS);
-    NPC_TRY(push_exact(o, "bits", bits, 64, err));
-    return push_exact(o, "fold", &fold, 1, err);
+    NPC_TRY(ops_push_exact(o, "bits", bits, 64, err));
+    return ops_push_exact(o, "fold", &fold, 1, err);
 }
 
 const OpsRow VERIFY_OPS_HOST[] = {

@@ -6,8 +6,15 @@
 
 enum { OPS_MAX_ROLES = 16 };
 
+/* How a family's files call what stands behind "operation/case/". */
+typedef struct OpsRoles {
+    const char *input, *expect; /* in front of inputs, and of what they give */
+    const char *result, *cotangent;
+} OpsRoles;
+
 typedef struct OpsCase {
     VerifyCase *c;
+    const OpsRoles *roles;
     const char *name; /* "operation/case" */
     json_t *attributes;
     Subject subject;
@@ -32,16 +39,9 @@ typedef struct OpsRow {
     Status (*check)(OpsCase *o, Err *err); /* everything itself */
 } OpsRow;
 
-/* Files of ViV1T and V1T call their tensors operation/case/input/.. and ../expect/.., and have
- * operations of their own: */
-typedef struct OpsText OpsText;
-
-extern const OpsRow VERIFY_OPS_TRANSFORMER[]; /* those of the runtime */
-/* What is written in the language; NULL when the operation is not there. */
-const OpsText *ops_text_find(OpsCase *o);
-Status ops_check_text(OpsCase *o, const OpsText *row, Err *err);
-
-extern const OpsRow VERIFY_OPS_GRAPH[], VERIFY_OPS_STATE[], VERIFY_OPS_HOST[]; /* end with NULL */
+/* Those of the runtime, and graphs that are built by hand; end with NULL. */
+extern const OpsRow VERIFY_OPS_GRAPH[], VERIFY_OPS_STATE[], VERIFY_OPS_HOST[];
+extern const OpsRow VERIFY_OPS_TRANSFORMER[], VERIFY_OPS_WINDOWS[];
 
 /* ---- verify_ops.c ---- */
 
@@ -54,6 +54,10 @@ Status ops_push(OpsCase *o, const char *role, const double *got, int64_t n, Veri
                 bool absolute, Err *err);
 Status ops_push_floats(OpsCase *o, const char *role, const float *got, int64_t n,
                        VerifyQuantity what, Err *err);
+/* Whole numbers: nothing may differ. */
+Status ops_push_exact(OpsCase *o, const char *role, const double *got, int64_t n, Err *err);
+/* "FILE: operation/case: what" */
+Status ops_misfit(OpsCase *o, const char *what, Err *err);
 /* Reads a role of any size but this rank. */
 Status ops_read(OpsCase *o, const char *role, int rank, double **out, int64_t *size, Err *err);
 Status ops_read_floats(OpsCase *o, const char *role, int rank, float **out, int64_t *size,
@@ -63,6 +67,8 @@ Status ops_read_floats(OpsCase *o, const char *role, int rank, float **out, int6
  * [steps n] beside it: verify_ops_state.c. */
 Status ops_open_vector(OpsCase *o, const char *vector, const char *table, double **start,
                        double **rows, int64_t size[2], Err *err);
+/* AdamW as two families' files have it; there, too. */
+Status ops_check_adamw(OpsCase *o, Err *err);
 
 /* ---- building: verify_ops_graph.c ---- */
 

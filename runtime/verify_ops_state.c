@@ -189,7 +189,7 @@ static Status push_moment(OpsCase *o, const char *role, const char *state, int64
     return ops_push(o, role, got, n, VERIFY_PARAMETERS, false, err);
 }
 
-static Status check_adamw(OpsCase *o, Err *err)
+Status ops_check_adamw(OpsCase *o, Err *err)
 {
     Subject *s = &o->subject;
     double *w, *grads, rate = 0, beta[2] = {0}, power[2] = {1, 1};
@@ -241,7 +241,7 @@ static Status check_ema(OpsCase *o, Err *err)
 }
 
 const OpsRow VERIFY_OPS_STATE[] = {
-    {.operation = "adamw", .check = check_adamw},
+    {.operation = "adamw", .check = ops_check_adamw},
     {.operation = "ema", .check = check_ema},
     {.operation = "norm", .check = check_norm},
     {.operation = "poisson", .check = check_poisson},

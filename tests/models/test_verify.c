@@ -16,6 +16,7 @@
 #define GOLDENS "tests/goldens/dwiseneuro/"
 #define MODEL "models/dwiseneuro.nm"
 #define TRANSFORMER_OPS "tests/goldens/viv1t/ops.safetensors"
+#define WINDOW_OPS "tests/goldens/dynamic_v1fm/ops.safetensors"
 
 static char folder[] = "/tmp/npc-verify-XXXXXX", copy[64];
 
@@ -113,10 +114,10 @@ static void avx512_code_reproduces_the_goldens(void **state)
 /* ---- changed files ---- */
 
 /* Writes a golden without the tensor `without`, with `called` under the name `instead`, with
- * `integers` (float32) said to be int32, with the metadata `config` replaced, and with the first
- * number of `changed` (float32) made larger by `by` times its largest. */
+ * `integers` (float32) said to be int32, with the metadata `config` or `attributes` replaced, and
+ * with the first number of `changed` (float32) made larger by `by` times its largest. */
 typedef struct Change {
-    const char *without, *called, *instead, *integers, *config, *changed;
+    const char *without, *called, *instead, *integers, *config, *attributes, *changed;
     float by;
 } Change;
 
@@ -159,6 +160,8 @@ static void write_copy(const char *golden, Change c)
     for (size_t i = 0; i < st.n_meta; i++)
         if (c.config && !strcmp(st.meta[i].key, "config"))
             st.meta[i].value = c.config;
+        else if (c.attributes && !strcmp(st.meta[i].key, "attributes"))
+            st.meta[i].value = c.attributes;
     assert_int_equal(safetensors_write(copy, entry, n, st.meta, st.n_meta, &err), NPC_OK);
     free(fresh);
     free(entry);
@@ -168,7 +171,9 @@ static void write_copy(const char *golden, Change c)
 static void assert_difference_of(const char *model, const char *golden, const char *tensor,
                                  float by)
 {
-    const VerifyOptions o = {.interpret = !kernel_have_llvm(), .fuse = FUSE_FULL, .no_cache = true};
+    const VerifyOptions o = {.interpret = !model || !kernel_have_llvm(), /* many kernels */
+                             .fuse = FUSE_FULL,
+                             .no_cache = true};
     VerifyReport r = {0};
     Err err = {0};
     int n_failed = 0;
@@ -248,6 +253,22 @@ static void operations_in_the_language_are_compared(void **state)
         assert_difference_of(NULL, TRANSFORMER_OPS, changes[i].tensor, changes[i].by);
 }
 
+static void operations_of_windows_are_compared(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *tensor;
+        float by;
+    } changes[] = {
+        {"drop_path/rate0.25/out", 3e-5f},   {"learning_rate/published/rate", 2e-6f},
+        {"mask/shifted/out", 3e-5f},         {"poisson/last_frames/out", 8e-6f},
+        {"read/n37l4/grad_points", 1.5e-4f}, {"relative_bias/all_shrunk/grad_table", 1.5e-4f},
+        {"stitch/l95/frame", 1e-2f},         {"window_attention/shifted_padded/grad_bias", 1.5e-4f},
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
+        assert_difference_of(NULL, WINDOW_OPS, changes[i].tensor, changes[i].by);
+}
+
 static void assert_refused(const char *golden, const char *model, Change c, const char *part)
 {
     const VerifyOptions o = {
@@ -307,6 +328,29 @@ static void operations_in_the_language_are_refused_by_name(void **state)
                    "grad_");
 }
 
+static void operations_of_windows_are_refused_by_name(void **state)
+{
+    (void)state;
+#define ADAMW                                                                                      \
+    "{\"adamw/absent_twice\": {\"rate\": 0.001, \"decay\": 0.05, \"betas\": [0.9, 0.999], "        \
+    "\"eps\": "                                                                                    \
+    "1e-08}, "
+    const char *ops = WINDOW_OPS, *weight = "window_attention/still_padded/qkv";
+    assert_refused(ops, NULL, (Change){.without = weight}, weight);
+    assert_refused(ops, NULL, (Change){.without = "place/h5/b0"}, "'b0' of place/h5");
+    assert_refused(ops, NULL, (Change){.without = "fit_window/whole/moves"},
+                   "fit_window/whole/moves");
+    assert_refused(ops, NULL, (Change){.called = "rate/wide/x", .instead = "absent/wide/x"},
+                   "'absent'");
+    assert_refused(ops, NULL,
+                   (Change){.attributes = ADAMW "\"drop_path/rate0.25\": {\"rate\": 0.25, "
+                                                "\"keep\": [1, 0]}}"},
+                   "attribute 'keep' of drop_path/rate0.25");
+    assert_refused(ops, NULL,
+                   (Change){.attributes = ADAMW "\"drop_path/rate0.25\": {\"rate\": [0.25]}}"},
+                   "drop_path/rate0.25");
+}
+
 static void a_file_that_is_none_is_refused(void **state)
 {
     (void)state;
@@ -330,8 +374,10 @@ int main(void)
         cmocka_unit_test(a_changed_number_is_a_difference),
         cmocka_unit_test(transformers_are_held_to_their_own_page),
         cmocka_unit_test(operations_in_the_language_are_compared),
+        cmocka_unit_test(operations_of_windows_are_compared),
         cmocka_unit_test(a_file_that_does_not_fit_is_refused_by_name),
         cmocka_unit_test(operations_in_the_language_are_refused_by_name),
+        cmocka_unit_test(operations_of_windows_are_refused_by_name),
         cmocka_unit_test(a_file_that_is_none_is_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
