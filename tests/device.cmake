@@ -15,7 +15,7 @@ foreach(name engine engine_inputs)
 endforeach()
 
 # The real NVRTC, where there is one.
-npc_test(models nvrtc npc_runtime)
+npc_test(models nvrtc npc_runtime npc_random_graph)
 set_tests_properties(models.nvrtc PROPERTIES TIMEOUT 1200)
 
 # The published model's numbers through the whole runtime, on the simulated device.
