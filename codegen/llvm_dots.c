@@ -23,28 +23,6 @@ typedef struct Dots {
     int64_t parts;
 } Dots;
 
-/* The worst access of both operands with vectors along an axis. */
-static CodeAccess worst_access(const TileProgram *p, int axis, int lanes)
-{
-    unsigned needs[SPACE_MAX_INSTS];
-    Code c = {.p = p, .lane_axis = axis, .lanes = lanes, .needs = needs};
-    bool used[SPACE_MAX_INSTS], also[SPACE_MAX_INSTS];
-    CodeAccess worst = ACCESS_UNIFORM;
-
-    code_find_needs(p, needs);
-    space_used(p, p->lhs, used);
-    space_used(p, p->rhs, also);
-    for (uint32_t i = 0; i < p->insts.len; i++) {
-        const TileInst *in = &p->insts.at[i];
-        bool reads = ((int)i <= p->lhs && used[i]) || ((int)i <= p->rhs && also[i]);
-        if (!reads || in->kind != INST_LOAD)
-            continue;
-        CodeAccess a = code_access(&c, &p->tensors.at[in->tensor], in->index);
-        worst = a > worst ? a : worst;
-    }
-    return worst;
-}
-
 static bool dots_plan(Dots *d, const TileProgram *p, const Target *target)
 {
     uint32_t parallel = space_kind(p, TILE_PARALLEL);
@@ -57,10 +35,10 @@ static bool dots_plan(Dots *d, const TileProgram *p, const Target *target)
         return false;
     for (int a = 0; a < (int)p->axes.len; a++)
         if (p->axes.at[a].kind == TILE_REDUCE && p->axes.at[a].size >= target->lanes &&
-            worst_access(p, a, target->lanes) == ACCESS_VECTOR)
+            space_worst_access(p, a, target->lanes) == ACCESS_VECTOR)
             d->k = a;
     int inner = space_lane_axis(p, parallel);
-    if (d->k < 0 || (inner >= 0 && worst_access(p, inner, target->lanes) != ACCESS_SCATTERED))
+    if (d->k < 0 || (inner >= 0 && space_worst_access(p, inner, target->lanes) != ACCESS_SCATTERED))
         return false;
 
     d->points = d->others = (Flat){.elems = 1};

@@ -69,6 +69,7 @@ static const Schedule SCHEDULES[] = {
     {scatter_accepts, scatter_schedule, scatter_emit, true},
     {contract_accepts, contract_schedule, contract_emit, true},
     {dots_accepts, dots_schedule, dots_emit, true},
+    {gathered_accepts, gathered_schedule, gathered_emit, true},
     {dense_accepts, dense_schedule, dense_emit, false},
     {dense_dw_accepts, dense_dw_schedule, dense_dw_emit, false},
     {stencil_accepts, stencil_schedule, stencil_emit, false},

@@ -21,6 +21,7 @@
 
 ABSENT(contract)
 ABSENT(dots)
+ABSENT(gathered)
 ABSENT(dense)
 ABSENT(dense_dw)
 ABSENT(stencil)

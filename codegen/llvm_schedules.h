@@ -18,6 +18,11 @@ bool dots_accepts(const TileProgram *p, const Target *target);
 KernelSchedule dots_schedule(const TileProgram *p, const Target *target);
 void dots_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
 
+/* Sums of rows that are read at computed positions (llvm_gathered.c). */
+bool gathered_accepts(const TileProgram *p, const Target *target);
+KernelSchedule gathered_schedule(const TileProgram *p, const Target *target);
+void gathered_emit(Emitter *e, const TileProgram *p, const char *const *symbol);
+
 /* Convolutions that sum over channels (llvm_conv.c). */
 bool dense_accepts(const TileProgram *p, const Target *target);
 KernelSchedule dense_schedule(const TileProgram *p, const Target *target);

@@ -346,3 +346,24 @@ int space_lane_axis(const TileProgram *p, uint32_t axes)
     }
     return best;
 }
+
+CodeAccess space_worst_access(const TileProgram *p, int axis, int lanes)
+{
+    unsigned needs[SPACE_MAX_INSTS];
+    Code c = {.p = p, .lane_axis = axis, .lanes = lanes, .needs = needs};
+    bool used[SPACE_MAX_INSTS], also[SPACE_MAX_INSTS];
+    CodeAccess worst = ACCESS_UNIFORM;
+
+    code_find_needs(p, needs);
+    space_used(p, p->lhs, used);
+    space_used(p, p->rhs, also);
+    for (uint32_t i = 0; i < p->insts.len; i++) {
+        const TileInst *in = &p->insts.at[i];
+        bool reads = ((int)i <= p->lhs && used[i]) || ((int)i <= p->rhs && also[i]);
+        if (!reads || in->kind != INST_LOAD)
+            continue;
+        CodeAccess a = code_access(&c, &p->tensors.at[in->tensor], in->index);
+        worst = a > worst ? a : worst;
+    }
+    return worst;
+}

@@ -79,6 +79,8 @@ void space_strides(const TileLayout *l, int64_t stride[MAX_RANK]);
 /* The axis of `axes` (bits) that lies innermost in the program's first store, blocked axes before
  * all others; -1 when there is none. */
 int space_lane_axis(const TileProgram *p, uint32_t axes);
+/* The worst access of a product's operands with vectors along an axis. */
+CodeAccess space_worst_access(const TileProgram *p, int axis, int lanes);
 /* Position of an axis in the storage of the first store: 0 outermost; -1 when absent. */
 int space_store_order(const TileProgram *p, int axis);
 

@@ -157,4 +157,39 @@ static inline TileProgram *random_scatter(Arena *arena, Random *r, int lanes, in
     return b.p;
 }
 
+/* Rows of x at positions in [-1, 1) times a factor, some outside, weighed and summed over t and p,
+ * perhaps over samples; x has as many rows as p is long: out[n, c] = sum of w[b, t, n, p] x[b, t,
+ * position[b, t, n, p], c]. */
+static inline TileProgram *random_gathered(Arena *arena, Random *r, int lanes, int64_t *terms)
+{
+    TileBuild b = tile_build(arena, TILE_CONTRACT);
+    bool by_sample = pick(r, 2);
+    int64_t samples = 1 + pick(r, 3), t = 1 + pick(r, 4), p = 1 + pick(r, 5);
+    b.p->batch_axis = tile_axis(&b, "b", samples, by_sample ? TILE_PARALLEL : TILE_REDUCE);
+    tile_axis(&b, "c", 1 + pick(r, 300), TILE_PARALLEL);
+    tile_axis(&b, "n", 1 + pick(r, 40), TILE_PARALLEL);
+    tile_axis(&b, "t", t, TILE_REDUCE);
+    tile_axis(&b, "p", p, TILE_REDUCE);
+    int at = tile_load(&b, pick(r, 4) ? "btnp" : "tp", 1);
+    at = tile_prim(&b, PRIM_MUL, at, tile_number(&b, (double)p + 1));
+    int x = tile_load(&b, pick(r, 2) ? "btpc" : "btCp", lanes);
+    for (int d = 0; d < 4; d++)
+        if (b.p->insts.at[x].index[d].axis[0] == tile_find_axis(&b, 'p'))
+            b.p->insts.at[x].index[d] = (TileIndex){.computed = 1 + at};
+    int w = tile_load(&b, "btnp", 1);
+    if (pick(r, 3) == 0)
+        x = tile_prim(&b, PRIM_MUL, x, tile_load(&b, "c", 1));
+    bool swapped = pick(r, 2);
+    b.p->lhs = swapped ? w : x;
+    b.p->rhs = swapped ? x : w;
+    int y = tile_acc(&b);
+    if (pick(r, 3) == 0)
+        y = tile_prim(&b, PRIM_ADD, y, tile_load(&b, "nc", 1));
+    static const char *const orders[] = {"nc", "Cn", "nC", "cn"};
+    const char *order = orders[pick(r, 4)];
+    tile_store(&b, y, by_sample ? arena_printf(arena, "b%s", order) : order, lanes);
+    *terms = t * p * samples;
+    return b.p;
+}
+
 #endif

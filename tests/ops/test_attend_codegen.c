@@ -1,4 +1,4 @@
-/* Attention, its gradients and sums into computed positions: generated code against the
+/* Attention, its gradients sums into and of computed positions: generated code against the
  * interpreter, over random sizes, layouts, wanted results and session ranges. */
 #include "tests/ops/codegen_check.h"
 #include "tests/ops/random_attention.h"
@@ -21,6 +21,12 @@ static void scatters_equal_the_interpreter(void **state)
     check_random_programs(random_scatter, 120, 7);
 }
 
+static void sums_of_gathered_rows_equal_the_interpreter(void **state)
+{
+    (void)state;
+    check_random_programs(random_gathered, 120, 8);
+}
+
 int main(void)
 {
     if (!kernel_have_llvm())
@@ -29,6 +35,7 @@ int main(void)
         cmocka_unit_test(attention_equals_the_interpreter),
         cmocka_unit_test(gradients_of_attention_equal_the_interpreter),
         cmocka_unit_test(scatters_equal_the_interpreter),
+        cmocka_unit_test(sums_of_gathered_rows_equal_the_interpreter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
