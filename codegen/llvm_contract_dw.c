@@ -8,15 +8,17 @@
  *
  * Phase 0: the work (sample, chunk of pixels) is cut into `slots` fixed ranges, and v into `splits`
  * ranges of blocks; a task is one of each. It takes its chunks one by one: both operands, their
- * prologues applied, go into scratch as [block][pixel][V], then for every pair of blocks V
- * accumulators of V lanes run over the chunk's pixels in registers and are added to the task's sums
- * in the workspace ([slot][group][v / V][u][V]). So a sum runs over at most CHUNK_PIXELS terms at a
- * time, and each chunk's sums are added up one level higher.
- * Phase 1, a task per block of v, adds the slots in float64 and applies the epilogue.
+ * prologues applied, go into scratch as [block][pixel][V], then tiles of accumulators of V
+ * lanes, for every pair of blocks V of them or 4 rows of 3 blocks of v where registers are 16, run
+ * over the chunk's pixels in registers and are added to the task's sums in the workspace
+ * ([slot][group][v / V][u][V]). So a sum runs over at most CHUNK_PIXELS terms at a time, and each
+ * chunk's sums are added up one level higher. Phase 1, a task per block of v, adds the slots in
+ * float64 and applies the epilogue.
  *
  * The cut depends on the range of samples only, so results do not depend on the threads.
  * Measured on Zen 4 with AVX-512: tiles of 1 x 16 and 2 x 8 give 85 GFLOP/s (K = 64, memory) to
- * 109 (K = 256), with chunks of 64 pixels and more; 78 with 32. */
+ * 109 (K = 256), with chunks of 64 pixels and more; 78 with 32. With AVX2 (95 GFLOP/s, busy
+ * machine) tiles of 3 x 4 give 40 to 46, of 1 x 8 33 to 48. */
 #include "codegen/llvm_contract.h"
 #include "codegen/llvm_space.h"
 #include <assert.h>
@@ -26,6 +28,7 @@ enum {
     CHUNK_BYTES = 524288, /* of both operands in scratch, at most */
     SLOT_BYTES = 8388608, /* of all slots, about */
     MAX_TASKS = 16,
+    MOST_ACCUMULATORS = 16,
 };
 
 typedef struct Outward {
@@ -252,60 +255,93 @@ static void emit_fetch_ahead(OutwardCx *cx, Code *code, int inst, int axis, Valu
     outer_leave(code, &o->groups, o->groups.flat.n);
 }
 
-/* sums += the chunk's product of block `v` and `rows` elements of block `u`. */
-static void emit_tile(OutwardCx *cx, Value v, Value u, Value a, Value b, Value sums, int64_t rows)
+/* sums += the chunk's product of `blocks` blocks from `v` with `rows` elements of block `u` from
+ * `from`. a, b and sums are those of the two blocks. */
+static void emit_tile(OutwardCx *cx, Value v, int blocks, Value u, int64_t from, int64_t rows,
+                      Value a, Value b, Value sums)
 {
     Emitter *e = cx->e;
-    int lanes = cx->o->lanes;
+    const Outward *o = cx->o;
+    int lanes = o->lanes;
+    int64_t next_a = o->chunk * lanes, next_sums = o->blocks_u * lanes * lanes;
     unsigned align = 4U * (unsigned)lanes;
-    Value acc[64];
+    Value acc[MOST_ACCUMULATORS], column[MOST_ACCUMULATORS];
     EmitLoop pixel;
 
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = 0; i < rows * blocks; i++)
         acc[i] = emit_zero(e, emit_vector_type(e, e->f32, lanes));
-    emit_loop_begin(e, &pixel, emit_i64(e, 0), cx->count, 1, (int)rows, acc);
-    Value at = emit_mul_n(e, pixel.index, lanes);
-    Value column = emit_load(e, emit_at(e, a, at), lanes, align), row = emit_at(e, b, at);
+    emit_loop_begin(e, &pixel, emit_i64(e, 0), cx->count, 1, (int)rows * blocks, acc);
+    Value at = emit_mul_n(e, pixel.index, lanes), row = emit_at(e, b, emit_add_n(e, at, from));
+    for (int k = 0; k < blocks; k++)
+        column[k] = emit_load(e, emit_at(e, a, emit_add_n(e, at, k * next_a)), lanes, align);
     for (int64_t i = 0; i < rows; i++) {
         Value one = emit_load(e, emit_at(e, row, emit_i64(e, i)), 1, 4);
-        acc[i] = emit_fma(e, column, emit_splat(e, one, lanes), pixel.carried[i]);
+        one = emit_splat(e, one, lanes);
+        for (int k = 0; k < blocks; k++)
+            acc[i * blocks + k] = emit_fma(e, column[k], one, pixel.carried[i * blocks + k]);
     }
     EmitIf fetch;
-    emit_if_begin(e, &fetch, LLVMBuildICmp(e->builder, LLVMIntEQ, v, cx->block_first, ""));
-    emit_fetch_ahead(cx, cx->b, cx->o->b, cx->o->u, u, pixel.index);
-    emit_if_end(e, &fetch);
-    emit_if_begin(e, &fetch, LLVMBuildICmp(e->builder, LLVMIntEQ, u, emit_i64(e, 0), ""));
-    emit_fetch_ahead(cx, cx->a, cx->o->a, cx->o->v, v, pixel.index);
-    emit_if_end(e, &fetch);
+    if (!from) {
+        emit_if_begin(e, &fetch, LLVMBuildICmp(e->builder, LLVMIntEQ, v, cx->block_first, ""));
+        emit_fetch_ahead(cx, cx->b, o->b, o->u, u, pixel.index);
+        emit_if_end(e, &fetch);
+        emit_if_begin(e, &fetch, LLVMBuildICmp(e->builder, LLVMIntEQ, u, emit_i64(e, 0), ""));
+        for (int k = 0; k < blocks; k++)
+            emit_fetch_ahead(cx, cx->a, o->a, o->v, emit_add_n(e, v, k), pixel.index);
+        emit_if_end(e, &fetch);
+    }
     emit_loop_end(e, &pixel, acc);
-    for (int64_t i = 0; i < rows; i++) {
-        Value address = emit_at(e, sums, emit_i64(e, i * lanes));
+    for (int64_t i = 0; i < rows * blocks; i++) {
+        Value address =
+            emit_at(e, sums, emit_i64(e, i % blocks * next_sums + (from + i / blocks) * lanes));
         Value sum = emit_fadd(e, emit_load(e, address, lanes, align), pixel.result[i]);
         emit_store(e, address, sum, align);
     }
 }
 
-static void emit_products(OutwardCx *cx)
+/* `rows` elements of block `u`, in tiles of at most `most`. */
+static void emit_rows(OutwardCx *cx, Value v, int blocks, Value u, int64_t rows, int64_t most,
+                      Value a, Value sums)
+{
+    Emitter *e = cx->e;
+    const Outward *o = cx->o;
+    Value b = emit_at(e, cx->b_chunk, emit_mul_n(e, u, o->chunk * o->lanes));
+    Value to = emit_at(e, sums, emit_mul_n(e, u, (int64_t)o->lanes * o->lanes));
+    for (int64_t from = 0; from < rows; from += most)
+        emit_tile(cx, v, blocks, u, from, rows - from < most ? rows - from : most, a, b, to);
+}
+
+/* `blocks` blocks of v at a time from `first` to `last`. */
+static void emit_columns(OutwardCx *cx, Value first, Value last, int blocks, int64_t most)
 {
     Emitter *e = cx->e;
     const Outward *o = cx->o;
     int64_t whole = o->size_u / o->lanes, rest = o->size_u % o->lanes;
-    int64_t row = o->chunk * o->lanes, tile = (int64_t)o->lanes * o->lanes;
     EmitLoop v, u;
 
-    emit_loop_begin(e, &v, cx->block_first, cx->block_last, 1, 0, NULL);
+    emit_loop_begin(e, &v, first, last, blocks, 0, NULL);
     Value local = emit_sub(e, v.index, cx->block_first);
-    Value a = emit_at(e, cx->a_chunk, emit_mul_n(e, local, row));
-    Value sums = emit_at(e, cx->sums, emit_mul_n(e, v.index, o->blocks_u * tile));
+    Value a = emit_at(e, cx->a_chunk, emit_mul_n(e, local, o->chunk * o->lanes));
+    Value sums = emit_at(e, cx->sums, emit_mul_n(e, v.index, o->blocks_u * o->lanes * o->lanes));
     emit_loop_begin(e, &u, emit_i64(e, 0), emit_i64(e, whole), 1, 0, NULL);
-    emit_tile(cx, v.index, u.index, a, emit_at(e, cx->b_chunk, emit_mul_n(e, u.index, row)),
-              emit_at(e, sums, emit_mul_n(e, u.index, tile)), o->lanes);
+    emit_rows(cx, v.index, blocks, u.index, o->lanes, most, a, sums);
     emit_loop_end(e, &u, NULL);
     if (rest)
-        emit_tile(cx, v.index, emit_i64(e, whole), a,
-                  emit_at(e, cx->b_chunk, emit_i64(e, whole * row)),
-                  emit_at(e, sums, emit_i64(e, whole * tile)), rest);
+        emit_rows(cx, v.index, blocks, emit_i64(e, whole), rest, most, a, sums);
     emit_loop_end(e, &v, NULL);
+}
+
+static void emit_products(OutwardCx *cx)
+{
+    Emitter *e = cx->e;
+    bool many = e->target.cpu == CPU_AVX512; /* registers: 32, else 16 */
+    int blocks = many ? 1 : 3;
+    Value all = emit_sub(e, cx->block_last, cx->block_first);
+    Value whole = emit_mul_n(e, emit_div_n(e, all, blocks), blocks);
+    whole = emit_add(e, cx->block_first, whole);
+    emit_columns(cx, cx->block_first, whole, blocks, many ? cx->o->lanes : 4);
+    if (blocks > 1)
+        emit_columns(cx, whole, cx->block_last, 1, cx->o->lanes);
 }
 
 /* Zeroes the task's sums. */
