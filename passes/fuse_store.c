@@ -167,6 +167,15 @@ static bool is_read_from_storage(const Fuser *z, Val v)
     return false;
 }
 
+/* Labels of attention, which every row of scores reads: merged axes would be looked up in tables. */
+static bool is_constant_of_attention(const Fuser *z, Val v)
+{
+    for (uint32_t i = 0; i < z->users[v.id].len; i++)
+        if (op_lowering(func_node(z->f, z->users[v.id].at[i])->op) == LOWER_ATTEND)
+            return is_constant(z, v);
+    return false;
+}
+
 static bool feeds_update(const Fuser *z, Val v)
 {
     for (uint32_t i = 0; i < z->users[v.id].len; i++) {
@@ -404,7 +413,7 @@ void fuse_choose_stored(Fuser *z)
         if (fuse_is_anchor(n->op) || l == LOWER_REDUCE || (z->forced && z->forced[id]))
             *m = true;
         else if (l == LOWER_VIEW) /* parameters in another order are a copy: it is made once */
-            *m = n->op == OP_REORDER && z->fixed[id];
+            *m = (n->op == OP_REORDER && z->fixed[id]) || is_constant_of_attention(z, (Val){id});
         else
             *m = z->level == FUSE_NONE || stores_pointwise(z, (Val){id});
         if (*m)

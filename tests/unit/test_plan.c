@@ -492,6 +492,26 @@ static void a_result_that_nothing_computes_has_a_buffer(void **state)
     test_done(z.t);
 }
 
+/* Every row of scores reads them: merged axes would be looked up for every key of every query. */
+static void labels_of_attention_are_stored_as_they_are_read(void **state)
+{
+    (void)state;
+    Planned z = plan_text("  %1 = input {name=\"x\"} : f32[b=2, n=4, c=8]\n"
+                          "  %2 = rename %1 {axis=n, to=m} : f32[b=2, m=4, c=8]\n"
+                          "  %3 = rename %2 {axis=c, to=e} : f32[b=2, m=4, e=8]\n"
+                          "  %4 = fill {k=[0]} : f32[n=4, m=4]\n"
+                          "  %5 = iota : f32[n=4]\n"
+                          "  %6 = split %5 {axis=n, outer=p, inner=q, size=2} : f32[p=2, q=2]\n"
+                          "  %7 = merge %6 {to=n, outer=q, inner=p} : f32[n=4]\n"
+                          "  %8 = rename %7 {axis=n, to=m} : f32[m=4]\n"
+                          "  %9 = attend %1 %2 %3 %4 %7 %8 {axis=n, keys=m, over=[c], k=[1, 0]} : "
+                          "f32[b=2, n=4, e=8]\n  return output \"y\" = %9\n",
+                          PROGRAM_EVAL);
+    assert_true(z.plan->buffer_of[7] >= 0);
+    assert_true(z.plan->buffer_of[8] >= 0);
+    test_done(z.t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -507,6 +527,7 @@ int main(void)
         cmocka_unit_test(other_programs_prepare_nothing),
         cmocka_unit_test(what_a_recording_leaves_for_all_is_cleared),
         cmocka_unit_test(inputs_of_one_name_are_one_buffer),
+        cmocka_unit_test(labels_of_attention_are_stored_as_they_are_read),
         cmocka_unit_test(a_result_that_nothing_computes_has_a_buffer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
