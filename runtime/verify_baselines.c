@@ -38,25 +38,6 @@ static Status read_arguments(VerifyModel *m, const json_t *config, Err *err)
     return NPC_OK;
 }
 
-static Status read_optimizer(VerifyModel *m, Err *err)
-{
-    json_t *o;
-    NPC_TRY(verify_meta(m->c, "optimizer", &o, err));
-    const json_t *betas = json_object_get(o, "betas");
-    m->beta1 = json_number_value(json_array_get(betas, 0));
-    m->beta2 = json_number_value(json_array_get(betas, 1));
-    m->rate = json_number_value(json_object_get(o, "lr"));
-    if (!(m->rate > 0) || !(m->beta1 > 0) || !(m->beta2 > 0))
-        return verify_bad_meta(m, "'optimizer' needs 'lr' and two 'betas'", err);
-    vec_push(
-        m->c->arena, &m->sets,
-        verify_name(m->c,
-                    "optimizer=adamw(weight_decay: %.17g, beta1: %.17g, beta2: %.17g, eps: %.17g)",
-                    json_number_value(json_object_get(o, "weight_decay")), m->beta1, m->beta2,
-                    json_number_value(json_object_get(o, "eps"))));
-    return NPC_OK;
-}
-
 static Status read_sessions(VerifyModel *m, Err *err)
 {
     VerifyCase *c = m->c;
@@ -345,7 +326,7 @@ Status verify_baselines_case(VerifyCase *c, Err *err)
     NPC_TRY(verify_meta(c, "config", &m->config, err));
     NPC_TRY(verify_meta(c, "zero_gradient", &m->zero, err));
     NPC_TRY(read_arguments(m, m->config, err));
-    NPC_TRY(read_optimizer(m, err));
+    NPC_TRY(mice_read_adamw(m, "lr", "weight_decay", "", err));
     NPC_TRY(read_sessions(m, err));
     c->subject = &m->subject;
     for (int s = 0; s < m->n_sessions; s++)

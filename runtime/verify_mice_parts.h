@@ -23,6 +23,11 @@ void mice_make_counts(VerifyModel *m);
 /* A field of the configuration as an argument of the model. */
 Status mice_set(VerifyModel *m, const char *name, const json_t *value, Err *err);
 
+/* The metadata `optimizer`, whose keys are called `rate` and `decay`: the model's rate and betas,
+ * and the recipe's optimizer with `more` of it behind. */
+Status mice_read_adamw(VerifyModel *m, const char *rate, const char *decay, const char *more,
+                       Err *err);
+
 /* Inputs, noise, factors of the loss and ranges for a run on the batch of recording `own`. */
 Status mice_start(VerifyModel *m, int program, int own, Err *err);
 /* Of the last run onto sum, one array per given tensor (NULL: no gradient yet). */

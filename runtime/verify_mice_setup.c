@@ -163,6 +163,27 @@ Status mice_set(VerifyModel *m, const char *name, const json_t *value, Err *err)
 
 /* Fields of the configuration are the model's arguments of the same names, but for sizes and what
  * the recipe says. */
+Status mice_read_adamw(VerifyModel *m, const char *rate, const char *decay, const char *more,
+                       Err *err)
+{
+    json_t *o;
+    NPC_TRY(verify_meta(m->c, "optimizer", &o, err));
+    const json_t *betas = json_object_get(o, "betas");
+    m->beta1 = json_number_value(json_array_get(betas, 0));
+    m->beta2 = json_number_value(json_array_get(betas, 1));
+    m->rate = json_number_value(json_object_get(o, rate));
+    if (!(m->rate > 0) || !(m->beta1 > 0) || !(m->beta2 > 0))
+        return verify_bad_meta(m, verify_name(m->c, "'optimizer' needs '%s' and two 'betas'", rate),
+                               err);
+    vec_push(m->c->arena, &m->sets,
+             verify_name(
+                 m->c,
+                 "optimizer=adamw(weight_decay: %.17g, beta1: %.17g, beta2: %.17g, eps: %.17g)%s",
+                 json_number_value(json_object_get(o, decay)), m->beta1, m->beta2,
+                 json_number_value(json_object_get(o, "eps")), more));
+    return NPC_OK;
+}
+
 static Status read_arguments(VerifyModel *m, Err *err)
 {
     static const char *const sizes[] = {"neurons", "channels", "height", "width"};
@@ -200,22 +221,10 @@ static Status read_recipe(VerifyModel *m, Err *err)
         }
     if (!known)
         return verify_bad_meta(m, "'loss' is none that is known here", err);
+    NPC_TRY(mice_read_adamw(m, "lr", "decay", " |> clip(0) |> autoclip(0)", err));
     NPC_TRY(verify_meta(m->c, "optimizer", &o, err));
-    const json_t *betas = json_object_get(o, "betas");
-    m->beta1 = json_number_value(json_array_get(betas, 0));
-    m->beta2 = json_number_value(json_array_get(betas, 1));
-    m->rate = json_number_value(json_object_get(o, "lr"));
-    if (!(m->rate > 0) || !(m->beta1 > 0) || !(m->beta2 > 0))
-        return verify_bad_meta(m, "'optimizer' needs 'lr' and two 'betas'", err);
-    const double eps = json_number_value(json_object_get(o, "eps")),
-                 decay = json_number_value(json_object_get(o, "decay")),
-                 core_rate = json_number_value(json_object_get(o, "core_lr")),
+    const double core_rate = json_number_value(json_object_get(o, "core_lr")),
                  core_decay = json_number_value(json_object_get(o, "core_decay"));
-    vec_push(m->c->arena, &m->sets,
-             verify_name(m->c,
-                         "optimizer=adamw(weight_decay: %.17g, beta1: %.17g, beta2: %.17g, eps: "
-                         "%.17g) |> clip(0) |> autoclip(0)",
-                         decay, m->beta1, m->beta2, eps));
     vec_push(m->c->arena, &m->sets,
              verify_name(m->c, "optimizer=group(\"core\", rate: %.17g, weight_decay: %.17g)",
                          core_rate / m->rate, core_decay));
@@ -319,7 +328,7 @@ static Status read_mice(VerifyModel *m, Err *err)
 static Status read_windows(VerifyModel *m, Err *err)
 {
     int64_t extent[3];
-    json_t *o, *value, *eps;
+    json_t *value, *eps;
     const char *key;
     char *name = arena_strdup(m->c->arena, safetensors_meta(&m->c->file, "model"));
     m->names = &WINDOWS;
@@ -339,20 +348,8 @@ static Status read_windows(VerifyModel *m, Err *err)
         if (strcmp(key, "neurons") && strcmp(key, "channels") && strcmp(key, "state"))
             NPC_TRY(mice_set(m, key, value, err));
     }
-    NPC_TRY(verify_meta(m->c, "optimizer", &o, err));
+    NPC_TRY(mice_read_adamw(m, "rate", "decay", "", err));
     NPC_TRY(verify_meta(m->c, "loss_eps", &eps, err));
-    const json_t *betas = json_object_get(o, "betas");
-    m->beta1 = json_number_value(json_array_get(betas, 0));
-    m->beta2 = json_number_value(json_array_get(betas, 1));
-    m->rate = json_number_value(json_object_get(o, "rate"));
-    if (!(m->rate > 0) || !(m->beta1 > 0) || !(m->beta2 > 0))
-        return verify_bad_meta(m, "'optimizer' needs 'rate' and two 'betas'", err);
-    vec_push(m->c->arena, &m->sets,
-             verify_name(m->c,
-                         "optimizer=adamw(weight_decay: %.17g, beta1: %.17g, beta2: %.17g, eps: "
-                         "%.17g)",
-                         json_number_value(json_object_get(o, "decay")), m->beta1, m->beta2,
-                         json_number_value(json_object_get(o, "eps"))));
     vec_push(m->c->arena, &m->sets,
              verify_name(m->c, "loss=poisson(eps: %.17g, added: everywhere) |> scale(none)",
                          json_number_value(eps)));

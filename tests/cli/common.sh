@@ -1,5 +1,7 @@
 # Sourced by the tests of the tool: $npc is the tool, $dir an empty folder, and
 #   expect CODE WORDS.. -- ARGUMENTS..   runs the tool; output and messages together must hold WORDS
+#   trains NAME STEPS SETTINGS..         models/NAME.nm on $dir/films: the loss of training falls, and
+#                                        predictions can be scored
 npc=$1
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -26,6 +28,19 @@ expect() {
         cat "$dir/out" "$dir/err" | grep -qF -- "$word" ||
             complain "npc $*: expected '$word', found: $(cat "$dir/out" "$dir/err" | head -c 600)"
     done
+}
+
+trains() {
+    local name=$1 steps=$2 run=$dir/$1 losses
+    shift 2
+    expect 0 -- run "models/$name.nm" --train --data "$dir/films" --run "$run" --steps "$steps" \
+        --set "stage.train=${steps}steps" "$@"
+    losses=$(sed -n 's/.*"train","step":\([0-9]*\),"loss":\([0-9.e+]*\).*/\1 \2/p' "$run/log.jsonl" |
+        awk -v n="$steps" '$1 <= n / 4 { first += $2 } $1 > n - n / 4 { last += $2 }
+                           END { print first, last }')
+    echo "$name: loss of the first and the last quarter $losses"
+    echo "$losses" | awk '{ exit !($1 > 0 && $2 < 0.95 * $1) }' || complain "$name: the loss does not fall"
+    expect 0 "mean over all neurons" -- run "$run" --predict --score --tier oracle
 }
 
 finish() {
