@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "runtime/metrics.h"
+#include "runtime/report_cells.h"
 
 static const struct {
     const char *name, *label;
@@ -91,23 +92,7 @@ static Spread over_recordings(const AttentionTier *t, size_t n, const char *tier
     return (Spread){mean, sqrt(square / count)};
 }
 
-static bool is_first_of_tier(const AttentionTier *t, size_t i)
-{
-    for (size_t k = 0; k < i; k++)
-        if (!strcmp(t[k].tier, t[i].tier))
-            return false;
-    return true;
-}
-
 /* ---- text ---- */
-
-static void add_number(Text *out, double x)
-{
-    if (isnan(x))
-        text_add(out, " - |");
-    else
-        text_printf(out, " %.3f |", x);
-}
 
 void attention_table(Text *out, const AttentionTier *t, size_t n)
 {
@@ -124,11 +109,11 @@ void attention_table(Text *out, const AttentionTier *t, size_t n)
         text_printf(out, "| %s | %s | %u |", t[k].recording, t[k].tier, t[k].n_trials);
         for (int i = 0; i < RELATION_COUNT; i++)
             if (has_relation(t, i))
-                add_number(out, t[k].r[i]);
+                report_cell(out, t[k].r[i], 3);
         text_char(out, '\n');
     }
     for (size_t k = 0; k < n; k++) {
-        if (!is_first_of_tier(t, k))
+        if (!report_is_first(&t->tier, sizeof *t, k))
             continue;
         text_printf(out, "| mean and deviation over recordings | %s | |", t[k].tier);
         for (int i = 0; i < RELATION_COUNT; i++) {
@@ -144,11 +129,6 @@ void attention_table(Text *out, const AttentionTier *t, size_t n)
 
 /* ---- JSON ---- */
 
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static json_t *json_tier(const AttentionTier *t)
 {
     json_t *o = json_object();
@@ -159,10 +139,10 @@ static json_t *json_tier(const AttentionTier *t)
         if (!has_relation(t, i))
             continue;
         json_t *one = json_object();
-        json_object_set_new(one, "r", number(t->r[i]));
+        json_object_set_new(one, "r", report_json_number(t->r[i]));
         json_object_set_new(one, "n", json_integer((json_int_t)t->of[i].attention.len));
         if (t->is_images)
-            json_object_set_new(one, "p", number(t->p[i]));
+            json_object_set_new(one, "p", report_json_number(t->p[i]));
         json_object_set_new(o, RELATIONS[i].name, one);
     }
     return o;
@@ -173,14 +153,14 @@ const char *attention_json(Arena *arena, const AttentionTier *t, size_t n)
     json_t *all = json_object(), *list = json_array(), *means = json_object();
     for (size_t k = 0; k < n; k++) {
         json_array_append_new(list, json_tier(&t[k]));
-        if (!is_first_of_tier(t, k))
+        if (!report_is_first(&t->tier, sizeof *t, k))
             continue;
         json_t *tier = json_object();
         for (int i = 0; i < RELATION_COUNT; i++) {
             Spread s = over_recordings(t, n, t[k].tier, i);
             json_t *one = json_object();
-            json_object_set_new(one, "mean", number(s.mean));
-            json_object_set_new(one, "deviation", number(s.deviation));
+            json_object_set_new(one, "mean", report_json_number(s.mean));
+            json_object_set_new(one, "deviation", report_json_number(s.deviation));
             if (has_relation(t, i))
                 json_object_set_new(tier, RELATIONS[i].name, one);
             else

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "runtime/picture.h"
+#include "runtime/report_cells.h"
 
 enum { LOG_LIMIT = 1 << 30, TRACES = 6 };
 
@@ -212,35 +213,19 @@ static TierMean mean_over_recordings(const TierScore *s, size_t n, const char *t
     return m;
 }
 
-static bool is_first_of_tier(const TierScore *s, size_t i)
-{
-    for (size_t k = 0; k < i; k++)
-        if (!strcmp(s[k].tier, s[i].tier))
-            return false;
-    return true;
-}
-
-static void print_number(Text *t, double x)
-{
-    if (isnan(x))
-        text_add(t, " - |");
-    else
-        text_printf(t, " %.4f |", x);
-}
-
 static void print_means(Text *t, const TierScore *s, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (!is_first_of_tier(s, i))
+        if (!report_is_first(&s->tier, sizeof *s, i))
             continue;
         TierMean m = mean_over_recordings(s, n, s[i].tier);
         text_printf(t, "| mean over %zu recording%s | %s | | | |", m.n, m.n == 1 ? "" : "s",
                     s[i].tier);
         for (int what = 0; what < SCORE_KINDS; what++)
-            print_number(t, m.over_recordings[what]);
+            report_cell(t, m.over_recordings[what], 4);
         text_printf(t, "\n| mean over all neurons | %s | | | |", s[i].tier);
         for (int what = 0; what < SCORE_KINDS; what++)
-            print_number(t, m.over_neurons[what]);
+            report_cell(t, m.over_neurons[what], 4);
         text_char(t, '\n');
     }
 }
@@ -253,22 +238,17 @@ void report_scores_table(Text *t, const TierScore *s, size_t n)
         text_printf(t, "| %s | %s | %u | %u | %u |", s[i].recording, s[i].tier, s[i].n_neurons,
                     s[i].n_trials, s[i].n_clips);
         for (int what = 0; what < SCORE_KINDS; what++)
-            print_number(t, s[i].of_all[what]);
+            report_cell(t, s[i].of_all[what], 4);
         text_char(t, '\n');
     }
     print_means(t, s, n);
-}
-
-static json_t *json_number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
 }
 
 static json_t *json_mean(const double x[SCORE_KINDS])
 {
     json_t *o = json_object();
     for (int what = 0; what < SCORE_KINDS; what++)
-        json_object_set_new(o, score_kind_text((ScoreKind)what), json_number(x[what]));
+        json_object_set_new(o, score_kind_text((ScoreKind)what), report_json_number(x[what]));
     return o;
 }
 
@@ -293,7 +273,7 @@ const char *report_scores_json(Arena *arena, const TierScore *s, size_t n)
     for (size_t i = 0; i < n; i++)
         json_array_append_new(list, json_score(&s[i]));
     for (size_t i = 0; i < n; i++)
-        if (is_first_of_tier(s, i)) {
+        if (report_is_first(&s->tier, sizeof *s, i)) {
             TierMean m = mean_over_recordings(s, n, s[i].tier);
             json_t *both = json_object();
             json_object_set_new(both, "over_recordings", json_mean(m.over_recordings));
