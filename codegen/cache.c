@@ -42,23 +42,36 @@ static uint64_t word(const unsigned char *at)
     return x;
 }
 
+int cache_count(const void *file, size_t bytes)
+{
+    if (bytes < HEAD_BYTES || memcmp(file, magic, 8))
+        return -1;
+    uint64_t n = word((const unsigned char *)file + 24);
+    return n <= bytes / 8 && n <= INT32_MAX ? (int)n : -1;
+}
+
+bool cache_read(const void *file, size_t bytes, int n_units, CodeObject *objects)
+{
+    const unsigned char *data = file;
+    size_t head = HEAD_BYTES + 8 * (size_t)n_units + 8, at = head;
+
+    if (bytes < head || cache_count(file, bytes) != n_units)
+        return false;
+    for (int i = 0; i < n_units; i++) {
+        uint64_t n = word(data + HEAD_BYTES + 8 * (size_t)i);
+        if (n > bytes - at)
+            return false;
+        objects[i] = (CodeObject){(void *)(data + at), n};
+        at += n;
+    }
+    return at == bytes && XXH3_64bits(data + head, at - head) == word(data + head - 8);
+}
+
 /* Points objects[] into the file when it is whole and ours. */
 static bool read_objects(const FileMap *m, const CacheKey *key, int n_units, CodeObject *objects)
 {
-    size_t head = HEAD_BYTES + 8 * (size_t)n_units + 8;
-
-    if (m->bytes < head || memcmp(m->data, magic, 8) || memcmp(m->data + 8, key->bytes, 16) ||
-        word(m->data + 24) != (uint64_t)n_units)
-        return false;
-    size_t at = head;
-    for (int i = 0; i < n_units; i++) {
-        uint64_t bytes = word(m->data + HEAD_BYTES + 8 * (size_t)i);
-        if (bytes > m->bytes - at)
-            return false;
-        objects[i] = (CodeObject){(void *)(m->data + at), bytes};
-        at += bytes;
-    }
-    return at == m->bytes && XXH3_64bits(m->data + head, at - head) == word(m->data + head - 8);
+    return m->bytes >= HEAD_BYTES && !memcmp(m->data + 8, key->bytes, 16) &&
+           cache_read(m->data, m->bytes, n_units, objects);
 }
 
 bool cache_load(CacheFile **out, const char *folder, const CacheKey *key, int n_units,

@@ -22,6 +22,10 @@ typedef struct CacheKey {
 } CacheKey;
 
 CacheKey cache_key(const char *text, size_t len);
+/* Of a file in memory: the number of its objects, -1 when it is none; and these, which point into
+ * it. False when it is damaged. */
+int cache_count(const void *file, size_t bytes);
+bool cache_read(const void *file, size_t bytes, int n_units, CodeObject *objects);
 /* Reads n_units objects, which point into *file's memory: keep it mapped while they are used. */
 typedef struct CacheFile CacheFile;
 bool cache_load(CacheFile **out, const char *folder, const CacheKey *key, int n_units,

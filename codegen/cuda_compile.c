@@ -1,6 +1,6 @@
 /* Sets of kernels: equal programs are found, texts put together in units, and units compiled
  * (cuda_processes.h) or loaded. The cache's file holds the cubins and, behind them, the table of
- * resources. */
+ * cuda_ready.h. */
 #include "codegen/cuda_compile.h"
 
 #include <assert.h>
@@ -8,25 +8,32 @@
 
 #include "codegen/cuda_nvrtc.h"
 #include "codegen/cuda_processes.h"
+#include "codegen/cuda_ready.h"
 #include "ir/base/map.h"
 
 /* A unit ends when it has so many programs or characters: small enough to share among threads, and
  * reading the prelude (30 ms) costs little beside its kernels (about 70 ms each). */
 enum { UNIT_PROGRAMS = 12, UNIT_CHARS = 80000, MOST_ADDED = 4 /* units */ };
 
+#define ADDED "cuda_set_add" /* in place of a symbol */
+
 typedef struct Unit {
     Text text;
-    int first, n;  /* distinct programs; none: added by cuda_set_add */
-    char name[32]; /* in messages */
+    int first, end; /* distinct programs, but those that are ready */
+    int n;          /* none: of cuda_set_add */
+    char name[32];  /* in messages */
 } Unit;
 
 struct CudaSet {
     Arena arena;
     int n, n_distinct, n_units;
-    int *code_of;       /* per program: its kernel */
-    CudaKernel *kernel; /* distinct */
+    int *code_of;                 /* per program: its kernel */
+    CudaKernel *kernel;           /* distinct */
+    CudaKernel added[MOST_ADDED]; /* by cuda_set_add: text and unit */
+    int n_added;
     Unit *unit;
-    CodeObject *cubin; /* per unit */
+    CodeObject *cubin; /* per unit, then of n_ready_units; and room for a table */
+    int n_ready, n_ready_units;
     bool is_compiled, from_cache;
 };
 
@@ -67,25 +74,51 @@ static void find_equal(CudaSet *set, const TileProgram *const *programs)
     }
 }
 
+static void write_texts(CudaSet *set)
+{
+    for (int i = 0; i < set->n_distinct; i++) {
+        Text text = {.arena = &set->arena};
+        cuda_write(&text, set->kernel[i].program, set->kernel[i].symbol);
+        set->kernel[i].text = text_str(&text);
+        set->kernel[i].unit = -1;
+    }
+}
+
+static Unit *begin_unit(CudaSet *set, int first)
+{
+    Unit *u = &set->unit[set->n_units++];
+    *u = (Unit){.text = {.arena = &set->arena}, .first = first, .end = first};
+    snprintf(u->name, sizeof u->name, "unit%d.cu", set->n_units - 1);
+    text_add(&u->text, cuda_prelude);
+    return u;
+}
+
+static void put_kernel(CudaSet *set, Unit *u, CudaKernel *k)
+{
+    text_add(&u->text, "\n");
+    text_add(&u->text, k->text);
+    k->unit = (int)(u - set->unit);
+}
+
+/* Of all kernels that have no unit. */
 static void write_units(CudaSet *set)
 {
     Unit *u = NULL;
+    set->n_units = 0;
     for (int i = 0; i < set->n_distinct; i++) {
         CudaKernel *k = &set->kernel[i];
-        Text text = {.arena = &set->arena};
-        cuda_write(&text, k->program, k->symbol);
-        k->text = text_str(&text);
-        if (!u || u->n == UNIT_PROGRAMS || u->text.len + text.len > UNIT_CHARS) {
-            u = &set->unit[set->n_units++];
-            *u = (Unit){.text = {.arena = &set->arena}, .first = i};
-            snprintf(u->name, sizeof u->name, "unit%d.cu", set->n_units - 1);
-            text_add(&u->text, cuda_prelude);
-        }
-        text_add(&u->text, "\n");
-        text_add_n(&u->text, k->text, text.len);
-        k->unit = set->n_units - 1;
+        size_t len = strlen(k->text);
+        if (k->unit >= 0)
+            continue;
+        if (!u || u->n == UNIT_PROGRAMS || u->text.len + len > UNIT_CHARS)
+            u = begin_unit(set, i);
+        put_kernel(set, u, k);
+        u->end = i + 1;
         u->n++;
     }
+    for (int i = 0; i < set->n_added; i++)
+        if (set->added[i].unit < 0)
+            put_kernel(set, begin_unit(set, 0), &set->added[i]);
 }
 
 Status cuda_set_make(CudaSet **out, const TileProgram *const *programs, int n, Err *err)
@@ -106,6 +139,7 @@ Status cuda_set_make(CudaSet **out, const TileProgram *const *programs, int n, E
     set->kernel = ARENA_ARRAY(&set->arena, CudaKernel, (size_t)n + 1);
     set->unit = ARENA_ARRAY(&set->arena, Unit, (size_t)n + MOST_ADDED);
     find_equal(set, programs);
+    write_texts(set);
     write_units(set);
     set->cubin = ARENA_ARRAY(&set->arena, CodeObject, (size_t)set->n_units + MOST_ADDED + 1);
     set->arena.exhausted = NULL;
@@ -115,7 +149,7 @@ Status cuda_set_make(CudaSet **out, const TileProgram *const *programs, int n, E
 
 static void forget_code(CudaSet *set)
 {
-    for (int i = 0; i < set->n_units && set->cubin; i++) {
+    for (int i = 0; i < cuda_set_n_cubins(set) && set->cubin; i++) {
         free(set->cubin[i].data);
         set->cubin[i] = (CodeObject){0};
     }
@@ -151,6 +185,16 @@ int cuda_set_n_units(const CudaSet *set)
     return set->n_units;
 }
 
+int cuda_set_n_ready(const CudaSet *set)
+{
+    return set->n_ready;
+}
+
+int cuda_set_n_cubins(const CudaSet *set)
+{
+    return set->n_units + set->n_ready_units;
+}
+
 const char *cuda_set_text(const CudaSet *set, int unit)
 {
     return text_str(&set->unit[unit].text);
@@ -174,6 +218,11 @@ typedef struct Job {
     const CudaCompileOptions *options;
 } Job;
 
+static bool is_of(const CudaSet *set, const Unit *u, int kernel)
+{
+    return set->kernel[kernel].unit == u - set->unit;
+}
+
 /* The kernel in whose text a line of the unit lies; NULL: in the prelude. */
 static const CudaKernel *kernel_at(const CudaSet *set, const Unit *u, int line)
 {
@@ -181,10 +230,10 @@ static const CudaKernel *kernel_at(const CudaSet *set, const Unit *u, int line)
     const CudaKernel *found = NULL;
     for (int i = 1; i < line && (at = strchr(at, '\n')); i++)
         at++;
-    for (int i = 0; i < u->n && at; i++) {
-        const char *begin = strstr(text, set->kernel[u->first + i].text);
+    for (int i = u->first; i < u->end && at; i++) {
+        const char *begin = is_of(set, u, i) ? strstr(text, set->kernel[i].text) : NULL;
         if (begin && begin <= at)
-            found = &set->kernel[u->first + i];
+            found = &set->kernel[i];
     }
     return found;
 }
@@ -216,13 +265,14 @@ static Status compile_unit(void *context, int i, CodeObject *out, CodeObject *no
                     .arch = job->options->arch,
                     .line_info = job->options->line_info,
                     .is_exact = !u->n};
-    CudaResources *table = calloc((size_t)u->n * CUDA_MAX_PHASES, sizeof *table);
+    int n = u->end - u->first;
+    CudaResources *table = calloc((size_t)n * CUDA_MAX_PHASES + 1, sizeof *table);
     if (!table)
         return err_set(err, NPC_ERR_MEMORY, "no memory to compile %s", u->name);
     Status s = nvrtc_run(job->nvrtc, &run, err);
     if (s != NPC_OK)
         s = explain(set, job->nvrtc, u, &run, s, err);
-    for (int k = 0; k < u->n && s == NPC_OK; k++)
+    for (int k = 0; k < n && s == NPC_OK; k++)
         for (int phase = 0; phase < set->kernel[u->first + k].schedule.n_phases; phase++) {
             char name[128];
             snprintf(name, sizeof name, "%s_%d", set->kernel[u->first + k].symbol, phase);
@@ -231,7 +281,7 @@ static Status compile_unit(void *context, int i, CodeObject *out, CodeObject *no
     if (s == NPC_OK) {
         *out = run.out;
         run.out = (CodeObject){0};
-        *note = (CodeObject){table, (size_t)u->n * CUDA_MAX_PHASES * sizeof *table};
+        *note = (CodeObject){table, (size_t)n * CUDA_MAX_PHASES * sizeof *table};
     } else {
         free(table);
     }
@@ -245,9 +295,10 @@ static void take_unit(void *context, int i, CodeObject out, CodeObject note)
     const Unit *u = &set->unit[i];
     const CudaResources *table = note.data;
     set->cubin[i] = out;
-    for (int k = 0; k < u->n; k++)
-        memcpy(set->kernel[u->first + k].resources, table + (size_t)k * CUDA_MAX_PHASES,
-               sizeof set->kernel->resources);
+    for (int k = u->first; k < u->end; k++)
+        if (is_of(set, u, k))
+            memcpy(set->kernel[k].resources, table + (size_t)(k - u->first) * CUDA_MAX_PHASES,
+                   sizeof set->kernel->resources);
 }
 
 static Status compile_all(CudaSet *set, const CudaNvrtc *nvrtc, const CudaCompileOptions *options,
@@ -270,29 +321,47 @@ static CacheKey key_of(CudaSet *set, const CudaNvrtc *nvrtc, const CudaCompileOp
     return cache_key(text_str(&all), all.len);
 }
 
-static CodeObject resource_table(const CudaSet *set, CudaResources *table)
+/* A copy: the driver wants images aligned. */
+static bool copy_code(CodeObject *to, const CodeObject *from)
 {
-    for (int i = 0; i < set->n_distinct; i++)
-        memcpy(&table[i * CUDA_MAX_PHASES], set->kernel[i].resources,
-               sizeof set->kernel[i].resources);
-    return (CodeObject){table, (size_t)set->n_distinct * CUDA_MAX_PHASES * sizeof *table};
+    *to = (CodeObject){malloc(from->bytes + 1), from->bytes};
+    if (to->data)
+        memcpy(to->data, from->data, from->bytes);
+    return to->data;
 }
 
-/* Copies: the driver wants images aligned. */
+/* Of the kernels in units. */
+static CodeObject table_of(CudaSet *set)
+{
+    CudaRecord *table = ARENA_ARRAY(&set->arena, CudaRecord, (size_t)set->n_distinct + MOST_ADDED);
+    size_t n = 0;
+    for (int i = 0; i < set->n_distinct; i++)
+        if (set->kernel[i].unit < set->n_units)
+            table[n++] = cuda_record(&set->arena, &set->kernel[i]);
+    for (int i = 0; i < set->n_added; i++)
+        if (set->added[i].unit < set->n_units)
+            table[n++] = cuda_record(&set->arena, &set->added[i]);
+    return (CodeObject){table, n * sizeof *table};
+}
+
+/* The table is that of these kernels: the key says so. */
 static bool take_cached(CudaSet *set, const CodeObject *objects)
 {
-    size_t bytes = sizeof set->kernel->resources;
-    if (objects[set->n_units].bytes != (size_t)set->n_distinct * bytes)
+    const char *row = objects[set->n_units].data;
+    size_t n = (size_t)(set->n_distinct - set->n_ready);
+    for (int i = 0; i < set->n_added; i++)
+        n += set->added[i].unit < set->n_units;
+    if (objects[set->n_units].bytes != n * sizeof(CudaRecord))
         return false;
-    for (int i = 0; i < set->n_units; i++) {
-        set->cubin[i] = (CodeObject){malloc(objects[i].bytes + 1), objects[i].bytes};
-        if (!set->cubin[i].data)
+    for (int i = 0; i < set->n_units; i++)
+        if (!copy_code(&set->cubin[i], &objects[i]))
             return false;
-        memcpy(set->cubin[i].data, objects[i].data, objects[i].bytes);
-    }
     for (int i = 0; i < set->n_distinct; i++)
-        memcpy(set->kernel[i].resources, (char *)objects[set->n_units].data + (size_t)i * bytes,
-               bytes);
+        if (set->kernel[i].unit < set->n_units) {
+            memcpy(set->kernel[i].resources, row + offsetof(CudaRecord, resources),
+                   sizeof set->kernel[i].resources);
+            row += sizeof(CudaRecord);
+        }
     return true;
 }
 
@@ -304,18 +373,78 @@ static bool load_cached(CudaSet *set, const char *folder, const CacheKey *key)
         return false;
     set->from_cache = take_cached(set, objects);
     cache_close(file);
-    if (!set->from_cache)
-        forget_code(set);
+    for (int i = 0; i < set->n_units && !set->from_cache; i++) {
+        free(set->cubin[i].data);
+        set->cubin[i] = (CodeObject){0};
+    }
     return set->from_cache;
 }
 
 static void store_cached(CudaSet *set, const char *folder, const CacheKey *key)
 {
-    CudaResources *table =
-        ARENA_ARRAY(&set->arena, CudaResources, (size_t)set->n_distinct * CUDA_MAX_PHASES + 1);
+    VEC(CodeObject) all = {0};
     Err ignored = {0}; /* a cache that cannot be written is no cache, not a failure */
-    set->cubin[set->n_units] = resource_table(set, table);
-    cache_store(folder, key, set->n_units + 1, set->cubin, &ignored);
+    for (int i = 0; i < set->n_units; i++)
+        vec_push(&set->arena, &all, set->cubin[i]);
+    vec_push(&set->arena, &all, table_of(set));
+    cache_store(folder, key, set->n_units + 1, all.at, &ignored);
+}
+
+/* ---- what is ready ---- */
+
+/* `k` as the file has it: its symbol, and a unit behind those to be compiled, for now counted from
+ * INT32_MAX downwards. place: of each unit of the file, 1, 2, ..; 0: not needed. */
+static bool find_ready(CudaSet *set, const CudaReady *ready, int *place, CudaKernel *k)
+{
+    const CudaRecord *r = cuda_ready_find(ready, &set->arena, k);
+    if (!r)
+        return false;
+    if (!place[r->unit])
+        place[r->unit] = ++set->n_ready_units;
+    k->symbol = r->symbol;
+    k->unit = INT32_MAX - place[r->unit];
+    memcpy(k->resources, r->resources, sizeof k->resources);
+    return true;
+}
+
+static void settle_unit(const CudaSet *set, CudaKernel *k)
+{
+    if (k->unit >= set->n_units)
+        k->unit = set->n_units + (INT32_MAX - k->unit) - 1;
+}
+
+/* Kernels of the file are taken from there, of the others units are written anew. */
+static Status take_ready(CudaSet *set, const void *file, size_t bytes, Err *err)
+{
+    CudaReady ready = {0};
+    if (!file && !set->n_ready_units)
+        return NPC_OK;
+    set->cubin = NULL;
+    set->n_ready = set->n_ready_units = 0;
+    if (file && !cuda_ready_open(&ready, &set->arena, file, bytes))
+        ready = (CudaReady){0};
+    int *place = ARENA_ARRAY(&set->arena, int, (size_t)ready.n_units + 1);
+    for (int i = 0; i < set->n_distinct; i++) {
+        CudaKernel *k = &set->kernel[i];
+        k->symbol = symbol_of(&set->arena, k->program, i);
+        k->unit = -1;
+        set->n_ready += find_ready(set, &ready, place, k);
+    }
+    for (int i = 0; i < set->n_added; i++) {
+        set->added[i].unit = -1;
+        find_ready(set, &ready, place, &set->added[i]);
+        set->added[i].symbol = ADDED;
+    }
+    write_units(set);
+    for (int i = 0; i < set->n_distinct; i++)
+        settle_unit(set, &set->kernel[i]);
+    for (int i = 0; i < set->n_added; i++)
+        settle_unit(set, &set->added[i]);
+    set->cubin = ARENA_ARRAY(&set->arena, CodeObject, (size_t)cuda_set_n_cubins(set) + 1);
+    for (int i = 0; i < ready.n_units; i++)
+        if (place[i] && !copy_code(&set->cubin[set->n_units + place[i] - 1], &ready.cubin[i]))
+            return err_set(err, NPC_ERR_MEMORY, "no memory for a set of kernels");
+    return NPC_OK;
 }
 
 static Status build(CudaSet *set, const CudaCompileOptions *options, Err *err)
@@ -324,6 +453,9 @@ static Status build(CudaSet *set, const CudaCompileOptions *options, Err *err)
     CacheKey key;
     for (int i = 0; i < set->n_distinct; i++)
         NPC_TRY(cuda_arch_accepts(options->arch, set->kernel[i].program, err));
+    NPC_TRY(take_ready(set, options->ready, options->ready_bytes, err));
+    if (!set->n_units)
+        return NPC_OK;
     NPC_TRY(cuda_nvrtc_open(&nvrtc, err));
     NPC_TRY(nvrtc_knows(nvrtc, options->arch, err));
     if (options->cache_folder) {
@@ -359,16 +491,19 @@ Status cuda_set_compile(CudaSet *set, const CudaCompileOptions *options, Err *er
     return s;
 }
 
-Status cuda_set_add(CudaSet *set, const char *text, int *unit, Err *err)
+Status cuda_set_add(CudaSet *set, const char *text, int *added, Err *err)
 {
-    *unit = set->n_units;
-    assert(set->n_units < set->n + MOST_ADDED);
-    Unit *u = &set->unit[set->n_units];
-    *u = (Unit){.text = {.arena = &set->arena}};
-    snprintf(u->name, sizeof u->name, "unit%d.cu", set->n_units);
-    WITH_MEMORY(set, err, text_printf(&u->text, "%s\n%s", cuda_prelude, text));
-    set->n_units++;
+    assert(set->n_added < MOST_ADDED);
+    *added = set->n_added;
+    set->added[set->n_added] = (CudaKernel){.symbol = ADDED, .text = text, .unit = -1};
+    set->n_added++;
+    WITH_MEMORY(set, err, put_kernel(set, begin_unit(set, 0), &set->added[set->n_added - 1]));
     return NPC_OK;
+}
+
+int cuda_set_added_unit(const CudaSet *set, int added)
+{
+    return set->added[added].unit;
 }
 
 /* ---- other forms ---- */

@@ -5,7 +5,8 @@
 #include "codegen/cuda_compile.h"
 #include "passes/plan.h"
 
-/* Units of kernels that make inputs (cuda_random, cuda_planes); -1: not there. */
+/* Kernels that make inputs (cuda_random, cuda_planes), in numbers of cuda_set_add; -1: not there.
+ */
 typedef struct CudaInputUnits {
     int random, planes;
 } CudaInputUnits;

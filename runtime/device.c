@@ -7,7 +7,7 @@
 static Status find_cuda(DeviceOptions *o, int ordinal, char *note, Err *err)
 {
     CudaIdentity id;
-    NPC_TRY(cuda_identify(ordinal, &id, err));
+    NPC_TRY(cuda_identify(ordinal, !o->package, &id, err));
     o->kind = &device_cuda;
     o->ordinal = ordinal;
     o->arch = id.arch;

@@ -71,6 +71,8 @@ typedef struct DeviceImage {
 
 typedef struct DeviceKind DeviceKind;
 
+enum { DEVICE_NOTE = 512 };
+
 typedef struct DeviceOptions {
     const DeviceKind *kind;   /* NULL: the CPU */
     Target target;            /* CPU: vector unit */
@@ -78,6 +80,7 @@ typedef struct DeviceOptions {
     const CudaArch *arch;     /* CUDA: what code is for */
     int threads;              /* 0: one per core */
     const char *cache_folder; /* of machine code; NULL: none */
+    const char *package;      /* CUDA: .npk whose cubins are used where they fit; NULL: none */
     bool interpret;           /* tile programs run on the interpreter: slow, needs no LLVM */
     Text *emit_llvm, *emit_asm;
 } DeviceOptions;
@@ -90,6 +93,7 @@ typedef struct Device {
     size_t scratch_bytes; /* per worker, known after compile */
     int n_kernels;        /* distinct, known after compile */
     bool from_cache;
+    char note[DEVICE_NOTE]; /* what became of the package, known after compile; "" without one */
 } Device;
 
 struct DeviceKind {
@@ -134,9 +138,9 @@ extern const DeviceKind device_cpu, device_cuda;
  *     cpu (also NULL)   cuda, cuda:N   a device that must be there
  *     cuda:sm_90        no device: plans and code for the architecture, nothing can run
  *     auto              a CUDA device when driver, compiler and device are there, else the CPU
+ * With a package the compiler may be missing: kernels that are not in it then fail to compile.
  * `note` (may be NULL) receives a line to show when auto found a device. NPC_ERR_DEVICE: what is
  * missing. */
-enum { DEVICE_NOTE = 256 };
 Status device_find(const char *text, DeviceOptions *options, char *note, Err *err);
 /* `text`; an explicit choice of the CPU's code (is_cpu) makes auto the CPU. */
 const char *device_choice(const char *text, bool is_cpu);

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#include "runtime/package.h"
+
 enum { ALIGNMENT = 256 };
 
 static KernelCost cost(const DeviceOptions *options, const TileProgram *tile)
@@ -39,13 +41,14 @@ static Status identify(const CudaDriver *d, int ordinal, CudaDevice *device, Cud
                                ordinal, out->name, major, minor);
 }
 
-Status cuda_identify(int ordinal, CudaIdentity *out, Err *err)
+Status cuda_identify(int ordinal, bool needs_compiler, CudaIdentity *out, Err *err)
 {
     const CudaDriver *d;
     const CudaNvrtc *nvrtc;
     CudaDevice device;
     NPC_TRY(cuda_driver_open(&d, err));
-    NPC_TRY(cuda_nvrtc_open(&nvrtc, err));
+    if (needs_compiler)
+        NPC_TRY(cuda_nvrtc_open(&nvrtc, err));
     return identify(d, ordinal, &device, out, err);
 }
 
@@ -148,7 +151,7 @@ static void close_cuda(Device *device, DeviceImage *image)
 
 static Status load_modules(CudaState *c, DeviceImage *image, Err *err)
 {
-    int n = cuda_set_n_units(c->set);
+    int n = cuda_set_n_cubins(c->set);
     c->module = ARENA_ARRAY(image->memory, CudaModule, (size_t)n + 1);
     for (int i = 0; i < n; i++) {
         CudaResult r = c->d->module_load(&c->module[i], cuda_set_cubin(c->set, i)->data);
@@ -161,6 +164,45 @@ static Status load_modules(CudaState *c, DeviceImage *image, Err *err)
     return NPC_OK;
 }
 
+/* What is not in the package is compiled, and the note says so. */
+static void note_package(CudaState *c, const char *path, bool has_code)
+{
+    int n = cuda_set_n_distinct(c->set), ready = cuda_set_n_ready(c->set);
+    char *note = c->base.note;
+    if (!has_code)
+        snprintf(note, DEVICE_NOTE, "%.300s has no code for %s: all %d kernels are compiled", path,
+                 c->identity.arch->name, n);
+    else if (ready < n)
+        snprintf(note, DEVICE_NOTE,
+                 "%.300s has %d of %d kernels, the others are compiled: it was made for other "
+                 "programs, sizes or options, or by another version of npc",
+                 path, ready, n);
+    else
+        snprintf(note, DEVICE_NOTE, "%.300s has all %d kernels: none is compiled", path, n);
+}
+
+static Status compile_with_package(CudaState *c, CudaCompileOptions *o, Err *err)
+{
+    const char *path = c->base.options.package;
+    char name[64];
+    Package package;
+    PackageEntry code;
+    if (!path)
+        return cuda_set_compile(c->set, o, err);
+    NPC_TRY(package_open(&package, path, err));
+    snprintf(name, sizeof name, "code/cuda:%s", c->identity.arch->name);
+    bool has_code = package_find(&package, name, &code);
+    if (has_code) {
+        o->ready = code.data;
+        o->ready_bytes = code.bytes;
+    }
+    Status s = cuda_set_compile(c->set, o, err);
+    package_close(&package);
+    if (s == NPC_OK)
+        note_package(c, path, has_code);
+    return s;
+}
+
 static Status compile(Device *device, DeviceImage *image, Err *err)
 {
     CudaState *c = (CudaState *)device;
@@ -171,7 +213,11 @@ static Status compile(Device *device, DeviceImage *image, Err *err)
     CudaCompileOptions o = {.arch = c->identity.arch,
                             .cache_folder = device->options.cache_folder,
                             .n_threads = device->options.threads ? device->options.threads : 4};
-    NPC_TRY(cuda_set_compile(c->set, &o, err));
+    NPC_TRY(compile_with_package(c, &o, err));
+    int *added[] = {&c->units.random, &c->units.planes};
+    for (size_t i = 0; i < sizeof added / sizeof *added; i++)
+        if (*added[i] >= 0)
+            *added[i] = cuda_set_added_unit(c->set, *added[i]);
     device->n_kernels = cuda_set_n_distinct(c->set);
     device->from_cache = cuda_set_from_cache(c->set);
     NPC_TRY(cuda_state_enter(c, err));

@@ -14,8 +14,9 @@ typedef struct CudaIdentity {
     const CudaArch *arch;
 } CudaIdentity;
 
-/* The device and what code it takes. NPC_ERR_DEVICE: driver, compiler or device are missing. */
-Status cuda_identify(int ordinal, CudaIdentity *out, Err *err);
+/* The device and what code it takes. NPC_ERR_DEVICE: driver, compiler (if it is needed) or device
+ * are missing. */
+Status cuda_identify(int ordinal, bool needs_compiler, CudaIdentity *out, Err *err);
 
 typedef struct CudaState {
     Device base;

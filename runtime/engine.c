@@ -396,6 +396,11 @@ bool engine_from_cache(const Engine *e)
     return e->device->from_cache;
 }
 
+const char *engine_note(const Engine *e)
+{
+    return e->device->note;
+}
+
 Workers *engine_workers(Engine *e)
 {
     return e->workers;

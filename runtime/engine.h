@@ -94,6 +94,8 @@ const Plan *engine_plan(const Engine *e, int program);
 const Module *engine_module(const Engine *e);
 EngineMemory engine_memory(const Engine *e);
 int engine_n_kernels(const Engine *e); /* distinct */
+/* What became of the package of code, in a sentence; "" when there was none. */
+const char *engine_note(const Engine *e);
 bool engine_from_cache(const Engine *e);
 int engine_threads(const Engine *e);
 Workers *engine_workers(Engine *e);

@@ -84,6 +84,7 @@ static Status find_device(Model *m, Err *err)
     const char *device = device_choice(o->device, is_cpu);
     if (!target_find(o->cpu, &m->machine.target, err))
         return err->status;
+    m->machine.package = o->package;
     NPC_TRY(device_find(device, &m->machine, note, err));
     static _Atomic bool was_said;
     if (*note && !was_said)
@@ -258,6 +259,11 @@ Status model_ready(Model *m, Err *err)
 {
     Status s = NPC_OK;
     WITH_MEMORY(m, err, s = engine_ready(m->engine, err));
+    if (s == NPC_OK && m->options.package)
+        fprintf(messages(m), "package: %s\n",
+                device_is_cuda(&m->machine)
+                    ? engine_note(m->engine)
+                    : "its code is for CUDA devices, the CPU's is made anew");
     return s;
 }
 

@@ -8,7 +8,8 @@
  *     tiles/<program>   its kernels as tile programs
  *     code              generated object code for the target (the code cache's file); absent when
  *                       the build has no code generator
- *     code/<target>     instead, cubins for a CUDA target, "cuda:sm_90" (the code cache's file)
+ *     code/<target>     instead, cubins for a CUDA target, "cuda:sm_90" (the code cache's file),
+ *                       which npc run --package uses
  *
  * The metadata says what it is for: format "npk 1", npc (version), model, recipe, batch, fuse,
  * recompute, precision, target, code.. (names of the cache's files), and hash/<entry> (XXH3-128,

@@ -179,7 +179,7 @@ Status roofline_measure_cuda(Roofline *out, int ordinal, PrecisionMode precision
     CudaIdentity id;
     CodeObject cubin;
     *out = (Roofline){0};
-    NPC_TRY(cuda_identify(ordinal, &id, err));
+    NPC_TRY(cuda_identify(ordinal, true, &id, err));
     NPC_TRY(cuda_driver_open(&b.d, err));
     NPC_TRY(compile(id.arch, precision, &cubin, err));
     Status s = open_bench(&b, ordinal, &cubin, err);

@@ -27,6 +27,7 @@ ModelOptions machine_model_options(const RunMachine *m, const char *path)
                           .disabled = m->disabled,
                           .device = m->device,
                           .precision = m->precision,
+                          .package = m->package,
                           .threads = m->threads,
                           .interpret = m->interpret,
                           .no_cache = m->no_cache,

@@ -16,6 +16,7 @@ typedef struct Run {
     const char *attention; /* folder */
     const char *data, *run, *recipe, *model, *tiers, *weights, *truth;
     const char *fuse, *recompute, *cpu, *cache, *disabled, *progress, *device, *precision;
+    const char *package;
     int64_t threads, workers, steps, batch, trials;
     OptionList sets;
     const char *path;         /* the word: a .nm file or a run directory */
@@ -70,6 +71,7 @@ static Status settle(Run *r, int argc, char **argv, Err *err)
                       .disabled = r->disabled,
                       .device = r->device,
                       .precision = r->precision,
+                      .package = r->package,
                       .recompute =
                           !strcmp(r->recompute, "expand") ? RECOMPUTE_EXPAND : RECOMPUTE_NONE,
                       .interpret = r->interpret,
@@ -254,6 +256,8 @@ int verb_run(int argc, char **argv)
          "is one", .text = &r.device},
         {"precision", "f32|tf32|bf16|f16", "of products and stored activations on a CUDA device; the "
          "recipe's when left out", .text = &r.precision},
+        {"package", "FILE.npk", "use the code for CUDA devices of a package (npc compile --target) "
+         "where it fits, instead of compiling", .text = &r.package},
         {"fuse", "full|elementwise|none", "how far kernels are joined", .text = &r.fuse},
         {"recompute", "none|expand", "whether the backward pass computes large values again",
          .text = &r.recompute},

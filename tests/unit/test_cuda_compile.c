@@ -129,6 +129,55 @@ static void what_the_cache_has_is_not_compiled(void **state)
     cuda_set_free(set);
 }
 
+/* Named otherwise and in another order, in a set with something new. */
+static void what_is_ready_is_not_compiled(void **state)
+{
+    (void)state;
+    Err err;
+    const char **names;
+    size_t n, bytes;
+    char *file;
+    const TileProgram *first[] = {scaling("one", 15, "2"), scaling("two", 16, "3"),
+                                  scaling("three", 17, "2")};
+    const TileProgram *second[] = {scaling("new", 18, "2"), scaling("drei", 17, "2"),
+                                   scaling("eins", 15, "2")};
+    const char *folder = scratch_path("ready");
+    CudaSet *set = set_of(first, 3);
+    assert_int_equal(compile(set, "sm_90", folder, &err), NPC_OK);
+    cuda_set_free(set);
+    assert_int_equal(file_list(&arena, folder, &names, &n, &err), NPC_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(file_read(&arena, arena_printf(&arena, "%s/%s", folder, names[0]), 1 << 26,
+                               &file, &bytes, &err),
+                     NPC_OK);
+
+    CudaCompileOptions o = {.n_threads = 1, .ready = file, .ready_bytes = bytes};
+    assert_int_equal(cuda_arch_find("sm_90", &o.arch, &err), NPC_OK);
+    set = set_of(second, 3);
+    assert_int_equal(cuda_set_compile(set, &o, &err), NPC_OK);
+    assert_int_equal(cuda_set_n_ready(set), 2);
+    assert_int_equal(cuda_set_n_units(set), 1);
+    assert_int_equal(cuda_set_n_cubins(set), 2);
+    assert_null(strstr(cuda_set_text(set, 0), "drei"));
+    assert_string_equal(cuda_set_get(set, 0)->symbol, "new_k0");
+    assert_int_equal(cuda_set_get(set, 0)->unit, 0);
+    assert_string_equal(cuda_set_get(set, 1)->symbol, "three_k2");
+    assert_string_equal(cuda_set_get(set, 2)->symbol, "one_k0");
+    assert_int_equal(cuda_set_get(set, 2)->unit, 1);
+    cuda_set_free(set);
+
+    fail_next("nvrtcVersion"); /* nothing is left to be compiled */
+    set = set_of(second + 1, 2);
+    assert_int_equal(cuda_set_compile(set, &o, &err), NPC_OK);
+    assert_int_equal(cuda_set_n_units(set), 0);
+    fail_no_more();
+    file[bytes - 1] ^= 1; /* a damaged file has nothing; the set can be compiled again */
+    assert_int_equal(cuda_set_compile(set, &o, &err), NPC_OK);
+    assert_int_equal(cuda_set_n_ready(set), 0);
+    assert_string_equal(cuda_set_get(set, 0)->symbol, "drei_k0");
+    cuda_set_free(set);
+}
+
 static void a_refused_compilation_names_kernel_and_reason(void **state)
 {
     (void)state;
@@ -259,6 +308,7 @@ int main(void)
         cmocka_unit_test(equal_programs_share_a_kernel),
         cmocka_unit_test(units_hold_a_few_programs_each),
         cmocka_unit_test(what_the_cache_has_is_not_compiled),
+        cmocka_unit_test(what_is_ready_is_not_compiled),
         cmocka_unit_test(a_refused_compilation_names_kernel_and_reason),
         cmocka_unit_test(every_call_of_the_compiler_may_fail),
         cmocka_unit_test(products_of_bf16_need_sm_80),
