@@ -165,7 +165,8 @@ static const char *element(CudaText *c, const Tiles *t, int operand, const char 
     return load(c, t, operand, row, w);
 }
 
-/* float `name` = the product of two rows. */
+/* float `name` = the product of two rows. Large scores leave few bits to the exponential, so no
+ * term is rounded on its own. */
 static void write_dot(CudaText *c, const Tiles *t, const char *name, int query, int key)
 {
     cuda_line(c, "float %s = 0.0f;", name);
@@ -173,7 +174,7 @@ static void write_dot(CudaText *c, const Tiles *t, const char *name, int query, 
               (long long)t->p->axes.at[column_axis(t, key)].size);
     const char *a = element(c, t, query, "i0", "i", "w");
     const char *b = element(c, t, key, "j0", "j", "w");
-    cuda_line(c, "%s += %s * %s;", name, a, b);
+    cuda_line(c, "%s = fmaf(%s, %s, %s);", name, a, b, name);
     cuda_close(c);
 }
 
