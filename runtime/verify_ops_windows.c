@@ -25,14 +25,32 @@
 #define COVERED "param x: [t: full[0], h: full[1], w: full[2]] = 0\n"
 #define THREE(of) of "[0] + zero, " of "[1] + zero, " of "[2] + zero"
 #define AXES(of) "[t: " of "[0], h: " of "[1], w: " of "[2]]"
-#define PAD_AND_ROLL                                                                               \
-    "x = x |> pad(after: [t: full[0] - extent[0], h: full[1] - extent[1], w: full[2] - "           \
-    "extent[2]]) |> roll(" AXES("move") ")\n"
+#define PADDED_AND_ROLLED                                                                          \
+    " |> pad(after: [t: full[0] - extent[0], h: full[1] - extent[1], w: full[2] - extent[2]])"     \
+    " |> roll(" AXES("move") ")"
+#define PAD_AND_ROLL "x = x" PADDED_AND_ROLLED "\n"
 #define IN_WINDOWS ", t: grid[0], h: grid[1], w: grid[2])\n"
 #define LABELS                                                                                     \
     "parts = x |> regions(" AXES("size") ", " AXES(                                                \
         "move") ")"                                                                                \
                 " |> rearrange(\"(t tt) (h hh) (w ww) -> s:(t h w) n:(tt hh ww)\"" IN_WINDOWS
+/* Queries, keys or values: tokens that are padded have the bias. */
+#define CUT(name, range)                                                                           \
+    name " = ((all |> take([j: " range "])" PADDED_AND_ROLLED ") + (qkv_bias |> take([j: " range   \
+         "]))) |> rearrange(\"b (t tt) (h hh) (w ww) j -> b s:(t h w) n:(tt hh ww) j\", "          \
+         "t: grid[0], h: grid[1], w: grid[2]) |> rearrange(\"b s n (a e) -> b s n a e\", a: "      \
+         "{heads})\n"
+#define CUTS CUT("q", "0..width") CUT("k", "width..2 * width") CUT("v", "2 * width..3 * width")
+#define ATTENTION                                                                                  \
+    "size = {window}\nmove = {moves}\nextent = [x.t, x.h, x.w]\nwidth = x.d\n" COVER               \
+    "all = x |> dense([j: 3 * width], from: d, name: \"qkv\")\n" PAD_AND_ROLL LABELS CUTS          \
+    "y = q |> attention(k, v, over: n, across: e, bias: bias, keys: m, labels: parts)"             \
+    " |> rearrange(\"b s n a e -> b s n j:(a e)\")"                                                \
+    " |> rearrange(\"b (t h w) (tt hh ww) j -> b t:(t tt) h:(h hh) w:(w ww) j\""                   \
+    ", t: grid[0], h: grid[1], w: grid[2], tt: size[0], hh: size[1], ww: size[2])"                 \
+    " |> roll([t: full[0] - move[0], h: full[1] - move[1], w: full[2] - move[2]])"                 \
+    " |> take([t: 0..extent[0], h: 0..extent[1], w: 0..extent[2]])"                                \
+    " |> dense([d: width], from: j, bias: yes, name: \"out\")"
 #define BIAS                                                                                       \
     "window = {window}\nused = {used}\n"                                                           \
     "tokens = used[0] * used[1] * used[2]\n"
@@ -77,29 +95,11 @@ const OpsText VERIFY_TEXTS_WINDOWS[] = {
     {.operation = "window_attention",
      .leaf = {{"x", "b t h w d", NULL, OPS_INPUT},
               {"qkv", "j d", "result.qkv.weight", OPS_MADE},
-              {"qkv_bias", "j", "result.qkv.bias", OPS_MADE},
+              {"qkv_bias", "j", NULL, OPS_INPUT},
               {"out_weight", "d j", "result.out.weight", OPS_MADE},
               {"out_bias", "d", "result.out.bias", OPS_MADE},
               {"bias", "a n m", NULL, OPS_INPUT}},
-     .part =
-         {{.text =
-               "size = {window}\nmove = {moves}\nextent = [x.t, x.h, x.w]\nwidth = x.d\n" COVER
-                   PAD_AND_ROLL LABELS
-               "all = x |> rearrange(\"b (t tt) (h hh) (w ww) d -> b s:(t h w) n:(tt hh ww) d\""
-               ", t: grid[0], h: grid[1], w: grid[2])"
-               " |> dense([j: 3 * width], from: d, bias: yes, name: \"qkv\")"
-               " |> rearrange(\"b s n (r a e) -> b r s n a e\", r: 3, a: {heads})\n"
-               "q = all |> take([r: 0..1]) |> sum(over: r)\n"
-               "k = all |> take([r: 1..2]) |> sum(over: r)\n"
-               "v = all |> take([r: 2..3]) |> sum(over: r)\n"
-               "y = q |> attention(k, v, over: n, across: e, bias: bias, keys: m, labels: parts)"
-               " |> rearrange(\"b s n a e -> b s n j:(a e)\")"
-               " |> dense([d: width], from: j, bias: yes, name: \"out\")"
-               " |> rearrange(\"b (t h w) (tt hh ww) d -> b t:(t tt) h:(h hh) w:(w ww) d\""
-               ", t: grid[0], h: grid[1], w: grid[2], tt: size[0], hh: size[1], ww: size[2])"
-               " |> roll([t: full[0] - move[0], h: full[1] - move[1], w: full[2] - move[2]])"
-               " |> take([t: 0..extent[0], h: 0..extent[1], w: 0..extent[2]])",
-           .axes = "b t h w d"}}},
+     .part = {{.text = ATTENTION, .axes = "b t h w d"}}},
 
     /* ---- the rest of the core ---- */
 
