@@ -12,8 +12,9 @@ static const Builtin builtins[] = {
              {"bias", ARG_BOOL, "no"}},
      .needs_label = true},
     {"conv", emit_conv,
-     "cross-correlation over the kernel's axes, padded to keep the size unless `pad` says "
-     "otherwise; weight [out, in / groups, taps..], without in where every group has one channel; "
+     "cross-correlation over the kernel's axes, padded by floor(kernel / 2) on both sides unless "
+     "`pad` says otherwise; weight [out, in / groups, taps..], without in where every group has "
+     "one channel; "
      "bias [out]; `weight`: a tensor instead of a parameter, its axes out, that of the input with "
      "`_in` and those of the kernel behind `k`",
      .arg = {{"out", ARG_SIZES, ""},
@@ -73,7 +74,7 @@ static const Builtin builtins[] = {
              {"labels", ARG_TENSOR, ""}}},
     {"rotary", emit_rotary,
      "turns pairs of entries across an axis by the position's angle and grows them; the last "
-     "`registers` positions stay; `length` of the table: all positions",
+     "`registers` positions stay; `length` of the table: all positions but these",
      .arg = {{"over", ARG_AXIS, GIVEN},
              {"across", ARG_AXIS, GIVEN},
              {"length", ARG_INT, ""},
@@ -130,7 +131,8 @@ static const Builtin builtins[] = {
     {"concat", emit_concat,
      "another tensor behind this one along an axis; it may lack other axes: there it repeats",
      .arg = {{"other", ARG_TENSOR, GIVEN}, {"along", ARG_AXIS, GIVEN}}},
-    {"roll", emit_roll, "position i of an axis reads position i + amount, counted round",
+    {"roll", emit_roll,
+     "position i of an axis reads position i + amount, counted round; amounts are 0 and more",
      .arg = {{"amount", ARG_STEPS, GIVEN}}},
     {"regions", emit_regions,
      "labels of the positions along x's axes, one number for all: per axis 0 in front of the last "
@@ -177,6 +179,25 @@ int64_t op_axis_size(const OpCall *c, const char *axis)
 const char *op_axis_name(const OpCall *c, const char *axis, const char *suffix)
 {
     return name_intern(c->el->names, arena_printf(c->el->arena, "%s%s", axis, suffix));
+}
+
+const AxisArg *op_step(const Arg *a, const char *axis)
+{
+    for (int i = 0; i < a->n; i++)
+        if (a->axis[i].axis == axis)
+            return &a->axis[i];
+    return NULL;
+}
+
+bool op_check_steps(OpCall *c, const Arg *kernel, const Arg *steps)
+{
+    for (int i = 0; i < steps->n; i++)
+        if (!op_step(kernel, steps->axis[i].axis)) {
+            el_error(c->el, DIAG_E0211, steps->axis[i].span, "the kernel has no axis '%s'",
+                     steps->axis[i].axis);
+            return false;
+        }
+    return true;
 }
 
 /* ---- binding ---- */

@@ -93,6 +93,10 @@ static inline const Shape *op_shape_of(const OpCall *c)
 int64_t op_axis_size(const OpCall *c, const char *axis);
 /* An interned name made of parts, "c" "_in" -> "c_in". */
 const char *op_axis_name(const OpCall *c, const char *axis, const char *suffix);
+/* The entry of an axis, or NULL. */
+const AxisArg *op_step(const Arg *a, const char *axis);
+/* Strides and pads stand on axes of the kernel only; otherwise reports it. */
+bool op_check_steps(OpCall *c, const Arg *kernel, const Arg *steps);
 
 Val emit_dense(OpCall *c);
 Val emit_conv(OpCall *c);

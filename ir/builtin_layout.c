@@ -237,11 +237,11 @@ Val emit_unfold(OpCall *c)
 {
     const Arg *kernel = &c->arg[0], *stride = &c->arg[1];
     Val x = c->x;
+    if (!op_check_steps(c, kernel, stride))
+        return VAL_NONE;
     for (int i = 0; i < kernel->n && x.id; i++) {
-        const AxisArg *k = &kernel->axis[i];
-        int64_t size = op_axis_size(c, k->axis), step = 1;
-        for (int s = 0; s < stride->n; s++)
-            step = stride->axis[s].axis == k->axis ? stride->axis[s].size : step;
+        const AxisArg *k = &kernel->axis[i], *every = op_step(stride, k->axis);
+        int64_t size = op_axis_size(c, k->axis), step = every ? every->size : 1;
         if (size < k->size) {
             el_error(c->el, DIAG_E0250, k->span,
                      "a window of %lld is longer than axis '%s' of %lld", (long long)k->size,

@@ -175,26 +175,6 @@ Val emit_dense(OpCall *c)
 
 /* ---- conv ---- */
 
-static const AxisArg *find_step(const Arg *a, const char *axis)
-{
-    for (int i = 0; i < a->n; i++)
-        if (a->axis[i].axis == axis)
-            return &a->axis[i];
-    return NULL;
-}
-
-/* Strides and pads stand on kernel axes only. */
-static bool check_steps(OpCall *c, const Arg *kernel, const Arg *steps)
-{
-    for (int i = 0; i < steps->n; i++)
-        if (!find_step(kernel, steps->axis[i].axis)) {
-            el_error(c->el, DIAG_E0211, steps->axis[i].span, "the kernel has no axis '%s'",
-                     steps->axis[i].axis);
-            return false;
-        }
-    return true;
-}
-
 static bool fits(OpCall *c, const AxisArg *k, int64_t pad)
 {
     int64_t size = op_axis_size(c, k->axis);
@@ -213,11 +193,11 @@ static bool make_stencils(OpCall *c, Attrs *a)
         el_error(c->el, DIAG_E0004, kernel->span, "a kernel of more than %d axes", MAX_STENCIL);
         return false;
     }
-    if (!check_steps(c, kernel, stride) || !check_steps(c, kernel, pad))
+    if (!op_check_steps(c, kernel, stride) || !op_check_steps(c, kernel, pad))
         return false;
     for (int i = 0; i < kernel->n; i++) {
-        const AxisArg *k = &kernel->axis[i], *step = find_step(stride, k->axis),
-                      *edge = find_step(pad, k->axis);
+        const AxisArg *k = &kernel->axis[i], *step = op_step(stride, k->axis),
+                      *edge = op_step(pad, k->axis);
         int64_t edges = edge ? edge->size : k->size / 2;
         if (!fits(c, k, edges))
             return false;

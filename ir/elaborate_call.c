@@ -372,6 +372,8 @@ static Value call_function(Elaborator *el, const Expr *call, const Value *first,
     }
     for (uint32_t i = first_is_item; i < call->items.len; i++) {
         const Item *it = &call->items.at[i];
+        if (it->name && first && first->kind == VALUE_ERROR)
+            return VALUE_BAD; /* it may have been meant for the op of that name */
         if (it->name)
             return el_error(el, DIAG_E0103, it->name_span, "'%s' has no parameter '%s'", call->name,
                             it->name);

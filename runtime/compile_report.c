@@ -57,11 +57,15 @@ static void print_sizes(const CompileReport *r, FILE *out)
     fprintf(out, "parameters     %s in %d tensors\n", text, n);
     grouped_text(text, cost_multiply_adds(m, -1));
     fprintf(out, "multiply-adds  %s per clip\n", text);
+    fprintf(out, "\n%-30s %18s %18s\n", "part, without parts inside", "multiply-adds",
+            "parameters");
     for (uint32_t i = 0; i < m->module->parts.len; i++) {
-        int64_t macs = cost_multiply_adds(m, (int)i);
+        int64_t macs = cost_multiply_adds(m, (int)i), own = cost_parameters(m, (int)i);
+        char parameters[GROUPED_TEXT];
         grouped_text(text, macs);
-        if (macs)
-            fprintf(out, "  %-28s %18s\n", m->module->parts.at[i], text);
+        grouped_text(parameters, own);
+        if (macs || own)
+            fprintf(out, "%-30s %18s %18s\n", m->module->parts.at[i], text, parameters);
     }
 }
 
@@ -125,22 +129,25 @@ void compile_report_json(const CompileReport *r, FILE *out)
     const Model *m = r->model;
     int64_t elems;
     int n = model_n_parameters(m, &elems);
-    json_t *parts = json_object(), *programs = json_object(), *times = json_object();
-    for (uint32_t i = 0; i < m->module->parts.len; i++)
-        json_object_set_new(parts, m->module->parts.at[i],
-                            json_integer(cost_multiply_adds(m, (int)i)));
+    json_t *parts = json_object(), *own = json_object(), *programs = json_object(),
+           *times = json_object();
+    for (uint32_t i = 0; i < m->module->parts.len; i++) {
+        const char *part = m->module->parts.at[i];
+        json_object_set_new(parts, part, json_integer(cost_multiply_adds(m, (int)i)));
+        json_object_set_new(own, part, json_integer(cost_parameters(m, (int)i)));
+    }
     for (int i = 0; i < r->n_plans; i++)
         json_object_set_new(programs, program_kind_text(r->plan[i]->kind), program_json(r, i));
     for (int i = 0; i < r->n_times; i++)
         json_object_set_new(times, r->time[i].stage, json_real(r->time[i].seconds));
-    json_t *all =
-        json_pack("{s:s, s:s, s:s?, s:i, s:I, s:s, s:s, s:i, s:I, s:I, s:o, s:o, s:o, s:s?}",
-                  "file", m->options.path, "model", m->module->model, "recipe", m->info.recipe.name,
-                  "recordings", (int)m->module->sessions.len, "batch", (json_int_t)m->batch, "fuse",
-                  fuse_level_text(m->options.fuse), "target", m->target, "parameter_tensors", n,
-                  "parameters", (json_int_t)elems, "multiply_adds_per_clip",
-                  (json_int_t)cost_multiply_adds(m, -1), "multiply_adds_of_parts", parts,
-                  "programs", programs, "seconds", times, "package", r->package);
+    json_t *all = json_pack(
+        "{s:s, s:s, s:s?, s:i, s:I, s:s, s:s, s:i, s:I, s:I, s:o, s:o, s:o, s:o, s:s?}", "file",
+        m->options.path, "model", m->module->model, "recipe", m->info.recipe.name, "recordings",
+        (int)m->module->sessions.len, "batch", (json_int_t)m->batch, "fuse",
+        fuse_level_text(m->options.fuse), "target", m->target, "parameter_tensors", n, "parameters",
+        (json_int_t)elems, "multiply_adds_per_clip", (json_int_t)cost_multiply_adds(m, -1),
+        "multiply_adds_of_parts", parts, "parameters_of_parts", own, "programs", programs,
+        "seconds", times, "package", r->package);
     json_dumpf(all, out, JSON_INDENT(2));
     fputc('\n', out);
     json_decref(all);

@@ -14,6 +14,38 @@ int64_t cost_multiply_adds(const Model *m, int part)
     return (int64_t)(flops / 2 / (double)m->batch);
 }
 
+static bool is_inside(const char *name, const char *part)
+{
+    size_t n = strlen(part);
+    return !strncmp(name, part, n) && (!name[n] || name[n] == '.');
+}
+
+/* The part with the longest name that a parameter's name begins with. */
+static int part_of(const Module *m, const char *name)
+{
+    int found = -1;
+    size_t longest = 0;
+    for (uint32_t i = 0; i < m->parts.len; i++) {
+        size_t n = strlen(m->parts.at[i]);
+        if (n > longest && is_inside(name, m->parts.at[i])) {
+            found = (int)i;
+            longest = n;
+        }
+    }
+    return found;
+}
+
+int64_t cost_parameters(const Model *m, int part)
+{
+    int64_t n = 0;
+    for (uint32_t i = 0; i < m->module->params.len; i++) {
+        const Param *p = &m->module->params.at[i];
+        if (!p->is_state && !strchr(p->name, '/') && part_of(m->module, p->name) == part)
+            n += shape_elems(&p->shape);
+    }
+    return n;
+}
+
 static bool begins(const char *name, const char *with)
 {
     return !strncmp(name, with, strlen(with));

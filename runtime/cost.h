@@ -8,6 +8,8 @@
  * a weight by a product or convolution, padded taps included, element-wise work and reductions
  * left out. part: index into Module.parts; -1 all. Source: specs/dwiseneuro.md, section 7. */
 int64_t cost_multiply_adds(const Model *m, int part);
+/* Numbers in the parameters of a part, those of the parts inside of it left out. */
+int64_t cost_parameters(const Model *m, int part);
 
 /* Bytes that stay allocated for a program and its batch. */
 typedef struct CostMemory {
