@@ -439,8 +439,11 @@ static bool bind_item(OpCall *c, const Item *it, int *next)
     if (it->name && at < 0)
         return c->def->takes_extra ? bind_extra(c, it) : unknown_argument(c, it);
     if (at >= n) {
-        el_error(c->el, DIAG_E0202, it->value->span, "'%s' has %d argument%s", c->def->name, n,
-                 n == 1 ? "" : "s");
+        if (n)
+            el_error(c->el, DIAG_E0202, it->value->span, "'%s' has %d argument%s", c->def->name, n,
+                     n == 1 ? "" : "s");
+        else
+            el_error(c->el, DIAG_E0202, it->value->span, "'%s' takes no arguments", c->def->name);
         return false;
     }
     if (c->arg[at].given) {

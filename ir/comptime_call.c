@@ -104,6 +104,10 @@ static Value extreme(const CallCx *cx, Operator better)
         return fail(cx, DIAG_E0231, 0, "an empty list has no smallest or largest item");
     Value best = item[0];
     for (uint32_t i = 0; i < n; i++) {
+        if (item[i].kind == VALUE_TENSOR)
+            return fail(
+                cx, DIAG_E0201, item == cx->arg ? (int)i : 0,
+                "'min' and 'max' are of numbers; for a tensor's entries take relu or clamp");
         Value is_better = value_binary(cx->arena, better, &item[i], &best, cx->error);
         if (is_better.kind == VALUE_ERROR)
             return is_better;

@@ -77,7 +77,9 @@ static void suggest_names(Elaborator *el, const char *name, Span span)
     for (uint32_t i = 0; file && i < file->names.n; i++)
         if (((const Decl *)file->names.entry[i].value)->kind == DECL_CONST)
             suggest_offer(&near, file->names.entry[i].key);
-    if (suggest_best(&near))
+    if (!strcmp(name, "true") || !strcmp(name, "false"))
+        el_help(el, "write '%s'", *name == 't' ? "yes" : "no");
+    else if (suggest_best(&near))
         el_help(el, "did you mean '%s'?", suggest_best(&near));
 }
 
