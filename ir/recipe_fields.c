@@ -145,6 +145,8 @@ static const Field *fields(int *n)
              "how overlapping windows are weighted; stitch: every frame is of one window, side by "
              "side from where the score begins",
              "uniform", "ramp", "stitch"),
+        INT("predict", "sliding", "last", AT(predict_last), "frames", 0, 100000,
+            "of longer trials the first frames are neither shown nor scored; 0: all are"),
         INT("score", "correlation", "burn_in", AT(burn_in), "frames", 0, 100000,
             "frames at the start of a trial that do not count"),
         OTHER("checkpoints", "save", "every", FIELD_PERIOD, AT(checkpoint_epochs), 1, MANY,

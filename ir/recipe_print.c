@@ -202,9 +202,11 @@ static void print_use(Text *t, const Recipe *r)
     if (!r->predict_frames)
         text_add(t, "  predict = whole\n");
     else
-        text_printf(t, "  predict = sliding(%lld frames, every: %lld frames, blend: %s)\n",
+        text_printf(t,
+                    "  predict = sliding(%lld frames, every: %lld frames, blend: %s, last: %lld "
+                    "frames)\n",
                     (long long)r->predict_frames, (long long)r->predict_every,
-                    blends[r->predict_blend]);
+                    blends[r->predict_blend], (long long)r->predict_last);
     text_printf(t, "  score = correlation(burn_in: %lld frames)\n  checkpoints = save(every: ",
                 (long long)r->burn_in);
     print_duration(t, r->checkpoint_epochs, r->checkpoint_steps);

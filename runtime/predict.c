@@ -32,6 +32,7 @@ Status predictor_open(Predictor *p, Arena *arena, Model *m, int program, const C
                      .longest = longest,
                      .is_stitched = recipe->predict_blend == RECIPE_BLEND_STITCH,
                      .burn_in = (uint32_t)recipe->burn_in,
+                     .last = (uint32_t)recipe->predict_last,
                      .ranges = ARENA_ARRAY(arena, SampleRange, m->module->sessions.len + 1)};
     NPC_TRY(inputs_find(&p->inputs, m->engine, program, clip, err));
     p->frames = ARENA_ARRAY(arena, float, clip_frame_elems(clip, longest) + 1);
@@ -74,10 +75,21 @@ static void finish(const Predictor *p, const Blend *b, float *out)
     }
 }
 
+/* [n length] to the end of rows of `valid` frames, zeros in front of it */
+static void move_back(float *out, uint32_t n, uint32_t length, uint32_t valid)
+{
+    for (uint32_t k = n; k-- > 0 && length < valid;) {
+        memmove(out + (size_t)k * valid + valid - length, out + (size_t)k * length,
+                length * sizeof *out);
+        memset(out + (size_t)k * valid, 0, (valid - length) * sizeof *out);
+    }
+}
+
 Status predictor_trial(Predictor *p, uint32_t session, const TrialMap *map, float *out, Err *err)
 {
     uint32_t n = (uint32_t)p->module->sessions.at[session].neurons;
-    Blend blend = {.length = map->valid,
+    uint32_t length = p->last && p->last < map->valid ? p->last : map->valid;
+    Blend blend = {.length = length,
                    .size = p->clip.size,
                    .step = p->clip.step,
                    .n_neurons = n,
@@ -90,15 +102,15 @@ Status predictor_trial(Predictor *p, uint32_t session, const TrialMap *map, floa
         return err_set(err, NPC_ERR_INTERNAL, "a trial of %u frames, room for %u", map->valid,
                        p->longest);
     memset(out, 0, (size_t)n * map->valid * sizeof *out);
-    if (end >= map->valid)
+    if (end >= length)
         return NPC_OK;
-    NPC_TRY(clip_frames(map, &p->clip, 0, map->valid, p->frames, err));
-    while (end < map->valid) {
+    NPC_TRY(clip_frames(map, &p->clip, map->valid - length, length, p->frames, err));
+    while (end < length) {
         uint32_t here = 0;
-        for (; end < map->valid && here < p->batch; end++) {
+        for (; end < length && here < p->batch; end++) {
             if (!blend_takes(&blend, end))
                 continue;
-            clip_cut(&p->clip, p->frames, map->valid, end, p->cut);
+            clip_cut(&p->clip, p->frames, length, end, p->cut);
             inputs_put(&p->inputs, here, p->cut, NULL);
             p->end[here++] = end;
         }
@@ -113,6 +125,7 @@ Status predictor_trial(Predictor *p, uint32_t session, const TrialMap *map, floa
         }
     }
     finish(p, &blend, out);
+    move_back(out, n, length, map->valid);
     return NPC_OK;
 }
 

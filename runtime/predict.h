@@ -19,6 +19,7 @@ typedef struct Predictor {
     double *weight; /* [outputs] of a window's outputs; NULL: all equal */
     bool is_stitched;
     uint32_t burn_in;
+    uint32_t last; /* of longer trials only so many frames are shown; 0: all */
     uint32_t *end; /* [batch] of the windows in work */
     Inputs inputs;
     float *frames; /* a trial: a sample of up to `longest` frames */
@@ -29,7 +30,8 @@ typedef struct Predictor {
 
 Status predictor_open(Predictor *p, Arena *arena, Model *m, int program, const ClipShape *clip,
                       const Recipe *recipe, uint32_t longest, Err *err);
-/* out [neurons frames], frames = the trial's valid length; zeros when a window does not fit. */
+/* out [neurons frames], frames = the trial's valid length; zeros when a window does not fit,
+ * and for frames that are not shown. */
 Status predictor_trial(Predictor *p, uint32_t session, const TrialMap *map, float *out, Err *err);
 
 typedef struct PredictOptions {

@@ -75,6 +75,7 @@ static void read_norm(Norm *norm, Arena *arena, const Recording *r)
 typedef struct Pair {
     uint32_t trial, frames; /* that are compared, from the first one */
     uint32_t skipped;       /* frames that the prediction lacks at its start */
+    uint32_t left_out;      /* frames of the response that do not count, as if there were none */
     Npy response, prediction;
 } Pair;
 
@@ -83,7 +84,7 @@ typedef struct Job {
     const Recording *recording;
     Tier tier;
     const char *predictions, *truth; /* folder of the recording's truth, or NULL */
-    uint32_t burn_in;
+    uint32_t burn_in, last;
     bool is_scaled; /* as in ScoreRules */
     Progress *notes;
     uint32_t *trials, n;
@@ -164,6 +165,7 @@ static Status open_prediction(Job *j, Pair *p, Err *err)
                        "%s: has %llu frames, the trial has %u; was it made for other recordings?",
                        path, (unsigned long long)p->prediction.head.shape[1], valid);
     p->skipped = valid - (uint32_t)p->prediction.head.shape[1];
+    p->left_out = j->last && valid > j->last ? valid - j->last : 0;
     if (p->skipped > j->burn_in && valid > j->burn_in)
         return err_set(err, NPC_ERR_INPUT,
                        "%s: the prediction is too short: it lacks the trial's first %u frames, and "
@@ -332,7 +334,8 @@ static void read_chunk(Job *j, uint32_t first, uint32_t n)
             if (!j->is_scaled)
                 normalise(j, first + k, p->skipped, predicted, b + (size_t)k * predicted);
         }
-        j->scored[i].response = (Trace){a, p->frames, p->frames, 1};
+        uint32_t out = p->left_out < p->frames ? p->left_out : p->frames;
+        j->scored[i].response = (Trace){a + out, p->frames - out, p->frames, 1};
         j->scored[i].prediction = (Trace){b, predicted, predicted, 1};
     }
 }
@@ -412,6 +415,7 @@ Status score_tier(TierScore *out, bool *found, Arena *arena, const Recording *r,
              .recording = r,
              .tier = tier,
              .burn_in = r->is_images ? 0 : rules->burn_in,
+             .last = r->is_images ? 0 : rules->last,
              .is_scaled = rules->is_scaled,
              .notes = notes,
              .predictions = arena_printf(arena, "%s/%s/%s", predictions, r->name, tier_name(tier)),
@@ -476,6 +480,7 @@ static Status open_recordings(Scores *s, Recordings *all, Err *err)
     char keep[4096];
     read_recipe(s, &r);
     s->rules = (ScoreRules){.burn_in = (uint32_t)r.burn_in,
+                            .last = (uint32_t)r.predict_last,
                             .is_scaled = r.responses == RECIPE_RESPONSES_FRAMES,
                             .as_recorded = s->o->as_recorded};
     NPC_TRY(run_dir_path(&s->dir, "statistics", keep, sizeof keep, err));

@@ -37,6 +37,7 @@ typedef struct TierScore {
 
 typedef struct ScoreRules {
     uint32_t burn_in; /* frames at the start of a trial that do not count */
+    uint32_t last;    /* of longer trials only so many frames count; 0: all */
     bool is_scaled;   /* predictions were made in units of the per-frame statistic already */
     bool as_recorded; /* never normalise: what statistics of few trials are worth little for */
 } ScoreRules;

@@ -374,15 +374,16 @@ static void lab_close(Lab *l)
     arena_free(&l->arena);
 }
 
-/* Windows one by one, straight from the files. */
-static void predict_plainly(Lab *l, uint32_t session, const TrialMap *map, float *out)
+/* Windows one by one, straight from the files, of the frames from `first` on. */
+static void predict_plainly(Lab *l, uint32_t session, const TrialMap *map, uint32_t first,
+                            float *out)
 {
     Err err = {0};
     uint32_t n = l->data.recording[session]->n_neurons;
     float *window = l->predictor.window;
     double *sum = calloc((size_t)n * map->valid, sizeof *sum);
     int *count = calloc(map->valid, sizeof *count);
-    for (uint32_t end = SPAN - 1; end < map->valid; end++) {
+    for (uint32_t end = first + SPAN - 1; end < map->valid; end++) {
         must(clip_input(map, &l->clip, end, l->predictor.inputs.at[INPUT_CLIP], &err), &err);
         must(engine_run(l->model->engine, l->program, NULL, &err), &err);
         must(engine_read(l->model->engine, l->program, RESULT_OUTPUT,
@@ -397,7 +398,7 @@ static void predict_plainly(Lab *l, uint32_t session, const TrialMap *map, float
     }
     for (uint32_t k = 0; k < n; k++)
         for (uint32_t t = 0; t < map->valid; t++)
-            out[k * map->valid + t] = (float)(sum[k * map->valid + t] / count[t]);
+            out[k * map->valid + t] = t < first ? 0 : (float)(sum[k * map->valid + t] / count[t]);
     free(sum);
     free(count);
 }
@@ -413,10 +414,16 @@ static void a_prediction_is_the_mean_of_all_windows_that_hold_a_frame(void **sta
     lab_open(&one, 1, RECIPE_BLEND_UNIFORM);
     must(trial_map(&map, l.data.recording[1], 2, &err), &err);
     must(predictor_trial(&l.predictor, 1, &map, got, &err), &err);
-    predict_plainly(&one, 1, &map, want);
+    predict_plainly(&one, 1, &map, 0, want);
     for (uint32_t i = 0; i < 12 * map.valid; i++)
         assert_true(fabsf(got[i] - want[i]) <= 1e-5f * (1 + fabsf(want[i])));
     assert_true(got[0] != got[1]);
+    l.predictor.last = map.valid - 3;
+    must(predictor_trial(&l.predictor, 1, &map, got, &err), &err);
+    predict_plainly(&one, 1, &map, 3, want);
+    for (uint32_t i = 0; i < 12 * map.valid; i++)
+        assert_true(fabsf(got[i] - want[i]) <= 1e-5f * (1 + fabsf(want[i])));
+    assert_true(got[0] == 0 && got[3] != 0);
     trial_unmap(&map);
     lab_close(&l);
     lab_close(&one);

@@ -96,7 +96,7 @@ static const char *const everything =
     "stage cool(7 steps) { lr = plateau(from: 0.01, patience: 3, factor: 0.5, reductions: 0, "
     "floor: 2 ^ -23, best: 0, collapse: 0.05, restore: 2, restores: 9, margin: 0.01); "
     "keep = best }\n"
-    "predict = sliding(9 frames, every: 4 frames, blend: ramp)\n"
+    "predict = sliding(9 frames, every: 4 frames, blend: ramp, last: 299 frames)\n"
     "score = correlation(burn_in: 7 frames)\n"
     "checkpoints = save(every: 100 steps, last: 5)\n validation = 2 epochs\n";
 
@@ -136,7 +136,7 @@ static void every_setting_is_read(void **state)
     assert_true(p->restore == 2 && p->restores == 9 && p->margin == 0.01);
     assert_true(p->floor == 0x1p-23 && p->best == 0 && p->collapse == 0.05 && !p->reductions);
     assert_true(r->predict_frames == 9 && r->predict_every == 4);
-    assert_true(r->predict_blend == RECIPE_BLEND_RAMP && r->burn_in == 7);
+    assert_true(r->predict_blend == RECIPE_BLEND_RAMP && r->burn_in == 7 && r->predict_last == 299);
     assert_true(r->checkpoint_steps == 100 && !r->checkpoint_epochs && r->keep_last == 5);
     assert_int_equal(r->validate_epochs, 2);
     assert_true(r->longest == 250 && r->clip_start == RECIPE_START_NOT_LAST);

@@ -99,10 +99,9 @@ static void put_recording(const char *root)
     must(npy_write(full, NPY_WRITE_I8, ids, n_ids, 1, &err), &err);
 }
 
-static void score_written(TierScore *out, Arena *arena, const char *root)
+static void score_by(TierScore *out, Arena *arena, const char *root, ScoreRules rules)
 {
     char predictions[4200], truth[4200], recording[4200];
-    ScoreRules rules = {.burn_in = 1};
     Recording *r;
     Err err = {0};
     bool found;
@@ -113,6 +112,43 @@ static void score_written(TierScore *out, Arena *arena, const char *root)
     must(score_tier(out, &found, arena, r, TIER_ORACLE, predictions, truth, &rules, NULL, &err),
          &err);
     assert_true(found);
+}
+
+static void score_written(TierScore *out, Arena *arena, const char *root)
+{
+    score_by(out, arena, root, (ScoreRules){.burn_in = 1});
+}
+
+/* Three of the trials have 5 frames, one has 4: of none do more than the last 3 count. */
+static void of_longer_trials_the_first_frames_do_not_count(void **state)
+{
+    (void)state;
+    Arena arena = {0};
+    TierScore all, last, later, spoilt, wrong;
+    char root[4000], name[60];
+    snprintf(root, sizeof root, "%s", scratch_path("last"));
+    put_recording(root);
+    score_by(&all, &arena, root, (ScoreRules){0});
+    score_by(&last, &arena, root, (ScoreRules){.last = 3});
+    score_by(&later, &arena, root, (ScoreRules){.burn_in = 1, .last = 4});
+    for (int i = 0; i < 4; i++) {
+        size_t t = i == 3 ? 4 : 5;
+        float y[10];
+        for (size_t k = 0; k < 2; k++)
+            for (size_t f = 0; f < t; f++)
+                y[k * t + f] = f + 3 < t ? 0 : predicted[i][k][f];
+        snprintf(name, sizeof name, "predictions/rec/oracle/%d.npy", i);
+        put_array(root, name, y, 2, (size_t[]){2, t});
+    }
+    score_by(&spoilt, &arena, root, (ScoreRules){.last = 3});
+    score_by(&wrong, &arena, root, (ScoreRules){0});
+    for (int what = 0; what <= SCORE_TO_AVERAGE; what++) {
+        assert_true(last.of_all[what] == later.of_all[what]);
+        assert_true(last.of_all[what] == spoilt.of_all[what]);
+        assert_true(fabs(all.of_all[what] - last.of_all[what]) > 1e-3);
+        assert_true(fabs(all.of_all[what] - wrong.of_all[what]) > 1e-3);
+    }
+    arena_free(&arena);
 }
 
 /* Predictions in units of the per-frame statistic score as those in the responses' own. */
@@ -209,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scores_equal_reference_numbers),
         cmocka_unit_test(scaled_predictions_are_not_scaled_again),
+        cmocka_unit_test(of_longer_trials_the_first_frames_do_not_count),
         cmocka_unit_test(a_statistic_that_is_zero_ends_every_trial),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
