@@ -187,7 +187,7 @@ typedef struct Recipe {
     int64_t predict_frames, predict_every; /* 0 frames: a trial at once */
     RecipeBlend predict_blend;
     int64_t predict_last; /* of longer trials only the last so many frames are shown; 0: all */
-    int64_t burn_in; /* frames at the start of a trial that scores leave out */
+    int64_t burn_in;      /* frames at the start of a trial that scores leave out */
 
     int64_t keep_last;                           /* checkpoints that stay */
     int64_t checkpoint_epochs, checkpoint_steps; /* between checkpoints; one is not 0 */

@@ -167,7 +167,8 @@ static bool is_read_from_storage(const Fuser *z, Val v)
     return false;
 }
 
-/* Labels of attention, which every row of scores reads: merged axes would be looked up in tables. */
+/* Labels of attention, which every row of scores reads: merged axes would be looked up in tables.
+ */
 static bool is_constant_of_attention(const Fuser *z, Val v)
 {
     for (uint32_t i = 0; i < z->users[v.id].len; i++)

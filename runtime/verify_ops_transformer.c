@@ -2,6 +2,7 @@
  * graphs: attention rollout, maps over pixels, correlation, learning rates of a plateau, AdamW
  * without a schedule. */
 #include <math.h>
+#include <string.h>
 
 #include "runtime/attention_maps.h"
 #include "runtime/metrics.h"
@@ -11,11 +12,37 @@
 
 /* ---- what float32 cannot do better ----
  *
- * Single operations have inputs that no model has: rows far from zero. There a number on the way is
- * large against what it decides, and half a unit in its last place is more than a page allows for
- * responses. (PyTorch in float32 is off by 2e-5 in layer_norm/rows, too.) */
+ * Single operations have inputs that no model has: scores of thousands, rows far from zero. There a
+ * number on the way is large against what it decides, and half a unit in its last place is more
+ * than a page allows for responses. (PyTorch in float32 is off by 2e-5 in layer_norm/rows, too.) */
 
 #define HALF_UNIT 0x1p-24
+
+/* A weight is the exponential of a score's distance from the largest. Where multiply-adds are fused
+ * scores are good enough; processors without these round every term. */
+static Status round_scores(OpsCase *o, const OpsText *row, Err *err)
+{
+    const char *cpu = o->c->options->cpu;
+    double *q, *k, most = 0;
+    Shape s, other;
+    if (!cpu || strcmp(cpu, "generic"))
+        return NPC_OK;
+    NPC_TRY(ops_read_leaf(o, &row->leaf[0], &q, &s, err));
+    NPC_TRY(ops_read_leaf(o, &row->leaf[1], &k, &other, err));
+    int64_t n = s.size[2], d = s.size[3];
+    for (int i = 0; i < 4; i++)
+        if (s.size[i] != other.size[i])
+            return NPC_OK; /* refused later, by name */
+    for (int64_t i = 0; i < s.size[0] * s.size[1] * n * n; i++) {
+        const double *x = q + i / n * d, *y = k + (i / (n * n) * n + i % n) * d;
+        double score = 0;
+        for (int64_t e = 0; e < d; e++)
+            score += x[e] * y[e];
+        most = fmax(most, fabs(score) / sqrt((double)d));
+    }
+    o->rounding = HALF_UNIT * most;
+    return NPC_OK;
+}
 
 /* What is left of a row without its mean, in units of its deviation. */
 static Status round_means(OpsCase *o, const OpsText *row, Err *err)
@@ -53,7 +80,8 @@ const OpsText VERIFY_TEXTS_TRANSFORMER[] = {
               {"value", "b a n e", NULL, OPS_INPUT}},
      .part = {{.text = "y = query |> attention(key, value, over: n, across: e, causal: {causal})",
                .axes = "b a n e"}},
-     .fixed = {{"scale", "\"head_dim^-0.5\""}}},
+     .fixed = {{"scale", "\"head_dim^-0.5\""}},
+     .rounding = round_scores},
     {.operation = "elu1", OPS_LINE("x", "elu\ny = y + 1")},
     {.operation = "gaussian_readout",
      .needs = "points",
