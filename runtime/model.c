@@ -7,6 +7,7 @@
 #include "runtime/random_fill.h"
 #include "runtime/philox.h"
 #include "runtime/workers.h"
+#include "runtime/package.h"
 
 /* Runs `body` with the arena's exhaustion caught. */
 #define WITH_MEMORY(m, err, body)                                                                  \
@@ -168,6 +169,17 @@ static Status build(Model *m, Err *err)
     return engine_create(&m->engine, m->module, &m->machine, err);
 }
 
+/* Mistakes in its name or bytes are told at once, on devices that do not use it, too. */
+static Status check_package(const char *path, Err *err)
+{
+    Package package;
+    if (!path)
+        return NPC_OK;
+    NPC_TRY(package_open(&package, path, err));
+    package_close(&package);
+    return NPC_OK;
+}
+
 Status model_open(Model **out, const ModelOptions *options, Err *err)
 {
     Model *m = calloc(1, sizeof *m);
@@ -180,7 +192,9 @@ Status model_open(Model **out, const ModelOptions *options, Err *err)
     Status s = NPC_OK;
     WITH_MEMORY(m, err, {
         diags_init(&m->diags, &m->arena);
-        s = find_device(m, err);
+        s = check_package(options->package, err);
+        if (s == NPC_OK)
+            s = find_device(m, err);
         if (s == NPC_OK)
             s = build(m, err);
     });

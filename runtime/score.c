@@ -166,11 +166,12 @@ static Status open_prediction(Job *j, Pair *p, Err *err)
                        path, (unsigned long long)p->prediction.head.shape[1], valid);
     p->skipped = valid - (uint32_t)p->prediction.head.shape[1];
     p->left_out = j->last && valid > j->last ? valid - j->last : 0;
-    if (p->skipped > j->burn_in && valid > j->burn_in)
+    uint32_t begin = j->burn_in + p->left_out; /* of what is scored */
+    if (p->skipped > begin && valid > begin)
         return err_set(err, NPC_ERR_INPUT,
                        "%s: the prediction is too short: it lacks the trial's first %u frames, and "
                        "frames from %u on are scored",
-                       path, p->skipped, j->burn_in);
+                       path, p->skipped, begin);
     return NPC_OK;
 }
 

@@ -56,5 +56,7 @@ ok "a damaged package ends it with 2" test $? = 2
 ok "and is named" grep -q "cut.npk" cut.log
 predict none --device cpu --package m.npk
 ok "the CPU says that it takes none" grep -q "^package: its code is for CUDA devices" none.log
+predict cpu_cut --device cpu --package cut.npk
+ok "and refuses a damaged one all the same" test $? = 2
 [ $failed = 0 ] || head -n 3 *.log
 exit $failed
