@@ -1,4 +1,4 @@
-/* Random masks and noise of a step, made where they are read: the numbers of runtime/random_fill.c,
+/* Random masks and noise of a step, made where they are read: the numbers of data/random_fill.c,
  * bit for bit. Follows cuda_prelude; compiled without fused multiply-adds.
  *
  * Element i of a step is number i % 4 of Philox block (step 2^32 + i) / 4, as on the host. A thread

@@ -51,7 +51,7 @@ typedef enum RecipeChannel { RECIPE_VIDEO, RECIPE_BEHAVIOR, RECIPE_PUPIL } Recip
 /* Where a clip may begin in a trial of L frames: 0 .. L - span, or as published with ViV1T, whose
  * last possible start never occurs (0 when there is no slack). */
 typedef enum RecipeStart { RECIPE_START_ALL, RECIPE_START_NOT_LAST } RecipeStart;
-/* What statistics transform the inputs, and the responses (runtime/standardise.h). */
+/* What statistics transform the inputs, and the responses (data/standardise.h). */
 typedef enum RecipeInputs {
     RECIPE_INPUTS_NONE,
     RECIPE_INPUTS_FRAMES,

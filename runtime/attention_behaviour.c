@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "runtime/metrics.h"
+#include "data/metrics.h"
 #include "runtime/report_cells.h"
 
 static const struct {

@@ -2,8 +2,8 @@
 
 #include <math.h>
 
-#include "runtime/npy_write.h"
-#include "runtime/picture.h"
+#include "data/npy_write.h"
+#include "data/picture.h"
 
 enum { SHOWN = 12, COLUMNS = 4 };
 

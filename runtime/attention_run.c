@@ -6,7 +6,7 @@
 #include "runtime/attention_files.h"
 #include "runtime/dataset.h"
 #include "runtime/lengths.h"
-#include "runtime/signals.h"
+#include "data/signals.h"
 
 enum { DRAWN = 8 /* trials of a recording and tier */, TEXT_LIMIT = 16 << 20 };
 

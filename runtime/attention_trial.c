@@ -1,6 +1,6 @@
 #include "runtime/attention_trial.h"
 
-#include "runtime/npy_write.h"
+#include "data/npy_write.h"
 
 enum { PIECE = 64 << 20 /* bytes of weights that are written at once */ };
 

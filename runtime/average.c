@@ -6,8 +6,7 @@
 #include <stdlib.h>
 
 #include "runtime/dataset.h"
-#include "runtime/npc.h"
-#include "runtime/npy_write.h"
+#include "data/npy_write.h"
 
 enum { TEXT_LIMIT = 16 << 20 };
 
@@ -129,7 +128,7 @@ static const char *facts(Average *a)
                   .model = a->model,
                   .model_hash = text_hash(&a->arena, a->text),
                   .data = realpath(a->data, data) ? data : a->data,
-                  .version = npc_version(),
+                  .version = NPC_VERSION,
                   .averages = a->path,
                   .n_averages = a->o->n_runs};
     return run_dir_facts_text(&a->arena, &f);

@@ -1,8 +1,8 @@
 #include "runtime/batch.h"
 
-#include "runtime/map_guard.h"
-#include "runtime/transform.h"
-#include "runtime/trial.h"
+#include "data/map_guard.h"
+#include "data/transform.h"
+#include "data/trial.h"
 
 enum { MAX_SIDE = 4096, MAX_WINDOW = 4096, MAX_STEP = 1024, MAX_CLIP_ELEMS = 1 << 30 };
 

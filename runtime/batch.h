@@ -19,7 +19,7 @@
 #ifndef NPC_RUNTIME_BATCH_H
 #define NPC_RUNTIME_BATCH_H
 
-#include "runtime/recording.h"
+#include "data/recording.h"
 
 enum { CHANNEL_VIDEO = 1, CHANNEL_BEHAVIOR = 2, CHANNEL_PUPIL = 4, CHANNEL_ALL = 7 };
 

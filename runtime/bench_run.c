@@ -8,7 +8,7 @@
 
 #include "runtime/batch.h"
 #include "runtime/cost.h"
-#include "runtime/philox.h"
+#include "data/philox.h"
 
 enum { SEED = 1, MOST_PROGRAMS = 2 };
 

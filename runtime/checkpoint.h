@@ -11,7 +11,7 @@
 #ifndef NPC_RUNTIME_CHECKPOINT_H
 #define NPC_RUNTIME_CHECKPOINT_H
 
-#include "runtime/safetensors.h"
+#include "data/safetensors.h"
 
 typedef struct CheckpointInfo {
     uint64_t step;          /* finished steps */

@@ -7,7 +7,7 @@
 #include <xxhash.h>
 
 #include "ir/base/text.h"
-#include "runtime/standardise.h"
+#include "data/standardise.h"
 
 enum { LISTED = 8 };
 

@@ -5,8 +5,8 @@
 #include <time.h>
 
 #include "runtime/device.h"
-#include "runtime/philox.h"
-#include "runtime/random_fill.h"
+#include "data/philox.h"
+#include "data/random_fill.h"
 
 typedef struct CpuDevice {
     Device base;

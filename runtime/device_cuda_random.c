@@ -4,7 +4,7 @@
 #include <limits.h>
 
 #include "runtime/device_cuda.h"
-#include "runtime/philox.h"
+#include "data/philox.h"
 
 enum { THREADS = 256, EACH = 4 /* elements of a thread */ };
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 
 #include "ir/base/text.h"
-#include "runtime/map_guard.h"
-#include "runtime/video_hash.h"
+#include "data/map_guard.h"
+#include "data/video_hash.h"
 
 /* ---- which tiers take part ---- */
 

@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "runtime/trial_cache.h"
+#include "data/trial_cache.h"
 
 enum { MAX_THREADS = 256, MAX_DEPTH = 64 };
 

@@ -4,8 +4,8 @@
 
 #include "ir/base/file.h"
 #include "runtime/loss_factors.h"
-#include "runtime/random_fill.h"
-#include "runtime/philox.h"
+#include "data/random_fill.h"
+#include "data/philox.h"
 #include "runtime/workers.h"
 #include "runtime/package.h"
 

@@ -17,7 +17,7 @@
 #ifndef NPC_RUNTIME_PACKAGE_H
 #define NPC_RUNTIME_PACKAGE_H
 
-#include "runtime/safetensors.h"
+#include "data/safetensors.h"
 
 #define PACKAGE_FORMAT "npk 1"
 

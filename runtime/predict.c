@@ -3,12 +3,12 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "runtime/blend.h"
+#include "data/blend.h"
 #include "runtime/dataset.h"
 #include "runtime/lengths.h"
-#include "runtime/npy_write.h"
+#include "data/npy_write.h"
 #include "runtime/run_dir.h"
-#include "runtime/signals.h"
+#include "data/signals.h"
 
 /* ---- one trial ---- */
 

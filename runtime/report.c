@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "runtime/picture.h"
+#include "data/picture.h"
 #include "runtime/report_cells.h"
 
 enum { LOG_LIMIT = 1 << 30, TRACES = 6 };

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "runtime/philox.h"
+#include "data/philox.h"
 
 enum { MAX_BATCH = 1 << 16, MAX_EPOCH = 1 << 28, MAX_TRIES = 1000 };
 

@@ -3,15 +3,15 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "runtime/blend.h"
+#include "data/blend.h"
 #include "runtime/dataset.h"
-#include "runtime/metrics.h"
-#include "runtime/npy_write.h"
+#include "data/metrics.h"
+#include "data/npy_write.h"
 #include "runtime/report.h"
-#include "runtime/standardise.h"
-#include "runtime/transform.h"
-#include "runtime/trial.h"
-#include "runtime/video_hash.h"
+#include "data/standardise.h"
+#include "data/transform.h"
+#include "data/trial.h"
+#include "data/video_hash.h"
 
 enum { CHUNK = 256 /* neurons at a time */ };
 

@@ -9,7 +9,7 @@
 #define NPC_RUNTIME_SCORE_H
 
 #include "runtime/train.h"
-#include "runtime/recording.h"
+#include "data/recording.h"
 
 /* The rows of a score: files, JSON and tables. The last three need films or images that
  * are repeated. */

@@ -5,7 +5,7 @@
 
 #include "runtime/predict.h"
 #include "runtime/report.h"
-#include "runtime/signals.h"
+#include "data/signals.h"
 
 static double now(void)
 {

@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "runtime/npc.h"
-#include "runtime/signals.h"
+#include "data/signals.h"
 
 enum { MODEL_TEXT_LIMIT = 16 << 20, MANY_TRIALS = 1 << 30 /* bytes of mapped trials */ };
 
@@ -161,7 +160,7 @@ static const char *facts(Trainer *t)
                   .data = realpath(t->data.dir, data) ? data : t->data.dir,
                   .data_hash = dataset_hash(&t->arena, &t->data),
                   .backend = m->interpret ? "cpu interpreter" : "cpu",
-                  .version = npc_version(),
+                  .version = NPC_VERSION,
                   .seed = t->recipe->seed};
     return run_dir_facts_text(&t->arena, &f);
 }

@@ -59,7 +59,7 @@ generated)
     ;;
 format)
     need clang-format
-    find frontend ir passes codegen runtime tests bench -name '*.[ch]' -print0 |
+    find frontend ir passes codegen data runtime verify tool tests bench -name '*.[ch]' -print0 |
         xargs -0 clang-format --dry-run --Werror
     ;;
 *)

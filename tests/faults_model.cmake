@@ -1,7 +1,7 @@
 # Models and verbs that cannot get their memory: the tests refuse the N-th request, and count them.
 npc_test(faults model_memory npc_runtime)
-npc_test(faults data_memory npc_runtime)
-target_sources(test_data_memory PRIVATE ${CMAKE_SOURCE_DIR}/runtime/verb_data.c)
+npc_test(faults data_memory npc_tool)
+target_sources(test_data_memory PRIVATE ${CMAKE_SOURCE_DIR}/tool/verb_data.c)
 foreach(name model_memory data_memory)
     target_link_options(test_${name} PRIVATE
         -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=mmap

@@ -1,7 +1,7 @@
 /* `npc data` without memory: every N-th call of malloc, calloc, realloc, aligned_alloc, mmap and
  * pthread_create, those of jansson included, is refused once. A verb either does without, or ends
  * with 1 or 2 and one sentence, and leaves no half-written file and no open descriptor. */
-#include "runtime/verb.h"
+#include "tool/verb.h"
 #include "tests/unit/tiny_recording.h"
 
 #include <dirent.h>

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "runtime/npy.h"
-#include "runtime/philox.h"
+#include "data/npy.h"
+#include "data/philox.h"
 
 static const char *const CORPUS = "tests/fuzz/corpus/npy";
 enum { MAX_BYTES = 1024, MAX_SEEDS = 64 };

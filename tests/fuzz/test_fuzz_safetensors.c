@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "runtime/safetensors.h"
+#include "data/safetensors.h"
 
 enum { LIMIT = 1 << 16, CORPUS = 256 };
 

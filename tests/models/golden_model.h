@@ -13,7 +13,7 @@
 
 #include "ir/elaborate.h"
 #include "ir/eval.h"
-#include "runtime/safetensors.h"
+#include "data/safetensors.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -1,8 +1,8 @@
 /* `npc run --attention` over whole runs: what is written is what the weights say. */
 #include "ir/base/file.h"
 #include "runtime/attention_run.h"
-#include "runtime/recording.h"
-#include "runtime/synth_images.h"
+#include "data/recording.h"
+#include "data/synth_images.h"
 #include "tests/models/train_harness.h"
 
 #define WATCHER "tests/models/watcher.nm"

@@ -8,15 +8,15 @@
 
 #include <cmocka.h>
 
-#include "runtime/data_check.h"
+#include "data/data_check.h"
 #include "runtime/dataset.h"
-#include "runtime/import.h"
-#include "runtime/metrics.h"
-#include "runtime/npy_write.h"
+#include "data/import.h"
+#include "data/metrics.h"
+#include "data/npy_write.h"
 #include "runtime/predict.h"
 #include "runtime/score.h"
-#include "runtime/standardise.h"
-#include "runtime/synth_images.h"
+#include "data/standardise.h"
+#include "data/synth_images.h"
 #include "runtime/train.h"
 #include "tests/unit/scratch.h"
 

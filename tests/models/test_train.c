@@ -2,10 +2,10 @@
  * made on the spot and the model tests/models/tiny.nm. */
 #include "runtime/dataset.h"
 #include "runtime/folds.h"
-#include "runtime/metrics.h"
+#include "data/metrics.h"
 #include "runtime/predict.h"
 #include "runtime/score.h"
-#include "runtime/signals.h"
+#include "data/signals.h"
 #include "runtime/step.h"
 #include "runtime/validate.h"
 #include "tests/models/train_harness.h"

@@ -1,7 +1,7 @@
 /* How training is arranged: losses, rounds, optimizers, plateaus; and means of several runs. */
 #include "runtime/average.h"
-#include "runtime/npy_write.h"
-#include "runtime/safetensors.h"
+#include "data/npy_write.h"
+#include "data/safetensors.h"
 #include "runtime/score.h"
 #include "tests/models/train_harness.h"
 

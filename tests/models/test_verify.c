@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "codegen/kernel.h"
-#include "runtime/safetensors.h"
-#include "runtime/verify.h"
+#include "data/safetensors.h"
+#include "verify/verify.h"
 
 #define GOLDENS "tests/goldens/dwiseneuro/"
 #define MODEL "models/dwiseneuro.nm"

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/synth.h"
+#include "data/synth.h"
 #include "runtime/train.h"
 #include "tests/unit/scratch.h"
 

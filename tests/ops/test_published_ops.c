@@ -5,7 +5,7 @@
  * Tolerance: the files round to float32 (6e-8 of each number), and inputs are exact, so 2e-6 of the
  * largest element leaves room only for that and for cancellation in the published order. */
 #include "tests/ops/ir_harness.h"
-#include "runtime/safetensors.h"
+#include "data/safetensors.h"
 
 static Safetensors goldens;
 

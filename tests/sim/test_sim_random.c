@@ -1,8 +1,8 @@
-/* Masks and noise of codegen/cuda_random.cuh on the simulator: the bits of runtime/random_fill.c,
+/* Masks and noise of codegen/cuda_random.cuh on the simulator: the bits of data/random_fill.c,
  * for odd sizes, several blocks, large seeds and steps; and nothing where none are wanted. */
 #include "tests/sim/sim_test.h"
 
-#include "runtime/random_fill.h"
+#include "data/random_fill.h"
 
 enum { MOST = 5000, THREADS = 256 };
 

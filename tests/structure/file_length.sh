@@ -3,7 +3,7 @@
 set -eu
 
 reasons=$(dirname "$0")/long_files.txt
-wrong=$(find frontend ir passes codegen runtime tests bench models scripts -type f \
+wrong=$(find frontend ir passes codegen data runtime verify tool tests bench models scripts -type f \
     \( -name '*.[chly]' -o -name '*.def' -o -name '*.nm' -o -name '*.sh' -o -name '*.cmake' \) |
     sort | while read -r file; do
     lines=$(wc -l <"$file")

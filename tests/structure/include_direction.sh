@@ -1,6 +1,6 @@
 #!/bin/sh
-# Data flows frontend -> ir -> passes -> codegen -> runtime: a folder includes headers of its own,
-# of folders to its left, and of ir/base. Libraries that one folder wraps stay inside of it.
+# Data flows frontend -> ir -> passes -> codegen -> runtime -> verify -> tool, recordings come from data:
+# a folder includes headers of its own, of folders to its left, and of ir/base. Libraries that one folder wraps stay inside of it.
 set -eu
 
 # What each folder may include, as a pattern of the first parts of the path.
@@ -14,7 +14,10 @@ allowed()
     ir/*) echo 'ir' ;;
     passes/*) echo 'ir|passes' ;;
     codegen/*) echo 'ir|codegen' ;;
-    runtime/*) echo 'frontend|ir|passes|codegen|runtime' ;;
+    data/*) echo 'ir|data' ;;
+    runtime/*) echo 'frontend|ir|passes|codegen|data|runtime' ;;
+    verify/*) echo 'frontend|ir|passes|codegen|data|runtime|verify' ;;
+    tool/*) echo 'frontend|ir|passes|codegen|data|runtime|verify|tool' ;;
     esac
 }
 
@@ -23,12 +26,12 @@ only_home()
 {
     case "$1" in
     llvm-c/*) echo 'codegen/llvm_*' ;;
-    cairo*) echo 'runtime/picture*' ;;
+    cairo*) echo 'data/picture*' ;;
     *) echo '*' ;;
     esac
 }
 
-includes=$(find frontend ir passes codegen runtime \( -name '*.[chly]' -o -name '*.def' \) \
+includes=$(find frontend ir passes codegen data runtime verify tool \( -name '*.[chly]' -o -name '*.def' \) \
     -exec grep -HoE '^ *# *include +["<][^">]+[">]' {} + | sort)
 wrong=$(echo "$includes" | while IFS=: read -r file line; do
     header=${line#*[\"<]}

@@ -5,7 +5,7 @@
 
 #include "tests/unit/tiny_recording.h"
 
-#include "runtime/safetensors.h"
+#include "data/safetensors.h"
 
 static Safetensors op_goldens;
 

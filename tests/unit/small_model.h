@@ -14,7 +14,7 @@
 
 #include "ir/base/file.h"
 #include "runtime/model.h"
-#include "runtime/safetensors.h"
+#include "data/safetensors.h"
 #include "tests/unit/scratch.h"
 
 /* How programs run: generated code fused and unfused, and interpreted. */

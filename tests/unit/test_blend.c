@@ -1,6 +1,6 @@
 #include "tests/unit/op_golden.h"
 
-#include "runtime/blend.h"
+#include "data/blend.h"
 
 static void windows_average_as_published(void **state)
 {

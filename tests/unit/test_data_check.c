@@ -2,7 +2,7 @@
 
 #include <jansson.h>
 
-#include "runtime/data_check.h"
+#include "data/data_check.h"
 
 static const char *folder;
 static Arena arena;

@@ -2,8 +2,8 @@
  * the interpreter and, where there is one, on generated code; `test_engine_inputs cuda` runs it on
  * a CUDA device. */
 #include "runtime/inputs.h"
-#include "runtime/philox.h"
-#include "runtime/random_fill.h"
+#include "data/philox.h"
+#include "data/random_fill.h"
 #include "tests/unit/engine_subject.h"
 
 /* ---- inputs sent ahead ---- */

@@ -21,9 +21,9 @@ int main(void)
 
 #include <hdf5.h>
 
-#include "runtime/data_check.h"
-#include "runtime/image_resize.h"
-#include "runtime/import.h"
+#include "data/data_check.h"
+#include "data/image_resize.h"
+#include "data/import.h"
 #include "tests/unit/scratch.h"
 
 enum {

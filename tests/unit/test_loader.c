@@ -1,7 +1,7 @@
 #include "tests/unit/tiny_recording.h"
 
 #include "runtime/loader.h"
-#include "runtime/trial_cache.h"
+#include "data/trial_cache.h"
 
 static const char *folder;
 static Arena arena;

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "runtime/metrics.h"
-#include "runtime/safetensors.h"
+#include "data/metrics.h"
+#include "data/safetensors.h"
 
 /* Five trials of two neurons, two clips shown three times and twice, burn-in of two frames. The
  * expected numbers come from an independent statement of the same formulas in numpy. */

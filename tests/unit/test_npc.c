@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/npc.h"
+#include "tool/npc.h"
 
 /* DwiseNeuro with every size small. */
 static const char *const SMALL[] = {"widths=[4,8]", "strides=[2,1]", "expansion=2",

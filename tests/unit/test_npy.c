@@ -1,7 +1,7 @@
 #include "tests/unit/tiny_recording.h"
 
-#include "runtime/map_guard.h"
-#include "runtime/npy.h"
+#include "data/map_guard.h"
+#include "data/npy.h"
 
 static const char *folder;
 

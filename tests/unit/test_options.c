@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/options.h"
+#include "tool/options.h"
 
 typedef struct Values {
     bool json, help;

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/philox.h"
+#include "data/philox.h"
 
 static void assert_block(Philox counter, uint32_t k0, uint32_t k1, Philox want)
 {

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "runtime/picture.h"
+#include "data/picture.h"
 #include "tests/unit/scratch.h"
 
 /* The font library keeps its cache until the end of the process. */

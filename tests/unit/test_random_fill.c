@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "runtime/philox.h"
-#include "runtime/random_fill.h"
+#include "data/philox.h"
+#include "data/random_fill.h"
 
 #include <math.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 #include "tests/unit/tiny_recording.h"
 
-#include "runtime/recording.h"
+#include "data/recording.h"
 
 static const char *folder;
 static Arena arena;

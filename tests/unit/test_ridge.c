@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "runtime/philox.h"
-#include "runtime/ridge.h"
+#include "data/philox.h"
+#include "data/ridge.h"
 
 enum { ROWS = 203, FEATURES = 7, TARGETS = 3 };
 

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "runtime/safetensors.h"
+#include "data/safetensors.h"
 #include "tests/unit/scratch.h"
 
 /* A file from a header text and `data` zero bytes. */

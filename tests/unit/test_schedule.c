@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "runtime/plateau.h"
-#include "runtime/safetensors.h"
+#include "data/safetensors.h"
 #include "runtime/schedule.h"
 
 /* The published recipe: 3 epochs of warm-up, 18 of training, 2250 steps each. */

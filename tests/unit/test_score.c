@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "runtime/blend.h"
-#include "runtime/npy_write.h"
+#include "data/blend.h"
+#include "data/npy_write.h"
 #include "runtime/report.h"
 #include "runtime/score.h"
 #include "tests/unit/scratch.h"

@@ -13,9 +13,9 @@
 
 #include <cmocka.h>
 
-#include "runtime/npy.h"
-#include "runtime/npy_write.h"
-#include "runtime/safetensors.h"
+#include "data/npy.h"
+#include "data/npy_write.h"
+#include "data/safetensors.h"
 #include "tests/unit/scratch.h"
 
 enum { TRIALS = 14, NEURONS = 6, STORED = 127, TYPES = 3, INCOMPLETE = 3 };

@@ -10,8 +10,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "runtime/safetensors.h"
-#include "runtime/signals.h"
+#include "data/safetensors.h"
+#include "data/signals.h"
 #include "tests/unit/scratch.h"
 
 static char said[4096];

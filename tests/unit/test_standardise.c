@@ -4,8 +4,8 @@
 
 #include "ir/recipe.h"
 #include "runtime/batch.h"
-#include "runtime/blend.h"
-#include "runtime/standardise.h"
+#include "data/blend.h"
+#include "data/standardise.h"
 
 static const char *folder;
 static Arena arena;

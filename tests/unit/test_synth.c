@@ -12,12 +12,12 @@
 #include <cmocka.h>
 
 #include "ir/base/file.h"
-#include "runtime/npy.h"
-#include "runtime/recording.h"
-#include "runtime/stimulus.h"
-#include "runtime/stimulus_noise.h"
-#include "runtime/synth.h"
-#include "runtime/video_hash.h"
+#include "data/npy.h"
+#include "data/recording.h"
+#include "data/stimulus.h"
+#include "data/stimulus_noise.h"
+#include "data/synth.h"
+#include "data/video_hash.h"
 #include "tests/unit/scratch.h"
 
 static SynthOptions tiny(void)

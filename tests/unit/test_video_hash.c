@@ -7,9 +7,9 @@
 
 #include <cmocka.h>
 
-#include "runtime/philox.h"
-#include "runtime/safetensors.h"
-#include "runtime/video_hash.h"
+#include "data/philox.h"
+#include "data/safetensors.h"
+#include "data/video_hash.h"
 
 enum { H = 36, W = 64, FIVE = 5, LONG = 23 };
 

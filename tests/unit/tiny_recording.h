@@ -18,8 +18,8 @@
 
 #include <cmocka.h>
 
-#include "runtime/npy_write.h"
-#include "runtime/recording.h"
+#include "data/npy_write.h"
+#include "data/recording.h"
 
 enum { TINY_HEIGHT = 5, TINY_WIDTH = 7, TINY_NEURONS = 3 };
 
