@@ -79,6 +79,38 @@ static void variance_explained_of_images(void **state)
     assert_int_equal(metrics_explained(&set, out, &err), NPC_ERR_INPUT);
 }
 
+/* Five images, shown 3, 4, 2, 6 and 3 times, to neurons of which the last is noise. The numbers are
+ * those of the published evaluations (SENSORIUM 2022's, which V1T took over), worked out in
+ * rational arithmetic apart from this program: variances are unbiased, noise is the mean over
+ * images, the error the mean over trials, and neurons count whose explainable share is 0.15 or
+ * more. */
+static void variance_explained_is_the_published_one(void **state)
+{
+    (void)state;
+    enum { TRIALS = 18, N = 4 };
+    static const int repeats[] = {3, 4, 2, 6, 3};
+    static const double expected[] = {0.9281969490491334, 0.8900582741893202, 0.7578095257178352};
+    float r[TRIALS][N], p[TRIALS][N];
+    ScoreTrial trial[TRIALS];
+    double out[N];
+    Err err = {0};
+    int k = 0;
+    for (int i = 0; i < 5; i++)
+        for (int c = 0; c < repeats[i]; c++, k++) {
+            for (int n = 0; n < N; n++) {
+                int signal = 2 * ((7 * i + 3 * n) % 5), noise = (31 * k + 17 * n + 5 * k * n) % 13;
+                r[k][n] = (float)noise / 4 + (n == 3 ? 0 : (float)signal);
+                p[k][n] = (float)signal + (float)((3 * i + n) % 4) / 2;
+            }
+            trial[k] = (ScoreTrial){{r[k], 1, 1, 1}, {p[k], 1, 1, 1}, 10 + i};
+        }
+    ScoreSet set = {trial, TRIALS, N, 0};
+    assert_int_equal(metrics_explained(&set, out, &err), NPC_OK);
+    for (int n = 0; n < 3; n++)
+        assert_true(fabs(out[n] - expected[n]) < 1e-12);
+    assert_true(isnan(out[3]));
+}
+
 static void ceilings_of_a_small_case_agree(void **state)
 {
     (void)state;
@@ -261,6 +293,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scores_of_a_small_case_agree),
         cmocka_unit_test(variance_explained_of_images),
+        cmocka_unit_test(variance_explained_is_the_published_one),
         cmocka_unit_test(ceilings_of_a_small_case_agree),
         cmocka_unit_test(strides_are_followed),
         cmocka_unit_test(a_prediction_that_is_too_short_is_an_error),
