@@ -73,11 +73,27 @@ static bool init_call(Elaborator *el, const Expr *e, Init *out)
     return false;
 }
 
-/* s.coordinates, s.means: of the recording, or zeros when no data are at hand. */
+/* Means in units of the deviation, or as they are where there is none. */
+static const float *relative_means(Elaborator *el, const Session *s)
+{
+    float *at = ARENA_ARRAY(el->arena, float, (size_t)s->neurons);
+    for (int64_t i = 0; i < s->neurons; i++)
+        at[i] = s->deviations[i] > 0 ? s->means[i] / s->deviations[i] : s->means[i];
+    return at;
+}
+
+static bool is_of_session(const char *name)
+{
+    return !strcmp(name, "coordinates") || !strcmp(name, "means") ||
+           !strcmp(name, "relative_means");
+}
+
+/* s.coordinates, s.means, s.relative_means: of the recording, or zeros when no data are at hand. */
 static bool init_from_session(Elaborator *el, const Expr *e, const Shape *shape, Init *out)
 {
     Value s = el_eval(el, e->left);
-    bool means = !strcmp(e->name, "means");
+    bool relative = !strcmp(e->name, "relative_means"),
+         means = relative || !strcmp(e->name, "means");
     if (s.kind != VALUE_SESSION) {
         el_error(el, DIAG_E0242, e->span,
                  "%s are a recording's: write s.%s inside of "
@@ -96,7 +112,9 @@ static bool init_from_session(Elaborator *el, const Expr *e, const Shape *shape,
     *out = (Init){.kind = INIT_CONSTANT};
     float *at = ARENA_ARRAY(el->arena, float, (size_t)shape_elems(shape));
     el->module->uses_means |= means;
-    if (means && session->means)
+    if (relative && session->means && session->deviations)
+        *out = (Init){.kind = INIT_DATA, .data = relative_means(el, session)};
+    else if (means && !relative && session->means)
         *out = (Init){.kind = INIT_DATA, .data = session->means};
     else if (!means && session_normalised_coordinates(session, columns, at))
         *out = (Init){.kind = INIT_DATA, .data = at};
@@ -105,8 +123,7 @@ static bool init_from_session(Elaborator *el, const Expr *e, const Shape *shape,
 
 bool el_init(Elaborator *el, const Expr *e, const Shape *shape, Init *out)
 {
-    if (e->kind == EXPR_MEMBER && shape &&
-        (!strcmp(e->name, "coordinates") || !strcmp(e->name, "means")))
+    if (e->kind == EXPR_MEMBER && shape && is_of_session(e->name))
         return init_from_session(el, e, shape, out);
     if (e->kind == EXPR_CALL)
         return init_call(el, e, out);

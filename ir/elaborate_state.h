@@ -193,7 +193,8 @@ typedef struct ParamSpec {
     Span span;
 } ParamSpec;
 Val el_param(Elaborator *el, const ParamSpec *spec);
-/* normal(0, 0.02), constant(1), uniform(-1, 1), a number, or s.coordinates, s.means. */
+/* normal(0, 0.02), constant(1), uniform(-1, 1), a number, or s.coordinates, s.means,
+ * s.relative_means. */
 bool el_init(Elaborator *el, const Expr *e, const Shape *shape, Init *out);
 void el_probe(Elaborator *el, const char *label, Val v);
 

@@ -17,6 +17,7 @@ typedef struct Session {
     int n_coordinates;        /* columns: 2 (x, y) or 3 (x, y, z); 0 without coordinates */
     const float *means;       /* [neurons] mean over the training trials of the responses as the
                                  recipe transforms them */
+    const float *deviations;  /* [neurons] their deviation (divided by n) */
 } Session;
 
 /* The first `columns` coordinates of every neuron, minus the column's mean, divided by the largest

@@ -6,8 +6,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "ir/base/text.h"
+#include "data/moments.h"
 #include "data/standardise.h"
+#include "ir/base/text.h"
 
 enum { LISTED = 8 };
 
@@ -112,45 +113,59 @@ Status dataset_standardise(Dataset *d, Arena *arena, const Recipe *recipe, const
     return NPC_OK;
 }
 
-/* Adds a trial's responses [n frames] to sums [n]. */
-static Status add_responses(const Recording *r, uint32_t trial, float **values, size_t *room,
-                            double *sum, uint64_t *frames, Err *err)
+/* Responses of trials as they are gone through: per neuron. */
+typedef struct Responses {
+    double *sum;
+    Moments *moments;
+    uint64_t frames;
+    float *values; /* of a trial [n frames] */
+    size_t room;
+} Responses;
+
+static Status add_responses(const Recording *r, uint32_t trial, Responses *to, Err *err)
 {
     TrialMap map;
     NPC_TRY(trial_map(&map, r, trial, err));
     ClipShape whole = {.size = map.valid, .step = 1};
     size_t elems = (size_t)r->n_neurons * map.valid;
     Status s = NPC_OK;
-    if (elems > *room) {
-        free(*values);
-        *values = malloc(elems * sizeof **values);
-        *room = *values ? elems : 0;
+    if (elems > to->room) {
+        free(to->values);
+        to->values = malloc(elems * sizeof *to->values);
+        to->room = to->values ? elems : 0;
     }
-    if (elems && !*values)
+    if (elems && !to->values)
         s = err_set(err, NPC_ERR_MEMORY, "%s: not enough memory for mean responses", r->path);
     if (elems && s == NPC_OK)
-        s = clip_target(&map, &whole, map.valid - 1, *values, err);
+        s = clip_target(&map, &whole, map.valid - 1, to->values, err);
     for (size_t i = 0; s == NPC_OK && i < elems; i++)
-        sum[i / map.valid] += (double)(*values)[i];
-    *frames += map.valid;
+        to->sum[i / map.valid] += (double)to->values[i];
+    for (size_t i = 0; s == NPC_OK && i < elems; i += map.valid) {
+        Moments trial_moments = moments_of(to->values + i, (uint32_t)map.valid);
+        moments_join(&to->moments[i / map.valid], &trial_moments);
+    }
+    to->frames += map.valid;
     trial_unmap(&map);
     return s;
 }
 
-static Status session_means(Arena *arena, const SamplerSession *train, const float **out, Err *err)
+static Status session_means(Arena *arena, const SamplerSession *train, Session *out, Err *err)
 {
     uint32_t n = train->recording->n_neurons;
-    double *sum = ARENA_ARRAY(arena, double, n + 1);
-    float *mean = ARENA_ARRAY(arena, float, n + 1), *values = NULL;
-    uint64_t frames = 0;
-    size_t room = 0;
+    Responses r = {.sum = ARENA_ARRAY(arena, double, n + 1),
+                   .moments = ARENA_ARRAY(arena, Moments, n + 1)};
+    float *mean = ARENA_ARRAY(arena, float, n + 1), *deviation = ARENA_ARRAY(arena, float, n + 1);
     Status s = NPC_OK;
     for (uint32_t i = 0; i < train->n_trials && s == NPC_OK; i++)
-        s = add_responses(train->recording, train->trials[i], &values, &room, sum, &frames, err);
-    free(values);
-    for (uint32_t k = 0; k < n; k++)
-        mean[k] = frames ? (float)(sum[k] / (double)frames) : 0;
-    *out = mean;
+        s = add_responses(train->recording, train->trials[i], &r, err);
+    free(r.values);
+    for (uint32_t k = 0; k < n; k++) {
+        moments_end(&r.moments[k]);
+        mean[k] = r.frames ? (float)(r.sum[k] / (double)r.frames) : 0;
+        deviation[k] = (float)r.moments[k].sd;
+    }
+    out->means = mean;
+    out->deviations = deviation;
     return s;
 }
 
@@ -158,7 +173,7 @@ Status dataset_means(Dataset *d, Arena *arena, const SamplerSession *train, Err 
 {
     for (uint32_t i = 0; i < d->n; i++)
         if (train[i].recording)
-            NPC_TRY(session_means(arena, &train[i], &d->sessions[i].means, err));
+            NPC_TRY(session_means(arena, &train[i], &d->sessions[i], err));
     return NPC_OK;
 }
 

@@ -30,7 +30,8 @@ Status dataset_match(Dataset *out, Arena *arena, const char *dir, const Session 
  * statistics that had to be computed are kept (statistics.h). */
 Status dataset_standardise(Dataset *d, Arena *arena, const Recipe *recipe, const char *keep,
                            bool may_write, Err *err);
-/* The sessions' means: of the transformed responses over the trials to train on. Reads them. */
+/* The sessions' means and deviations: of the transformed responses over the trials to train on.
+ * Reads them. */
 Status dataset_means(Dataset *d, Arena *arena, const SamplerSession *train, Err *err);
 /* Checks that the recordings give what the model's input takes (E0410) and says how clips are cut:
  * `frames`, `every` from the recipe. */

@@ -95,11 +95,13 @@ static Status read_session(VerifyModel *m, Session *s, Err *err)
     s->coordinates = coordinates;
     s->n_coordinates = (int)verify_size(verify_find(c, name), 1);
     name = verify_name(c, "input/means/%s", s->name);
-    if (verify_find(c, name))
+    if (verify_find(c, name)) {
         NPC_TRY(verify_read_floats(c, name, 1, &s->neurons, &means, err));
-    else /* mean and deviation */
+    } else { /* mean and deviation */
         NPC_TRY(verify_read_floats(c, verify_name(c, "input/statistics/%s", s->name), 2,
                                    (int64_t[]){2, s->neurons}, &means, err));
+        s->deviations = means + s->neurons;
+    }
     s->means = means;
     return NPC_OK;
 }

@@ -309,7 +309,7 @@ static void released_tiers_can_train(void **state)
 }
 
 /* Transformed responses, over all frames of the trials to train on. */
-static void means_are_of_what_is_trained_on(void **state)
+static void means_and_deviations_are_of_what_is_trained_on(void **state)
 {
     (void)state;
     Arena arena = {0};
@@ -329,19 +329,24 @@ static void means_are_of_what_is_trained_on(void **state)
         assert_null(d.sessions[m].means);
     }
     must(dataset_means(&d, &arena, train, &err), &err);
-    double sum = 0, n = 0;
+    double sum = 0, squares = 0, n = 0;
     for (uint32_t i = 0; i < train[1].n_trials; i++) {
         TrialMap map;
         float y[NEURONS * 100];
         must(trial_map(&map, d.recording[1], train[1].trials[i], &err), &err);
         ClipShape all = {.size = map.valid, .step = 1};
         must(clip_target(&map, &all, map.valid - 1, y, &err), &err);
-        for (uint32_t t = 0; t < map.valid; t++, n++)
-            sum += (double)y[(NEURONS - 1) * map.valid + t];
+        for (uint32_t t = 0; t < map.valid; t++, n++) {
+            double x = (double)y[(NEURONS - 1) * map.valid + t];
+            sum += x;
+            squares += x * x;
+        }
         trial_unmap(&map);
     }
     assert_true(sum > 0 &&
                 fabs((double)d.sessions[1].means[NEURONS - 1] - sum / n) < 1e-6 * sum / n);
+    double sd = sqrt(squares / n - sum / n * (sum / n));
+    assert_true(sd > 0 && fabs((double)d.sessions[1].deviations[NEURONS - 1] - sd) < 1e-6 * sd);
     arena_free(&arena);
 }
 
@@ -353,8 +358,9 @@ static void parameters_begin_at_the_means(void **state)
     const char *path =
         changed("means.nm", "return x |> dense([n: s.neurons], from: c, bias: yes, name: \"\")",
                 "param mean: [n: s.neurons] = s.means\n"
+                "    param relative: [n: s.neurons] = s.relative_means\n"
                 "    y = x |> dense([n: s.neurons], from: c, name: \"\")\n"
-                "    return mean + y");
+                "    return mean + relative + y");
     Arena arena = {0};
     TrainResult r;
     Dataset d;
@@ -384,6 +390,10 @@ static void parameters_begin_at_the_means(void **state)
         assert_non_null(at);
         assert_true(at[0] > 0);
         assert_memory_equal(at, d.sessions[s].means, NEURONS * sizeof *at);
+        at = engine_tensor(m->engine,
+                           arena_printf(&arena, "readout.%s.relative", d.sessions[s].name));
+        for (int k = 0; k < NEURONS; k++)
+            assert_true(at[k] == d.sessions[s].means[k] / d.sessions[s].deviations[k]);
     }
     model_close(m);
     arena_free(&arena);
@@ -420,7 +430,7 @@ int main(void)
         cmocka_unit_test(sliding_windows_predict_their_last_frames),
         cmocka_unit_test(inputs_that_data_do_not_fill_are_named),
         cmocka_unit_test(released_tiers_can_train),
-        cmocka_unit_test(means_are_of_what_is_trained_on),
+        cmocka_unit_test(means_and_deviations_are_of_what_is_trained_on),
         cmocka_unit_test(parameters_begin_at_the_means),
         cmocka_unit_test(cutmix_is_refused_for_values_apart),
         cmocka_unit_test(parameters_that_depend_on_the_length_are_refused),
