@@ -1,11 +1,12 @@
-/* The results of an evaluation become the queries and keys of its attentions:
+/* The results of an evaluation become what the scores of its attentions are made of:
  *
  *     y = attend(q, k, v); .. return prediction   =>   return q as "query/0", k as "key/0", ..
  *
- * Attentions are counted in the order of the function; queries and keys are those that scores are
- * made of, normalised and rotated. An attention that no result needs is not one. Needs nothing,
- * keeps every shape and name. The op never stores its weights, so whoever wants to look at them
- * makes them from these (runtime/attention_maps.h). */
+ * and of one that adds to its scores "bias/0", "own/0" and "theirs/0", too. Attentions are counted
+ * in the order of the function; queries and keys are those that scores are made of, normalised and
+ * rotated. An attention that no result needs is not one. Needs nothing, keeps every shape and name.
+ * The op never stores its weights, so whoever wants to look at them makes them from these
+ * (runtime/attention_maps.h). */
 #include "passes/pass.h"
 
 static Val keep(Rewrite *r, Val old, const Node *n, const Val *in)
@@ -24,10 +25,11 @@ Func *pass_expose_attention(PassCx *cx, const Func *in)
         const Node *a = &in->nodes.at[id];
         if (a->op != OP_ATTEND || !live[id])
             continue;
-        static const char *const names[] = {"query", "key"};
-        for (int i = 0; i < 2; i++)
-            func_result(&asked, RESULT_OUTPUT, arena_printf(cx->arena, "%s/%d", names[i], n),
-                        a->in[i]);
+        static const char *const names[] = {"query", "key", NULL, "bias", "own", "theirs"};
+        for (int i = 0; i < a->n_in; i++)
+            if (names[i])
+                func_result(&asked, RESULT_OUTPUT, arena_printf(cx->arena, "%s/%d", names[i], n),
+                            a->in[i]);
         n++;
     }
     return func_rewrite(cx, &asked, keep, NULL);

@@ -6,7 +6,6 @@ TargetTraits traits_cpu(int lanes)
 {
     return (TargetTraits){
         .lanes = lanes,
-        .adds_to_scores = true,
         .contract = {{FOR_VOLUMES, FOR_VOLUMES},
                      .epilogue = FOR_VOLUMES,
                      .reductions = FOR_VOLUMES},

@@ -18,7 +18,6 @@ typedef struct TargetTraits {
     bool channels_last; /* every activation lies with its channels innermost, without blocks */
     int lanes;          /* else volumes are blocked over their channels by so many */
     AnchorTraits contract, stencil, stencil_dw;
-    bool adds_to_scores;    /* attention takes a bias and labels */
     bool counts_bytes;      /* memory is slow: what is stored is decided by the bytes that moves */
     bool joins_small;       /* launches cost: small updates and tables of a shape share a kernel */
     bool updates_behind;    /* a weight gradient's kernel may update its weight */

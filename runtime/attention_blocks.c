@@ -17,24 +17,50 @@ static Status unknown(const char *what, Err *err)
 
 /* ---- one block ---- */
 
-static AttentionSide side_of(const Finder *z, Val v, const char *result, int number,
-                             const char *tokens, const AttentionBlock *b, const char *entry,
-                             const char *const *sequence, const char *const *head)
+/* Names of the axes that tell sequences and heads apart. */
+typedef struct Axes {
+    const char *sequence[MAX_RANK], *head[MAX_RANK];
+} Axes;
+
+static int64_t stride_of(const Shape *s, const char *axis)
+{
+    int64_t stride[MAX_RANK];
+    int at = axis ? shape_axis(s, axis) : -1;
+    shape_strides(s, stride);
+    return at < 0 ? 0 : stride[at];
+}
+
+static AttentionSide side_of(const Finder *z, Val v, const char *result, const char *tokens,
+                             const char *entry, const AttentionBlock *b, const Axes *axes)
 {
     const Shape *s = func_shape(z->f, v);
-    int64_t stride[MAX_RANK];
-    shape_strides(s, stride);
-    int batch = shape_axis(s, z->batch);
-    AttentionSide side = {.result = arena_printf(z->arena, "%s/%d", result, number),
+    AttentionSide side = {.result = arena_printf(z->arena, "%s/%d", result, z->out->n_blocks),
                           .elems = shape_elems(s),
-                          .sample = batch < 0 ? 0 : stride[batch],
-                          .token = stride[shape_axis(s, tokens)],
-                          .entry = stride[shape_axis(s, entry)]};
+                          .sample = stride_of(s, z->batch),
+                          .token = stride_of(s, tokens),
+                          .entry = stride_of(s, entry)};
     for (int i = 0; i < b->n_sequence; i++)
-        side.sequence[i] = stride[shape_axis(s, sequence[i])];
+        side.sequence[i] = stride_of(s, axes->sequence[i]);
     for (int i = 0; i < b->n_head; i++)
-        side.head[i] = stride[shape_axis(s, head[i])];
+        side.head[i] = stride_of(s, axes->head[i]);
     return side;
+}
+
+static void set_parts(const Finder *z, const Node *n, AttentionBlock *b, const Axes *axes)
+{
+    const char *query = n->attrs.axis, *key = n->attrs.axis2, *entry = n->attrs.over.name[0];
+    const struct {
+        const char *result, *tokens, *entry;
+        int operand;
+    } part[SCORE_PARTS] = {[SCORE_QUERY] = {"query", query, entry, 0},
+                           [SCORE_KEY] = {"key", key, entry, 1},
+                           [SCORE_BIAS] = {"bias", query, key, 3},
+                           [SCORE_OWN] = {"own", query, NULL, 4},
+                           [SCORE_THEIRS] = {"theirs", key, NULL, 5}};
+    b->n_parts = n->n_in > 3 ? SCORE_PARTS : SCORE_BIAS;
+    for (int i = 0; i < b->n_parts; i++)
+        b->part[i] = side_of(z, n->in[part[i].operand], part[i].result, part[i].tokens,
+                             part[i].entry, b, axes);
 }
 
 /* Tokens made of the input stand in one piece. */
@@ -72,7 +98,8 @@ static Status add_block(Finder *z, const Node *n, AttentionBlock *b, const Origi
                         Err *err)
 {
     const Attrs *a = &n->attrs;
-    const char *entry = a->over.name[0], *sequence[MAX_RANK], *head[MAX_RANK];
+    const char *entry = a->over.name[0];
+    Axes axes;
     const Shape *q = func_shape(z->f, n->in[0]), *k = func_shape(z->f, n->in[1]);
     *b = (AttentionBlock){.sequences = 1,
                           .heads = 1,
@@ -92,18 +119,16 @@ static Status add_block(Finder *z, const Node *n, AttentionBlock *b, const Origi
         const Origin *o = origin_of(&z->origins, n->in[0], axis);
         if (o) {
             *sequence_origin = o;
-            sequence[b->n_sequence] = axis;
+            axes.sequence[b->n_sequence] = axis;
             b->sequence_size[b->n_sequence++] = q->size[i];
             b->sequences *= q->size[i];
         } else {
-            head[b->n_head] = axis;
+            axes.head[b->n_head] = axis;
             b->head_size[b->n_head++] = q->size[i];
             b->heads *= q->size[i];
         }
     }
-    int number = z->out->n_blocks;
-    b->query = side_of(z, n->in[0], "query", number, a->axis, b, entry, sequence, head);
-    b->key = side_of(z, n->in[1], "key", number, a->axis2, b, entry, sequence, head);
+    set_parts(z, n, b, &axes);
     return NPC_OK;
 }
 

@@ -1,8 +1,9 @@
 /* The attentions of a compiled model and what they attend to.
  *
- * The program PROGRAM_ATTENTION gives the queries and keys of every attention. A block says how
- * they lie and of what the tokens are made: found from the origins of their axes (ir/origins.h),
- * not from names, so that variants of a model are looked at like the model itself.
+ * The program PROGRAM_ATTENTION gives the queries and keys of every attention, and what it adds to
+ * scores. A block says how these lie and of what the tokens are made: found from the origins of
+ * their axes (ir/origins.h), not from names, so that variants of a model are looked at like the
+ * model itself.
  *
  *     space   tokens are places of a step (patches of the picture); one sequence per step
  *     time    tokens are steps (tubelets of frames); one sequence per place
@@ -17,17 +18,22 @@
 
 typedef enum AttentionKind { ATTENTION_SPACE, ATTENTION_TIME, ATTENTION_KINDS } AttentionKind;
 
-/* Where the queries or keys of a sequence and head lie; strides in elements. */
+/* What scores are made of: products of queries and keys, and perhaps a bias of both and labels of
+ * each, which cost where they differ (ir/ops/attention.c). */
+enum { SCORE_QUERY, SCORE_KEY, SCORE_BIAS, SCORE_OWN, SCORE_THEIRS, SCORE_PARTS };
+
+/* How a part lies; strides in elements, 0 of axes that it lacks. */
 typedef struct AttentionSide {
     const char *result; /* of the program: "query/3" */
     int64_t elems;
-    int64_t sample, token, entry; /* strides */
+    int64_t sample, token, entry; /* strides; entries of a bias are keys */
     int64_t sequence[MAX_RANK], head[MAX_RANK];
 } AttentionSide;
 
 typedef struct AttentionBlock {
     AttentionKind kind;
-    AttentionSide query, key;
+    AttentionSide part[SCORE_PARTS];
+    int n_parts;            /* SCORE_PARTS, or 2 where nothing is added */
     int n_sequence, n_head; /* axes of sequences and of heads, and their sizes */
     int64_t sequence_size[MAX_RANK], head_size[MAX_RANK];
     int64_t sequences, heads; /* their products */

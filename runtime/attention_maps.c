@@ -44,26 +44,45 @@ static void softmax(double *row, int64_t n, int64_t tokens)
         row[j] = 0;
 }
 
-void attention_weights(const AttentionBlock *b, AttentionValues q, AttentionValues k,
-                       int64_t sample, int64_t sequence, double *scratch, double *weights)
+/* What is added to the scores of token i. begin: of every part */
+static void add_to_row(const AttentionBlock *b, const AttentionValues *part, const int64_t *begin,
+                       int64_t i, double *row)
 {
+    const AttentionSide *bias = &b->part[SCORE_BIAS], *theirs = &b->part[SCORE_THEIRS];
+    if (b->n_parts < SCORE_PARTS)
+        return;
+    double own = value_at(part[SCORE_OWN], begin[SCORE_OWN] + i * b->part[SCORE_OWN].token);
+    for (int64_t j = 0; j < b->tokens; j++) {
+        double their = value_at(part[SCORE_THEIRS], begin[SCORE_THEIRS] + j * theirs->token);
+        row[j] += value_at(part[SCORE_BIAS], begin[SCORE_BIAS] + i * bias->token + j * bias->entry);
+        row[j] += own == their ? 0 : ATTEND_UNLIKE;
+    }
+}
+
+void attention_weights(const AttentionBlock *b, const AttentionValues *part, int64_t sample,
+                       int64_t sequence, double *scratch, double *weights)
+{
+    const AttentionSide *q = &b->part[SCORE_QUERY], *k = &b->part[SCORE_KEY];
     double *keys = scratch, *row = scratch + b->width * b->tokens; /* keys [width tokens] */
-    int64_t n = b->tokens, kept = attention_kept(b);
+    int64_t n = b->tokens, kept = attention_kept(b), begin[SCORE_PARTS];
     for (int64_t h = 0; h < b->heads; h++) {
-        int64_t from = begin_of(b, &b->key, sample, sequence, h);
+        for (int p = 0; p < b->n_parts; p++)
+            begin[p] = begin_of(b, &b->part[p], sample, sequence, h);
         for (int64_t d = 0; d < b->width; d++)
             for (int64_t j = 0; j < n; j++)
                 keys[d * n + j] =
-                    b->scale * value_at(k, from + j * b->key.token + d * b->key.entry);
-        from = begin_of(b, &b->query, sample, sequence, h);
+                    b->scale *
+                    value_at(part[SCORE_KEY], begin[SCORE_KEY] + j * k->token + d * k->entry);
         for (int64_t i = 0; i < kept; i++) {
             memset(row, 0, (size_t)n * sizeof *row);
             for (int64_t d = 0; d < b->width; d++) {
-                double x = value_at(q, from + i * b->query.token + d * b->query.entry);
+                double x =
+                    value_at(part[SCORE_QUERY], begin[SCORE_QUERY] + i * q->token + d * q->entry);
                 const double *key = keys + d * n;
                 for (int64_t j = 0; j < n; j++)
                     row[j] += x * key[j];
             }
+            add_to_row(b, part, begin, i, row);
             if (b->mask == ATTEND_SEES_OTHERS)
                 row[i] = -INFINITY;
             softmax(row, b->mask == ATTEND_SEES_EARLIER ? i + 1 : n, n);

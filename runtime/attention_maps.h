@@ -8,7 +8,7 @@
 
 #include "runtime/attention_blocks.h"
 
-/* A result of the program: one of the two. */
+/* A part of scores, a result of the program: one of the two. */
 typedef struct AttentionValues {
     const float *single;
     const double *wide;
@@ -16,10 +16,11 @@ typedef struct AttentionValues {
 
 /* Numbers of scratch that attention_weights needs. */
 int64_t attention_scratch(const AttentionBlock *b);
-/* weights [heads kept kept]: row i is what token i attends to, softmax(scale q k^T) over all tokens
- * it sees. Registers are cut away afterwards, so rows sum to less than 1 where there are some. */
-void attention_weights(const AttentionBlock *b, AttentionValues q, AttentionValues k,
-                       int64_t sample, int64_t sequence, double *scratch, double *weights);
+/* weights [heads kept kept]: row i is what token i attends to, the softmax of its scores over all
+ * tokens it sees. Registers are cut away afterwards, so rows sum to less than 1 where there are
+ * some. part [n_parts of b] */
+void attention_weights(const AttentionBlock *b, const AttentionValues *part, int64_t sample,
+                       int64_t sequence, double *scratch, double *weights);
 
 /* ---- rollout ----
  *

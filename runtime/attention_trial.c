@@ -9,7 +9,7 @@ typedef struct Looking {
     const AttentionTrialOptions *o;
     AttentionTrial *out;
     Arena *arena;
-    float *q, *k;
+    float *part[SCORE_PARTS];      /* of the block at hand */
     double *line[ATTENTION_KINDS]; /* [sequences kept] */
     double *received;              /* [sequences heads kept] of the block at hand */
     float *weights;                /* [piece heads kept kept]; NULL: not wanted */
@@ -52,8 +52,10 @@ static void look_at_sequence(void *context, int64_t task, void *scratch)
     const AttentionBlock *b = z->block;
     int64_t n = attention_kept(b), each = weights_of(b), s = z->first + task;
     double *weights = scratch, *rest = weights + each;
-    attention_weights(b, (AttentionValues){.single = z->q}, (AttentionValues){.single = z->k}, 0, s,
-                      rest, weights);
+    AttentionValues part[SCORE_PARTS];
+    for (int p = 0; p < b->n_parts; p++)
+        part[p] = (AttentionValues){.single = z->part[p]};
+    attention_weights(b, part, 0, s, rest, weights);
     receive(b, weights, z->received + s * b->heads * n);
     rollout_through(b->heads, n, weights, z->line[b->kind] + s * n, rest);
     for (int64_t i = 0; z->weights && i < each; i++)
@@ -127,17 +129,17 @@ static void make_room(Looking *z)
 {
     const AttentionModel *m = z->model;
     AttentionTrial *out = z->out;
-    int64_t q = 1, k = 1, received = 1, weights = 1;
+    int64_t part[SCORE_PARTS] = {0}, received = 1, weights = 1;
     for (int i = 0; i < m->n_blocks; i++) {
         const AttentionBlock *b = z->block = &m->block[i];
         int64_t r = b->sequences * b->heads * attention_kept(b), w = piece_of(z) * weights_of(b);
-        q = b->query.elems > q ? b->query.elems : q;
-        k = b->key.elems > k ? b->key.elems : k;
+        for (int p = 0; p < b->n_parts; p++)
+            part[p] = b->part[p].elems > part[p] ? b->part[p].elems : part[p];
         received = r > received ? r : received;
         weights = w > weights ? w : weights;
     }
-    z->q = ARENA_ARRAY(z->arena, float, (size_t)q);
-    z->k = ARENA_ARRAY(z->arena, float, (size_t)k);
+    for (int p = 0; p < SCORE_PARTS; p++)
+        z->part[p] = ARENA_ARRAY(z->arena, float, (size_t)part[p] + 1);
     z->received = ARENA_ARRAY(z->arena, double, (size_t)received);
     if (z->o->weights_folder)
         z->weights = ARENA_ARRAY(z->arena, float, (size_t)weights);
@@ -208,8 +210,8 @@ Status attention_trial(AttentionTrial *out, Arena *arena, const AttentionModel *
     make_room(&z);
     for (int i = m->n_blocks; i-- > 0;) {
         const AttentionBlock *b = z.block = &m->block[i];
-        NPC_TRY(engine_read(e, program, RESULT_OUTPUT, b->query.result, z.q, err));
-        NPC_TRY(engine_read(e, program, RESULT_OUTPUT, b->key.result, z.k, err));
+        for (int p = 0; p < b->n_parts; p++)
+            NPC_TRY(engine_read(e, program, RESULT_OUTPUT, b->part[p].result, z.part[p], err));
         NPC_TRY(look_at_block(&z, --number[b->kind], err));
         keep_received(&z, number[b->kind]);
     }

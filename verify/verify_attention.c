@@ -26,14 +26,15 @@ static Status read_weights(VerifyModel *m, int program, Weights *w, Err *err)
         const AttentionBlock *b = &a->block[i];
         if (b->kind != w->kind)
             continue;
-        double *q = ARENA_ARRAY(arena, double, (size_t)b->query.elems);
-        double *k = ARENA_ARRAY(arena, double, (size_t)b->key.elems);
         double *scratch = ARENA_ARRAY(arena, double, (size_t)attention_scratch(b));
-        NPC_TRY(subject_read(&m->subject, program, RESULT_OUTPUT, b->query.result, q, err));
-        NPC_TRY(subject_read(&m->subject, program, RESULT_OUTPUT, b->key.result, k, err));
+        AttentionValues part[SCORE_PARTS];
+        for (int p = 0; p < b->n_parts; p++) {
+            double *x = ARENA_ARRAY(arena, double, (size_t)b->part[p].elems);
+            NPC_TRY(subject_read(&m->subject, program, RESULT_OUTPUT, b->part[p].result, x, err));
+            part[p] = (AttentionValues){.wide = x};
+        }
         for (int64_t s = 0; s < w->sequences; s++)
-            attention_weights(b, (AttentionValues){.wide = q}, (AttentionValues){.wide = k}, 0, s,
-                              scratch, w->at + (s * w->blocks + n) * each);
+            attention_weights(b, part, 0, s, scratch, w->at + (s * w->blocks + n) * each);
         n++;
     }
     return NPC_OK;

@@ -117,6 +117,9 @@ static int begin(void **state)
     t.model_path = WATCHER;
     t.recipe = "films";
     train_with(&t);
+    t.run_dir = path("insiders_run");
+    t.recipe = "insiders";
+    train_with(&t);
     t.run_dir = path("images_run");
     t.recipe = "images";
     t.data = pictures;
@@ -260,6 +263,27 @@ static void results_do_not_depend_on_threads(void **state)
                      arena_printf(&arena, "%s/attention.json", path("three_threads")));
 }
 
+static void what_is_added_to_scores_counts(void **state)
+{
+    (void)state;
+    AttentionOptions o = look("insiders_run", "insiders");
+    o.keep_weights = true;
+    o.trials = 1;
+    look_at(&o);
+    Array w = read_array(first_trial("insiders", data, "final_test_main"), "space_weights_0");
+    uint64_t n = 6, steps = w.head.shape[0];
+    ASSERT_SIZES(w, steps, 1, n, n);
+    float low = 1, high = 0;
+    for (uint64_t i = 0; i < steps * n * n; i++) {
+        bool same_row = i / n % n / 3 == i % n / 3;
+        assert_float_equal(w.at[i], w.at[i % (n * n)], 0); /* nothing but bias and labels */
+        assert_true(same_row ? w.at[i] > 1e-4F : w.at[i] < 1e-30F);
+        low = same_row ? fminf(low, w.at[i]) : low;
+        high = fmaxf(high, w.at[i]);
+    }
+    assert_true(high > 2 * low);
+}
+
 /* ---- images ---- */
 
 static void files_of_an_image_begin_at_the_class_token(void **state)
@@ -321,6 +345,7 @@ int main(void)
         cmocka_unit_test(files_of_a_film_are_made_of_its_weights),
         cmocka_unit_test(trials_are_as_many_as_asked_for),
         cmocka_unit_test(results_do_not_depend_on_threads),
+        cmocka_unit_test(what_is_added_to_scores_counts),
         cmocka_unit_test(files_of_an_image_begin_at_the_class_token),
         cmocka_unit_test(a_run_without_attention_is_refused),
         cmocka_unit_test(tiers_without_trials_are_named),

@@ -83,8 +83,7 @@ static inline TileProgram *attention_program(Arena *arena, const AttentionShape 
     return b.p;
 }
 
-static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool back, bool adds,
-                                               int64_t *terms)
+static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool back, int64_t *terms)
 {
     static const int64_t keys[] = {1, 2, 7, 16, 33, 64, 70, 200};
     static const int64_t widths[] = {1, 3, 8, 16, 20, 37, 48};
@@ -106,10 +105,10 @@ static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool bac
                         .k = k[layout],
                         .v = v[layout],
                         .y = y[layout],
-                        .l = l[layout],
-                        .wanted = pick(r, 3) ? 15 : 1u << pick(r, back ? 3 : 2)};
-    if (adds && pick(r, 2))
+                        .l = l[layout]};
+    if (pick(r, 2))
         s.bias = bias[pick(r, 5)];
+    s.wanted = pick(r, 3) ? 15 : 1u << pick(r, !back ? 2 : s.bias ? 4 : 3);
     if (s.mask == ATTEND_SEES_OTHERS && s.m == 1)
         s.mask = ATTEND_SEES_ALL;
     s.n = s.mask != ATTEND_SEES_ALL || pick(r, 2) ? s.m : pick_of(r, keys, 8);
@@ -120,13 +119,13 @@ static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool bac
 static inline TileProgram *random_attention(Arena *arena, Random *r, int lanes, int64_t *terms)
 {
     (void)lanes;
-    return random_attention_of(arena, r, false, true, terms);
+    return random_attention_of(arena, r, false, terms);
 }
 
 static inline TileProgram *random_attention_back(Arena *arena, Random *r, int lanes, int64_t *terms)
 {
     (void)lanes;
-    return random_attention_of(arena, r, true, true, terms);
+    return random_attention_of(arena, r, true, terms);
 }
 
 /* Positions are inputs in [-1, 1) times a factor, so that some are outside; summed over n, and over

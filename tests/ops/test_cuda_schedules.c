@@ -340,7 +340,7 @@ static void both_gradients_are_one_walk(void **state)
 static TileProgram *make_attention(Drawer *s)
 {
     bool back = pick(&s->random, 2);
-    TileProgram *p = random_attention_of(s->arena, &s->random, back, false, &s->terms);
+    TileProgram *p = random_attention_of(s->arena, &s->random, back, &s->terms);
 
     p->session = (int)pick(&s->random, 2) - 1;
     set_types(p, random_storage(s));
@@ -350,11 +350,24 @@ static TileProgram *make_attention(Drawer *s)
 /* Heads so wide that tiles do not fit into shared memory. */
 static TileProgram *make_wide_attention(Drawer *s)
 {
-    AttentionShape shape = {2,      1,      5,      9,      500,   330,  false, pick(&s->random, 2),
-                            "band", "bamd", "bmae", "bane", "ban", NULL, 7};
+    AttentionShape shape = {
+        2,      1,      5,      9,      500,   330,   false, pick(&s->random, 2),
+        "band", "bamd", "bmae", "bane", "ban", "anm", 15};
 
     s->terms = 1000;
     return attention_program(s->arena, &shape);
+}
+
+/* More sequences than blocks that share a bias' gradient: a block takes two of some. */
+static TileProgram *make_attention_of_many(Drawer *s)
+{
+    AttentionShape shape = {700,    1,      3,      5,     2,    3, ATTEND_SEES_ALL, true, "bnad",
+                            "bmad", "bmae", "bnae", "bna", "nm", 15};
+    TileProgram *p = attention_program(s->arena, &shape);
+
+    p->session = (int)pick(&s->random, 2) - 1;
+    s->terms = 700;
+    return p;
 }
 
 static TileProgram *make_scatter(Drawer *s)
@@ -369,8 +382,9 @@ static TileProgram *make_scatter(Drawer *s)
 static void attention_goes_in_tiles(void **state)
 {
     (void)state;
-    check(make_attention, "attend", n_programs);
+    check(make_attention, "attend", 2 * n_programs);
     check(make_wide_attention, "attend", 2);
+    check(make_attention_of_many, "attend", 2);
 }
 
 static void scatters_add_in_order(void **state)

@@ -21,8 +21,8 @@ static AttentionBlock small_block(int64_t front, int64_t data)
     AttentionSide side = {.elems = 12, .sample = 12, .token = 2, .entry = 1};
     side.sequence[0] = 6;
     side.head[0] = 1;
-    return (AttentionBlock){.query = side,
-                            .key = side,
+    return (AttentionBlock){.part = {side, side},
+                            .n_parts = 2,
                             .n_sequence = 1,
                             .n_head = 1,
                             .sequence_size = {2},
@@ -46,8 +46,7 @@ static void weights_are_softmax_over_all_tokens(void **state)
     k[6 + 0 + 1] = log(2);
     k[6 + 4 + 1] = log(5);
     assert_int_equal(attention_scratch(&b), 6);
-    attention_weights(&b, (AttentionValues){.wide = q}, (AttentionValues){.wide = k}, 0, 1, scratch,
-                      w);
+    attention_weights(&b, (AttentionValues[]){{.wide = q}, {.wide = k}}, 0, 1, scratch, w);
     for (int i = 0; i < 6; i++) /* queries of 0 */
         assert_near(w[i], 1. / 3);
     assert_near(w[6], 2. / 8);
@@ -55,8 +54,7 @@ static void weights_are_softmax_over_all_tokens(void **state)
 
     for (int i = 0; i < 12; i++)
         single[i] = (float)k[i];
-    attention_weights(&b, (AttentionValues){.wide = q}, (AttentionValues){.single = single}, 0, 1,
-                      scratch, w);
+    attention_weights(&b, (AttentionValues[]){{.wide = q}, {.single = single}}, 0, 1, scratch, w);
     assert_float_equal(w[6], 2. / 8, 1e-7);
 }
 
@@ -67,8 +65,7 @@ static void causal_tokens_see_no_later_ones(void **state)
     double q[12] = {0}, k[12] = {0}, scratch[6], w[18];
     static const double want[9] = {1, 0, 0, 0.5, 0.5, 0, 1. / 3, 1. / 3, 1. / 3};
     b.mask = ATTEND_SEES_EARLIER;
-    attention_weights(&b, (AttentionValues){.wide = q}, (AttentionValues){.wide = k}, 0, 0, scratch,
-                      w);
+    attention_weights(&b, (AttentionValues[]){{.wide = q}, {.wide = k}}, 0, 0, scratch, w);
     for (int i = 0; i < 18; i++)
         assert_near(w[i], want[i % 9]);
 }
@@ -79,10 +76,37 @@ static void tokens_may_see_only_others(void **state)
     AttentionBlock b = small_block(0, 3);
     double q[12] = {0}, k[12] = {0}, scratch[6], w[18];
     b.mask = ATTEND_SEES_OTHERS;
-    attention_weights(&b, (AttentionValues){.wide = q}, (AttentionValues){.wide = k}, 0, 0, scratch,
-                      w);
+    attention_weights(&b, (AttentionValues[]){{.wide = q}, {.wide = k}}, 0, 0, scratch, w);
     for (int i = 0; i < 18; i++)
         assert_near(w[i], (i % 9 % 4 ? 0.5 : 0));
+}
+
+/* A bias [token key head] of the heads, and labels [sequence token]. */
+static void biases_and_labels_are_added(void **state)
+{
+    (void)state;
+    AttentionBlock b = small_block(0, 3);
+    double q[12] = {0}, k[12] = {0}, bias[18] = {0}, scratch[6], w[18];
+    double labels[6] = {0, 0, 0, 1, 7, 7};
+    b.n_parts = SCORE_PARTS;
+    b.part[SCORE_BIAS] = (AttentionSide){.elems = 18, .token = 6, .entry = 2, .head = {1}};
+    b.part[SCORE_OWN] = b.part[SCORE_THEIRS] =
+        (AttentionSide){.elems = 6, .token = 1, .sequence = {3}};
+    bias[1 * 6 + 2 * 2 + 1] = log(3); /* query 1, key 2, head 1 */
+    AttentionValues part[] = {
+        {.wide = q}, {.wide = k}, {.wide = bias}, {.wide = labels}, {.wide = labels}};
+    attention_weights(&b, part, 0, 0, scratch, w);
+    for (int i = 0; i < 18; i++) {
+        double want = i / 3 == 4 ? (i % 3 == 2 ? 3. / 5 : 1. / 5) : 1. / 3;
+        assert_near(w[i], want);
+    }
+    attention_weights(&b, part, 0, 1, scratch, w); /* token 0 is alone */
+    for (int i = 0; i < 18; i++) {
+        double want = (i % 9 < 3) != (i % 3 == 0) ? 0 : i % 9 < 3 ? 1 : 1. / 2;
+        if (i == 13 || i == 14)
+            want = i == 14 ? 3. / 4 : 1. / 4;
+        assert_near(w[i], want);
+    }
 }
 
 /* ---- rollout ---- */
@@ -337,6 +361,7 @@ int main(void)
         cmocka_unit_test(weights_are_softmax_over_all_tokens),
         cmocka_unit_test(causal_tokens_see_no_later_ones),
         cmocka_unit_test(tokens_may_see_only_others),
+        cmocka_unit_test(biases_and_labels_are_added),
         cmocka_unit_test(rollout_is_the_product_newest_on_the_left),
         cmocka_unit_test(a_class_token_gives_its_own_row),
         cmocka_unit_test(lines_are_scaled_from_0_to_1),
