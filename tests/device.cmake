@@ -2,6 +2,9 @@
 npc_sim_test(unit cuda_compile npc_codegen)
 npc_test(unit cuda_processes npc_codegen)
 npc_sim_test(faults device npc_runtime)
+npc_sim_test(models feed npc_runtime)
+# lets the test do without
+target_link_options(test_feed PRIVATE -Wl,--wrap=feed_ahead,--wrap=engine_send,--wrap=engine_add_planes)
 add_test(NAME faults.run_device COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/faults/run_device.sh
                                         $<TARGET_FILE:npc> ${CMAKE_BINARY_DIR}/sim)
 set_tests_properties(faults.run_device PROPERTIES LABELS faults TIMEOUT 1200)

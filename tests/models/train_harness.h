@@ -85,18 +85,23 @@ static SynthOptions small_recordings(void)
     return o;
 }
 
-/* Two recordings of 12 neurons. */
-static int make_recordings(void **state)
+static int make_recordings_of(void **state, const SynthOptions *o)
 {
+    Err err = {0};
     if (scratch_make(state))
         return -1;
-    const SynthOptions o = small_recordings();
-    Err err = {0};
     snprintf(data, sizeof data, "%s", path("data"));
     snprintf(cache, sizeof cache, "%s", path("cache"));
     if (file_make_folder(cache, &err) != NPC_OK)
         return -1;
-    return synth_write(data, &o, NULL, NULL, NULL, &err) == NPC_OK ? 0 : -1;
+    return synth_write(data, o, NULL, NULL, NULL, &err) == NPC_OK ? 0 : -1;
+}
+
+/* Two recordings of 12 neurons. */
+static inline int make_recordings(void **state)
+{
+    const SynthOptions o = small_recordings();
+    return make_recordings_of(state, &o);
 }
 
 #endif
