@@ -14,6 +14,7 @@
 #include "codegen/cuda_arch.h"
 #include "codegen/kernel.h"
 #include "passes/plan.h"
+#include "runtime/pack.h"
 #include "runtime/workers.h"
 
 /* Samples of a recording in the batch: [first, first + count). */
@@ -39,17 +40,39 @@ typedef struct Place {
     size_t offset;
 } Place;
 
-/* Rows first, first + 1, .. of an input [samples, first + rows, frames, height, width] that hold
- * one value per sample and frame, and another inside of the sample's box. A device fills them when
- * the program runs, so that only the values move; nobody writes these rows. Both lie behind the
- * inputs in their region. */
+/* An input [samples, pictures + values, frames, height, width] that a device fills when the program
+ * runs, so that less moves. Its last rows hold one value per sample and frame, and another inside
+ * of the sample's box; nobody writes these rows. Where the host's side is a copy (is_packed) nobody
+ * writes the pictures either: they stand without the zeros around them, one sample behind the
+ * other, as floats or, where a sample's have few different values, as bytes that number them. What
+ * is read for it lies behind the inputs in their region. */
 typedef struct InputPlanes {
     int buffer;
-    int first, rows, frames, height, width; /* rows 0: there are none */
-    int64_t samples;
-    size_t value_offset; /* float [samples, rows, frames, 2]: outside, inside */
-    size_t box_offset;   /* int32_t [samples, 4]: top, bottom, left, right; ends exclusive */
+    int pictures, values, frames, height, width;
+    int64_t samples; /* 0: there is no such input */
+    bool is_packed;
+    size_t value_offset;   /* float [samples, values, frames, 2]: outside, inside */
+    size_t box_offset;     /* int32_t [samples, 4]: top, bottom, left, right; ends exclusive */
+    size_t picture_offset; /* PackedPicture [samples] */
+    size_t palette_offset; /* float [samples, PALETTE] */
+    size_t packed_offset;  /* [pictures, frames, height, width] of each sample's own sizes */
 } InputPlanes;
+
+/* Pictures of a sample, in the middle of its planes; as kernels read it (cuda_planes.cuh). */
+typedef struct PackedPicture {
+    uint64_t at;           /* bytes from packed_offset on */
+    int32_t height, width; /* 0: none */
+    int32_t is_coded;      /* bytes, numbers in the palette */
+    int32_t unused;
+} PackedPicture;
+
+/* Where the next sample's may begin. */
+static inline uint64_t packed_end(const InputPlanes *s, const PackedPicture *p)
+{
+    uint64_t pixels =
+        (uint64_t)s->pictures * (uint64_t)s->frames * (uint64_t)p->height * (uint64_t)p->width;
+    return p->at + ((pixels * (p->is_coded ? 1 : sizeof(float)) + 63) & ~(uint64_t)63);
+}
 
 typedef struct DeviceProgram {
     const Plan *plan;
@@ -98,6 +121,7 @@ typedef struct Device {
 
 struct DeviceKind {
     const char *name;
+    bool packs_pictures; /* the host's side of inputs is a copy: InputPlanes */
     /* Memory that a kernel wants while it runs, and what it reads again: a function of program and
      * options alone. */
     KernelCost (*cost)(const DeviceOptions *options, const TileProgram *tile);

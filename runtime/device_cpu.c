@@ -147,11 +147,12 @@ static void fill_planes(void *context, int64_t sample, void *scratch)
     const DeviceProgram *p = context;
     const InputPlanes *s = &p->planes;
     const int32_t *box = (int32_t *)(p->inputs.host + s->box_offset) + 4 * sample;
-    int each = s->rows * s->frames;
+    int each = s->values * s->frames;
     size_t plane = (size_t)s->height * (size_t)s->width;
     const float *value = (float *)(p->inputs.host + s->value_offset) + 2 * sample * each;
-    float *x = (float *)(p->inputs.host + p->place[s->buffer].offset) +
-               (size_t)(sample * (s->first + s->rows) + s->first) * (size_t)s->frames * plane;
+    float *x =
+        (float *)(p->inputs.host + p->place[s->buffer].offset) +
+        (size_t)(sample * (s->pictures + s->values) + s->pictures) * (size_t)s->frames * plane;
     (void)scratch;
     for (int i = 0; i < each; i++, value += 2, x += plane) {
         for (size_t k = 0; k < plane; k++)
@@ -221,7 +222,7 @@ static Status run(Device *d, DeviceImage *image, int program, const SampleRange 
 {
     DeviceProgram *p = &image->program[program];
     (void)err;
-    workers_run(d->workers, fill_planes, p, p->planes.rows ? p->planes.samples : 0);
+    workers_run(d->workers, fill_planes, p, p->planes.samples);
     for (uint32_t i = 0; i < p->plan->launches.len; i++) {
         if (p->plan->launches.at[i].is_prepare && !prepare)
             continue;

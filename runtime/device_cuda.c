@@ -389,6 +389,7 @@ static Status look(Device *device, const Region *r, size_t offset, size_t bytes,
 }
 
 const DeviceKind device_cuda = {.name = "cuda",
+                                .packs_pictures = true,
                                 .cost = cost,
                                 .open = open_cuda,
                                 .close = close_cuda,

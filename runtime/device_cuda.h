@@ -1,6 +1,6 @@
 /* Inside the CUDA device: device_cuda.c opens it and moves memory, device_cuda_inputs.c moves
- * inputs, device_cuda_random.c makes masks,
- * device_cuda_planes.c planes, device_cuda_run.c launches. */
+ * inputs, device_cuda_random.c makes masks, device_cuda_planes.c fills planes, device_cuda_run.c
+ * launches. */
 #ifndef NPC_RUNTIME_DEVICE_CUDA_H
 #define NPC_RUNTIME_DEVICE_CUDA_H
 
@@ -49,6 +49,7 @@ typedef struct CudaUpload {
     size_t per_sample; /* bytes */
     bool is_scalar;    /* known when the run begins, not before */
     bool is_random;    /* not moved when the device makes it */
+    bool is_packed;    /* pictures; how many bytes, their table says */
 } CudaUpload;
 
 typedef struct CudaLaunch {
@@ -74,13 +75,13 @@ typedef struct CudaDraw {
     uint32_t is_wanted, step, seed_low, seed_high;
 } CudaDraw;
 
-/* What fills the planes of the program's input. */
+/* What fills an input of the program. */
 typedef struct CudaPlanes {
     CudaFunction function;
-    CudaAddress x, value, box;
-    int first, rows, frames, height, width;
-    unsigned blocks; /* 0: there are none */
-    void *params[8];
+    CudaAddress x, value, box, picture, palette, packed;
+    int pictures, values, frames, height, width;
+    unsigned blocks; /* 0: there is no such input */
+    void *params[11];
 } CudaPlanes;
 
 typedef struct CudaProgram {

@@ -95,33 +95,29 @@ static void add_upload(CudaProgram *own, CudaUpload u, size_t end)
         own->upload[own->n_uploads++] = u;
 }
 
-/* Of an input with planes the rows in front of these, and what fills them. */
+/* Of an input that the device fills what it is filled from, and as many pixels as there are. */
 static void add_planes(CudaProgram *own, const DeviceProgram *p)
 {
     const InputPlanes *s = &p->planes;
-    size_t row = (size_t)s->frames * (size_t)s->height * (size_t)s->width * sizeof(float);
-    size_t sample = (size_t)(s->first + s->rows) * row, at = p->place[s->buffer].offset;
-    for (int64_t i = 0; i < s->samples; i++)
-        own->upload[own->n_uploads++] =
-            (CudaUpload){at + (size_t)i * sample, (size_t)s->first * row, .session = -1};
     own->upload[own->n_uploads++] =
-        (CudaUpload){s->value_offset, p->inputs.bytes - s->value_offset, .session = -1};
+        (CudaUpload){s->value_offset, s->packed_offset - s->value_offset, .session = -1};
+    own->upload[own->n_uploads++] =
+        (CudaUpload){.offset = s->packed_offset, .session = -1, .is_packed = true};
 }
 
 static void list_uploads(CudaProgram *own, Arena *memory, const DeviceProgram *p)
 {
     const Plan *plan = p->plan;
     size_t end = 0;
-    own->upload =
-        ARENA_ARRAY(memory, CudaUpload, plan->buffers.len + (size_t)p->planes.samples + 2);
+    own->upload = ARENA_ARRAY(memory, CudaUpload, plan->buffers.len + 2);
     for (uint32_t i = 0; i < plan->buffers.len; i++) {
         const PlanBuffer *b = &plan->buffers.at[i];
-        if (b->kind != BUFFER_INPUT || (p->planes.rows && p->planes.buffer == (int)i))
+        if (b->kind != BUFFER_INPUT || (p->planes.samples && p->planes.buffer == (int)i))
             continue;
         add_upload(own, upload_of(p, i), end);
         end = p->place[i].offset + b->bytes;
     }
-    if (p->planes.rows)
+    if (p->planes.samples)
         add_planes(own, p);
 }
 
@@ -170,13 +166,19 @@ Status cuda_bind_inputs(CudaState *c, const DeviceImage *image, const DeviceProg
 
 /* ---- moving ---- */
 
+static size_t packed_bytes(const DeviceProgram *p)
+{
+    const InputPlanes *s = &p->planes;
+    return packed_end(s, (PackedPicture *)(p->inputs.host + s->picture_offset) + s->samples - 1);
+}
+
 /* Copies what the ranges need of an upload to the device at `to`, from the host's side or, when
  * `from` is not 0, from there. */
 static Status copy(CudaState *c, const DeviceProgram *p, const CudaUpload *u,
                    const SampleRange *ranges, CudaAddress to, CudaAddress from, CudaStream stream,
                    Err *err)
 {
-    size_t offset = u->offset, bytes = u->bytes;
+    size_t offset = u->offset, bytes = u->is_packed ? packed_bytes(p) : u->bytes;
     if (u->session >= 0 && ranges) {
         offset += (size_t)ranges[u->session].first * u->per_sample;
         bytes = (size_t)ranges[u->session].count * u->per_sample;

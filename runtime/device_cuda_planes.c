@@ -1,6 +1,7 @@
-/* Planes of an input on a CUDA device: the values and boxes move, a kernel in front of the others
- * in the recorded graph fills (codegen/cuda_planes.cuh). */
+/* Planes of an input on a CUDA device: packed pictures, values and boxes move, a kernel in front of
+ * the others in the recorded graph fills (codegen/cuda_planes.cuh). */
 #include <assert.h>
+#include <limits.h>
 
 #include "runtime/device_cuda.h"
 
@@ -10,20 +11,27 @@ Status cuda_bind_planes(CudaState *c, const DeviceImage *image, const DeviceProg
 {
     CudaPlanes *d = &((CudaProgram *)p->own)->planes;
     const InputPlanes *s = &p->planes;
-    if (!s->rows)
+    int64_t blocks = s->samples * (s->pictures + s->values) * s->frames;
+    if (!blocks)
         return NPC_OK;
     assert(c->units.planes >= 0);
+    if (blocks > INT_MAX)
+        return err_set(err, NPC_ERR_DEVICE, "CUDA: an input of %lld planes, a launch fills %d",
+                       (long long)blocks, INT_MAX);
     *d = (CudaPlanes){.x = cuda_storage(image, p, p->place[s->buffer]),
                       .value = p->inputs.device + s->value_offset,
                       .box = p->inputs.device + s->box_offset,
-                      .first = s->first,
-                      .rows = s->rows,
+                      .picture = p->inputs.device + s->picture_offset,
+                      .palette = p->inputs.device + s->palette_offset,
+                      .packed = p->inputs.device + s->packed_offset,
+                      .pictures = s->pictures,
+                      .values = s->values,
                       .frames = s->frames,
                       .height = s->height,
                       .width = s->width,
-                      .blocks = (unsigned)(s->samples * s->rows * s->frames)};
-    void *params[] = {&d->x,    &d->value,  &d->box,    &d->first,
-                      &d->rows, &d->frames, &d->height, &d->width};
+                      .blocks = (unsigned)blocks};
+    void *params[] = {&d->x,        &d->value,  &d->box,    &d->picture, &d->palette, &d->packed,
+                      &d->pictures, &d->values, &d->frames, &d->height,  &d->width};
     memcpy(d->params, params, sizeof params);
     return cuda_state_check(
         c, c->d->module_function(&d->function, c->module[c->units.planes], "npc_fill_planes"),

@@ -71,34 +71,52 @@ Status engine_add(Engine *e, const Plan *plan, int *program, Err *err)
     return NPC_OK;
 }
 
-void engine_add_planes(Engine *e, int program, const char *name, int64_t first)
+void engine_add_planes(Engine *e, int program, const char *name, int64_t pictures)
 {
     DeviceProgram *p = &e->programs.at[program];
+    bool packs = e->options.kind->packs_pictures;
     for (uint32_t i = 0; i < p->plan->buffers.len; i++) {
         const PlanBuffer *b = &p->plan->buffers.at[i];
         const int64_t *size = b->layout.shape.size;
-        if (b->kind != BUFFER_INPUT || strcmp(b->name, name) || b->layout.shape.rank != 5 ||
-            size[1] <= first)
+        int rank = b->layout.shape.rank; /* images have no frames */
+        if (b->kind != BUFFER_INPUT || strcmp(b->name, name) || rank < 4 || rank > 5 ||
+            size[1] < pictures || (size[1] == pictures && !packs))
             continue;
         p->planes = (InputPlanes){.buffer = (int)i,
-                                  .first = (int)first,
-                                  .rows = (int)(size[1] - first),
-                                  .frames = (int)size[2],
-                                  .height = (int)size[3],
-                                  .width = (int)size[4],
-                                  .samples = size[0]};
+                                  .pictures = (int)pictures,
+                                  .values = (int)(size[1] - pictures),
+                                  .frames = rank == 5 ? (int)size[2] : 1,
+                                  .height = (int)size[rank - 2],
+                                  .width = (int)size[rank - 1],
+                                  .samples = size[0],
+                                  .is_packed = packs};
     }
 }
 
 /* ---- getting ready ---- */
 
-/* Behind the inputs. */
-static size_t place_planes(InputPlanes *s, size_t at)
+static size_t take(size_t *end, size_t bytes)
 {
-    size_t values = (size_t)s->samples * (size_t)s->rows * (size_t)s->frames;
-    s->value_offset = at;
-    s->box_offset = at + ((values * 2 * sizeof(float) + 63) & ~(size_t)63);
-    return s->rows ? s->box_offset + (size_t)s->samples * 4 * sizeof(int32_t) : at;
+    size_t at = *end;
+    *end += (bytes + 63) & ~(size_t)63;
+    return at;
+}
+
+/* Behind the inputs; where everything ends. */
+static size_t place_planes(InputPlanes *s, size_t end)
+{
+    size_t n = (size_t)s->samples, plane = (size_t)s->height * (size_t)s->width;
+    size_t frames = (size_t)s->frames;
+    s->value_offset = take(&end, n * (size_t)s->values * frames * 2 * sizeof(float));
+    s->box_offset = take(&end, n * 4 * sizeof(int32_t));
+    if (!s->is_packed)
+        return end;
+    s->picture_offset = take(&end, n * sizeof(PackedPicture));
+    s->palette_offset = take(&end, n * PALETTE * sizeof(float));
+    s->packed_offset = end;
+    for (int64_t i = 0; i < s->samples; i++)
+        take(&end, (size_t)s->pictures * frames * plane * sizeof(float));
+    return end;
 }
 
 static void place_tensors(Engine *e)
@@ -248,14 +266,11 @@ float *engine_input(Engine *e, int program, const char *name)
     return find_input(e, program, name, false);
 }
 
-const InputPlanes *engine_planes(const Engine *e, int program, float **value, int32_t **box)
+const InputPlanes *engine_planes(const Engine *e, int program, char **host)
 {
     const DeviceProgram *p = &e->programs.at[program];
-    if (!p->planes.rows)
-        return NULL;
-    *value = (float *)(p->inputs.host + p->planes.value_offset);
-    *box = (int32_t *)(p->inputs.host + p->planes.box_offset);
-    return &p->planes;
+    *host = p->inputs.host;
+    return p->planes.samples ? &p->planes : NULL;
 }
 
 uint8_t *engine_mask(Engine *e, int program, const char *name)

@@ -40,9 +40,10 @@ KernelCost engine_cost(void *engine, const TileProgram *tile);
 
 /* Gives the program a number. The plan outlives the engine. */
 Status engine_add(Engine *e, const Plan *plan, int *program, Err *err);
-/* Before engine_ready, of a program that trains: rows of an input from `first` on are planes
- * (InputPlanes in device.h). Without effect when it has no such input or rows. */
-void engine_add_planes(Engine *e, int program, const char *name, int64_t first);
+/* Before engine_ready, of a program that trains: the device fills this input, whose first rows are
+ * pictures (InputPlanes in device.h). Without effect when it has no such input, or nothing is left
+ * to fill. */
+void engine_add_planes(Engine *e, int program, const char *name, int64_t pictures);
 /* Opens the device, compiles and allocates. NPC_ERR_MEMORY names what the plan needs. */
 Status engine_ready(Engine *e, Err *err);
 
@@ -58,8 +59,9 @@ Status engine_zero(Engine *e, const char *name, Err *err);
 
 /* The host's side of an input, logical row-major; NULL when the program has none of that name. */
 float *engine_input(Engine *e, int program, const char *name);
-/* Planes of the program's input, whose values and boxes are at these places; NULL: it has none. */
-const InputPlanes *engine_planes(const Engine *e, int program, float **value, int32_t **box);
+/* The input that the device fills; NULL: the program has none. What it is filled from lies at the
+ * offsets in the region *host. */
+const InputPlanes *engine_planes(const Engine *e, int program, char **host);
 /* The same of a random mask: 0 or 1. Whoever asks for the host's side of a mask or of noise may
  * write it, and it counts until the next engine_draw_masks. */
 uint8_t *engine_mask(Engine *e, int program, const char *name);

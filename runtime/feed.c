@@ -29,6 +29,14 @@ static void find_inputs(Feed *f, Arena *arena)
     }
 }
 
+static void note_frames(Feed *f, Arena *arena, const SamplerSession *sessions)
+{
+    f->frames = ARENA_ARRAY(arena, SampleFrame, f->n_sessions + 1);
+    for (uint32_t i = 0; i < f->n_sessions; i++)
+        f->frames[i] =
+            (SampleFrame){sessions[i].recording->height, sessions[i].recording->width, NULL};
+}
+
 static void count_trials(Feed *f, Arena *arena, const SamplerSession *sessions)
 {
     uint64_t sum = 0;
@@ -68,6 +76,7 @@ Status feed_ready(Feed *f, Arena *arena, Model *m, int program, const ClipShape 
     f->ranges = ARENA_ARRAY(arena, SampleRange, f->n_sessions + 1);
     f->whole = ARENA_ARRAY(arena, SampleRange, f->n_sessions + 1);
     count_trials(f, arena, sessions);
+    note_frames(f, arena, sessions);
     return NPC_OK;
 }
 
@@ -110,10 +119,11 @@ static void fill_clips(Feed *f, const Batch *batch, const Chunk *c)
     for (uint32_t k = 0; k < f->batch; k++) {
         size_t i = c->first + (size_t)(k % c->n) * c->stride;
         const Clip *clip = &batch->clips[i];
-        const CutmixBox *box = clip->is_mixed ? &clip->box : NULL;
-        inputs_put(&f->in.inputs, k, batch->x + i * elems, box);
+        SampleFrame frame = f->frames[clip->session];
+        frame.box = clip->is_mixed ? &clip->box : NULL;
+        inputs_put(&f->in.inputs, k, batch->x + i * elems, &frame);
         if (f->teacher)
-            inputs_put(&f->teacher->inputs, k, batch->x + i * elems, box);
+            inputs_put(&f->teacher->inputs, k, batch->x + i * elems, &frame);
     }
 }
 

@@ -43,6 +43,7 @@ typedef struct Feed {
     const Session *sessions;
     uint32_t n_sessions, batch, chunks; /* clips of a chunk, chunks of a step */
     LossCounts *counts;                 /* per session; clips are filled in for each chunk */
+    SampleFrame *frames;                /* per session; without a box */
     FeedInputs in;
     float *weight;    /* [batch sessions] of a chunk */
     Teacher *teacher; /* NULL: no distillation */

@@ -69,8 +69,10 @@ foreach(name engine engine_inputs)
 endforeach()
 set_tests_properties(sim.checked_schedules sim.checked_step PROPERTIES LABELS sim TIMEOUT 1200
     ENVIRONMENT "NPC_SIM_CHECK=1;NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
-set_tests_properties(sim.late_engine sim.late_engine_inputs PROPERTIES LABELS sim
+set_tests_properties(sim.late_engine PROPERTIES LABELS sim
     ENVIRONMENT "NPC_SIM_LATE=1;NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
+set_tests_properties(sim.late_engine_inputs PROPERTIES LABELS sim
+    ENVIRONMENT "NPC_SIM_LATE=1;NPC_SIM_CHECK=1;NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
 
 # losses and optimizers of recipes
 foreach(part loss optimizer)

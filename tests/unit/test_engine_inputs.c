@@ -147,21 +147,34 @@ static void masks_of_a_device_are_those_of_the_host(void **state)
 
 /* ---- planes ---- */
 
+/* Of a recording with smaller pictures the larger k is. */
+static SampleFrame frame_of(int k, const CutmixBox *box, const ClipShape *s)
+{
+    return (SampleFrame){s->height - (uint32_t)k % 4, s->width - (uint32_t)k % 3, box};
+}
+
+static bool is_in_picture(size_t pixel, const SampleFrame *f, const ClipShape *s)
+{
+    size_t top = (s->height - f->height) / 2, left = (s->width - f->width) / 2;
+    size_t row = pixel / s->width - top, column = pixel % s->width - left;
+    return row < f->height && column < f->width;
+}
+
 /* A clip whose second channel is a value per frame, and a clip like that with a box of another in
- * it.
- */
-static void make_clip(float *x, int k, const CutmixBox *box, const ClipShape *s)
+ * it. */
+static void make_clip(float *x, int k, const SampleFrame *f, const ClipShape *s)
 {
     size_t plane = (size_t)s->height * s->width, n = clip_input_elems(s);
     float *partner = calloc(n, sizeof *partner);
     for (size_t i = 0; i < n / 2; i++) {
         size_t frame = i / plane;
-        x[i] = (float)((int)(i * 7 + (size_t)k) % 11 - 5);
+        bool is_in = is_in_picture(i % plane, f, s);
+        x[i] = is_in ? (float)((int)(i * 7 + (size_t)k) % 11 - 5) : 0;
         x[n / 2 + i] = 0.5f + (float)frame - (float)k;
-        partner[i] = x[i] + 1;
+        partner[i] = is_in ? x[i] + 1 : 0;
         partner[n / 2 + i] = -x[n / 2 + i];
     }
-    cutmix_input(x, partner, n / plane, s->height, s->width, box);
+    cutmix_input(x, partner, n / plane, s->height, s->width, f->box);
     free(partner);
 }
 
@@ -188,9 +201,10 @@ static void planes_are_filled_from_their_values(void **state)
     for (int step = 0; step < BATCH; step++) {
         for (int i = 0; i < 2; i++) {
             for (uint32_t k = 0; k < BATCH; k++) {
-                const CutmixBox *b = &box[((int)k + step) % BATCH];
-                make_clip(x, (int)k + step, b, &shape);
-                inputs_put(&in[i], k, x, b);
+                int number = (int)k + step;
+                SampleFrame frame = frame_of(number, &box[number % BATCH], &shape);
+                make_clip(x, number, &frame, &shape);
+                inputs_put(&in[i], k, x, &frame);
             }
             if (step % 2)
                 assert_int_equal(engine_send(s[i].e, s[i].program, both, &err), NPC_OK);
