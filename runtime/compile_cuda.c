@@ -28,8 +28,8 @@ static bool trains(const Plan *const *plans, int n_plans)
     return false;
 }
 
-Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, CudaInputUnits *units,
-                        Err *err)
+Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, bool fills,
+                        CudaInputUnits *units, Err *err)
 {
     CudaInputUnits made = {-1, -1};
     int n = 0;
@@ -46,7 +46,7 @@ Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, Cu
     free(all);
     if (s == NPC_OK && has_random(plans, n_plans))
         s = cuda_set_add(*out, cuda_random, &made.random, err);
-    if (s == NPC_OK && trains(plans, n_plans))
+    if (s == NPC_OK && fills)
         s = cuda_set_add(*out, cuda_planes, &made.planes, err);
     if (units)
         *units = made;
@@ -85,7 +85,7 @@ Status compile_cuda_emit(const char *what, const char *target, const Plan *const
     CudaCompileOptions o = {.n_threads = n_threads};
     CudaSet *set;
     NPC_TRY(cuda_arch_find(target, &o.arch, err));
-    NPC_TRY(compile_cuda_set(&set, plans, n_plans, NULL, err));
+    NPC_TRY(compile_cuda_set(&set, plans, n_plans, trains(plans, n_plans), NULL, err));
     Status s = emit(&o, set, what, out, err);
     cuda_set_free(set);
     return s;
@@ -97,7 +97,7 @@ Status compile_cuda_code(const char *target, const Plan *const *plans, int n_pla
     CudaCompileOptions o = {.n_threads = n_threads, .cache_folder = folder};
     CudaSet *set;
     NPC_TRY(cuda_arch_find(target, &o.arch, err));
-    NPC_TRY(compile_cuda_set(&set, plans, n_plans, NULL, err));
+    NPC_TRY(compile_cuda_set(&set, plans, n_plans, trains(plans, n_plans), NULL, err));
     Status s = cuda_set_compile(set, &o, err);
     cuda_set_free(set);
     return s;

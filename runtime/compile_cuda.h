@@ -12,9 +12,9 @@ typedef struct CudaInputUnits {
 } CudaInputUnits;
 
 /* The kernels of all plans, not yet compiled; the plans outlive it. Masks and noise are made where
- * there are some, planes for programs that train. `units` may be NULL. */
-Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, CudaInputUnits *units,
-                        Err *err);
+ * there are some, inputs filled on request. `units` may be NULL. */
+Status compile_cuda_set(CudaSet **out, const Plan *const *plans, int n_plans, bool fills,
+                        CudaInputUnits *units, Err *err);
 /* What --emit can show of them. */
 bool compile_cuda_emits(const char *what); /* "cuda", "ptx", "sass", "resources" */
 /* Shows it for one target ("cuda:sm_90"). cuda needs nothing, the others NVRTC, sass a disassembler

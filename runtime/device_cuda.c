@@ -207,9 +207,12 @@ static Status compile(Device *device, DeviceImage *image, Err *err)
 {
     CudaState *c = (CudaState *)device;
     const Plan **plan = ARENA_ARRAY(image->memory, const Plan *, (size_t)image->n + 1);
-    for (int i = 0; i < image->n; i++)
+    bool fills = false;
+    for (int i = 0; i < image->n; i++) {
         plan[i] = image->program[i].plan;
-    NPC_TRY(compile_cuda_set(&c->set, plan, image->n, &c->units, err));
+        fills |= image->program[i].planes.samples > 0;
+    }
+    NPC_TRY(compile_cuda_set(&c->set, plan, image->n, fills, &c->units, err));
     CudaCompileOptions o = {.arch = c->identity.arch,
                             .cache_folder = device->options.cache_folder,
                             .n_threads = device->options.threads ? device->options.threads : 4};

@@ -40,9 +40,8 @@ KernelCost engine_cost(void *engine, const TileProgram *tile);
 
 /* Gives the program a number. The plan outlives the engine. */
 Status engine_add(Engine *e, const Plan *plan, int *program, Err *err);
-/* Before engine_ready, of a program that trains: the device fills this input, whose first rows are
- * pictures (InputPlanes in device.h). Without effect when it has no such input, or nothing is left
- * to fill. */
+/* Before engine_ready: the device fills this input, whose first rows are pictures (InputPlanes in
+ * device.h). Without effect when it has no such input, or nothing is left to fill. */
 void engine_add_planes(Engine *e, int program, const char *name, int64_t pictures);
 /* Opens the device, compiles and allocates. NPC_ERR_MEMORY names what the plan needs. */
 Status engine_ready(Engine *e, Err *err);

@@ -311,6 +311,7 @@ Status teacher_open(Teacher *t, Arena *arena, const ModelOptions *options, const
     NPC_TRY(model_open(&t->model, &o, err));
     NPC_TRY(compare_inputs(arena, t->model->module, student->module, clip, run_dir, err));
     NPC_TRY(model_add(t->model, PROGRAM_EVAL, &t->program, err));
+    inputs_plan(t->model->engine, t->program, clip);
     NPC_TRY(model_ready(t->model, err));
     NPC_TRY(weights_load(t->model, run_dir, WEIGHTS_AVERAGE, NULL, NULL, NULL, NULL, err));
     NPC_TRY(inputs_find(&t->inputs, t->model->engine, t->program, clip, err));

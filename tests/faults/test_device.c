@@ -34,8 +34,10 @@ static Status life(Err *err)
         s = model_add(m, PROGRAM_EVAL, &eval, err);
     if (s == NPC_OK)
         s = model_add(m, PROGRAM_STEP, &step, err);
-    if (s == NPC_OK)
+    if (s == NPC_OK) {
+        engine_add_planes(m->engine, step, "clip", 1);
         s = model_ready(m, err);
+    }
     if (s == NPC_OK)
         model_initialise(m, 1);
     for (int i = 0; i < 2 && s == NPC_OK; i++) {

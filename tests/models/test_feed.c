@@ -83,6 +83,15 @@ static void clips_of_many_values(void **state)
     compare("many", FRAMED, "t=4", "data.clip.frames=4frames");
 }
 
+/* Predictions for the same clips are targets. */
+static void clips_with_a_teacher(void **state)
+{
+    (void)state;
+    char set[4200];
+    snprintf(set, sizeof set, "teacher.run=\"%s\"", path("clips_usual"));
+    compare("taught", FRAMED, set, "teacher.ratio=0.36");
+}
+
 static void inputs_by_name(void **state)
 {
     (void)state;
@@ -92,9 +101,8 @@ static void inputs_by_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(clips_that_are_mixed),
-        cmocka_unit_test(clips_in_chunks),
-        cmocka_unit_test(clips_of_many_values),
+        cmocka_unit_test(clips_that_are_mixed), cmocka_unit_test(clips_in_chunks),
+        cmocka_unit_test(clips_of_many_values), cmocka_unit_test(clips_with_a_teacher),
         cmocka_unit_test(inputs_by_name),
     };
     setenv("NPC_CUDA_LIBRARIES", SIM_LIBRARIES, 1);

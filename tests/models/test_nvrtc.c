@@ -73,7 +73,7 @@ static void compile_plans(const char *of, const Plan *const *plans, int n, const
     Worst w = {0};
     CudaSet *set;
     CudaCompileOptions o = {.arch = arch, .n_threads = N_THREADS};
-    if (compile_cuda_set(&set, plans, n, NULL, &err) != NPC_OK ||
+    if (compile_cuda_set(&set, plans, n, true, NULL, &err) != NPC_OK ||
         cuda_set_compile(set, &o, &err) != NPC_OK)
         fail_msg("%s, %s, %s: %s", of, arch->name, precision, err.text);
     for (int i = 0; i < cuda_set_n_distinct(set); i++)
