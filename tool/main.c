@@ -3,14 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "frontend/suggest.h"
 #include "tool/npc.h"
 #include "tool/verb.h"
-
-typedef struct Verb {
-    const char *name, *help;
-    int (*run)(int argc, char **argv);
-} Verb;
+#include "tool/verb_table.h"
 
 static const Verb VERBS[] = {
     {"compile", "check a model, say what it costs, show every stage, write a package",
@@ -22,36 +17,18 @@ static const Verb VERBS[] = {
     {"fmt", "format model files", verb_fmt},
 };
 
-enum { N_VERBS = sizeof VERBS / sizeof *VERBS };
-
-static void print_help(FILE *out)
-{
-    fputs("npc compiles models of visual cortex and trains, runs and measures them.\n\n"
-          "usage: npc VERB ARGUMENTS [options]\n\nverbs:\n",
-          out);
-    for (int i = 0; i < N_VERBS; i++)
-        fprintf(out, "  %-10s%s\n", VERBS[i].name, VERBS[i].help);
-    fputs("\n'npc VERB --help' shows the options of a verb with examples; 'npc --version' the\n"
-          "version. Exit codes: 0 well, 1 the run failed, 2 usage or bad input.\n\n"
-          "examples:\n"
-          "  npc data synth recordings --mice 2\n"
-          "  npc compile models/dwiseneuro.nm\n"
-          "  npc run models/demo.nm --train --data recordings --run runs/first\n",
-          out);
-}
-
-static int refuse(const char *word)
-{
-    Suggest near = suggest_for(word);
-    for (int i = 0; i < N_VERBS; i++)
-        suggest_offer(&near, VERBS[i].name);
-    const char *best = suggest_best(&near);
-    if (best)
-        fprintf(stderr, "npc: there is no verb '%s'; did you mean '%s'?\n", word, best);
-    else
-        fprintf(stderr, "npc: there is no verb '%s'; see 'npc --help'\n", word);
-    return status_exit_code(NPC_ERR_USAGE);
-}
+static const VerbTable TABLE = {
+    .name = "npc",
+    .prefix = "npc",
+    .about = "npc compiles models of visual cortex and trains, runs and measures them.",
+    .more = "'npc VERB --help' shows the options of a verb with examples; 'npc --version' the\n"
+            "version. Exit codes: 0 well, 1 the run failed, 2 usage or bad input.\n\n"
+            "examples:\n"
+            "  npc data synth recordings --mice 2\n"
+            "  npc compile models/dwiseneuro.nm\n"
+            "  npc run models/demo.nm --train --data recordings --run runs/first\n",
+    .at = VERBS,
+    .n = sizeof VERBS / sizeof *VERBS};
 
 /* What was printed may have found a full disk; why is known when it did so now. */
 static int close_output(int code)
@@ -66,20 +43,11 @@ static int close_output(int code)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2) {
-        print_help(stderr);
-        return status_exit_code(NPC_ERR_USAGE);
-    }
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
-        print_help(stdout);
-        return close_output(0);
-    }
-    if (!strcmp(argv[1], "--version")) {
+    if (argc > 1 && !strcmp(argv[1], "--version")) {
         printf("npc %s\n", npc_version());
         return close_output(0);
     }
-    for (int i = 0; i < N_VERBS; i++)
-        if (!strcmp(argv[1], VERBS[i].name))
-            return close_output(VERBS[i].run(argc - 1, argv + 1));
-    return refuse(argv[1]);
+    if (argc > 1 && !strcmp(argv[1], "help"))
+        argv[1] = "--help";
+    return close_output(verb_table_run(&TABLE, argc, argv));
 }

@@ -12,10 +12,12 @@
  *         {"json", NULL, "machine-readable output", .flag = &json},
  *         {NULL},
  *     };
- *     const Command command = {
- *         .name = "compile", .arguments = "MODEL.nm", .help = "what a model costs", .options =
- * rows, .examples = "npc compile models/dwiseneuro.nm --batch 4\n", .least = 1, .most = 1}; Words
- * words; int code; if (command_read(&command, argc, argv, &words, &code)) return code;
+ *     const Command command = {.name = "compile", .arguments = "MODEL.nm", .help = "..",
+ *                              .options = rows, .examples = "..", .least = 1, .most = 1};
+ *     Words words;
+ *     int code;
+ *     if (command_read(&command, argc, argv, &words, &code))
+ *         return code;
  *
  * `--name value` and `--name=value` are the same, `-o value` needs a letter, `--` ends the options,
  * `-` alone is a word. The last of a repeated option counts, except in lists. */

@@ -3,13 +3,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "frontend/suggest.h"
 #include "data/data_check.h"
 #include "runtime/folds.h"
 #include "data/import.h"
 #include "runtime/progress.h"
 #include "data/synth_images.h"
 #include "tool/verb.h"
+#include "tool/verb_table.h"
 
 /* Does a job that has an arena of its own; memory that ends is a status. */
 static Status in_arena(Status (*job)(Arena *arena, void *context, Err *err), void *context,
@@ -329,54 +329,23 @@ static int data_import(int argc, char **argv)
 
 /* ---- the verb ---- */
 
-typedef struct DataVerb {
-    const char *name, *help;
-    int (*run)(int argc, char **argv);
-} DataVerb;
-
-static const DataVerb DATA_VERBS[] = {
+static const Verb DATA_VERBS[] = {
     {"synth", "make believable recordings", data_synth},
     {"info", "what recordings hold and what is wrong with them", data_info},
     {"folds", "deal trials to folds by what their films show", data_folds},
     {"import", "recordings of images from other files", data_import},
 };
 
-enum { N_DATA_VERBS = sizeof DATA_VERBS / sizeof *DATA_VERBS };
-
-static void print_data_help(FILE *out)
-{
-    fputs("npc data: makes, inspects and splits recordings.\n\n"
-          "usage: npc data VERB ARGUMENTS [options]\n\nverbs:\n",
-          out);
-    for (int i = 0; i < N_DATA_VERBS; i++)
-        fprintf(out, "  %-8s%s\n", DATA_VERBS[i].name, DATA_VERBS[i].help);
-    fputs("\n'npc data VERB --help' shows options and examples.\n\nexamples:\n"
-          "  npc data synth recordings\n  npc data info recordings\n",
-          out);
-}
+static const VerbTable TABLE = {
+    .name = "npc data",
+    .prefix = "npc: data",
+    .about = "npc data: makes, inspects and splits recordings.",
+    .more = "'npc data VERB --help' shows options and examples.\n\nexamples:\n"
+            "  npc data synth recordings\n  npc data info recordings\n",
+    .at = DATA_VERBS,
+    .n = sizeof DATA_VERBS / sizeof *DATA_VERBS};
 
 int verb_data(int argc, char **argv)
 {
-    if (argc < 2) {
-        print_data_help(stderr);
-        return status_exit_code(NPC_ERR_USAGE);
-    }
-    for (int i = 0; i < N_DATA_VERBS; i++)
-        if (!strcmp(argv[1], DATA_VERBS[i].name))
-            return DATA_VERBS[i].run(argc - 1, argv + 1);
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
-        print_data_help(stdout);
-        return 0;
-    }
-    Err err = {0};
-    Suggest near = suggest_for(argv[1]);
-    for (int i = 0; i < N_DATA_VERBS; i++)
-        suggest_offer(&near, DATA_VERBS[i].name);
-    const char *best = suggest_best(&near);
-    if (best)
-        err_set(&err, NPC_ERR_USAGE, "data: there is no verb '%s'; did you mean '%s'?", argv[1],
-                best);
-    else
-        err_set(&err, NPC_ERR_USAGE, "data: there is no verb '%s'; see 'npc data --help'", argv[1]);
-    return command_finish(err.status, &err);
+    return verb_table_run(&TABLE, argc, argv);
 }
