@@ -130,11 +130,12 @@ static inline TileProgram *random_attention_back(Arena *arena, Random *r, int la
 
 /* Positions are inputs in [-1, 1) times a factor, so that some are outside; summed over n, and over
  * samples too when the result has none. */
-static inline TileProgram *random_scatter(Arena *arena, Random *r, int lanes, int64_t *terms)
+static inline TileProgram *random_scatter_of(Arena *arena, Random *r, int64_t n, int64_t positions,
+                                             int lanes, int64_t *terms)
 {
     TileBuild b = tile_build(arena, TILE_SCATTER);
     bool by_sample = pick(r, 3);
-    int64_t positions = 1 + pick(r, 9), n = 1 + pick(r, 40), samples = 1 + pick(r, 3);
+    int64_t samples = 1 + pick(r, 3);
     b.p->batch_axis = tile_axis(&b, "b", samples, by_sample ? TILE_PARALLEL : TILE_REDUCE);
     tile_axis(&b, "c", 1 + pick(r, 40), TILE_PARALLEL);
     tile_axis(&b, "n", n, TILE_REDUCE);
@@ -154,6 +155,11 @@ static inline TileProgram *random_scatter(Arena *arena, Random *r, int lanes, in
         result->axis[i] = tile_find_axis(&b, order[i]);
     *terms = n * (by_sample ? 1 : samples);
     return b.p;
+}
+
+static inline TileProgram *random_scatter(Arena *arena, Random *r, int lanes, int64_t *terms)
+{
+    return random_scatter_of(arena, r, 1 + pick(r, 40), 1 + pick(r, 9), lanes, terms);
 }
 
 /* Rows of x at positions in [-1, 1) times a factor, some outside, weighed and summed over t and p,

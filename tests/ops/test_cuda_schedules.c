@@ -379,6 +379,19 @@ static TileProgram *make_scatter(Drawer *s)
     return p;
 }
 
+/* So many terms that they are sliced. Positions are inputs times a power of two, and so exact. */
+static TileProgram *make_long_scatter(Drawer *s)
+{
+    static const int64_t positions[] = {1, 7, 127, 255, 4095};
+    Random *r = &s->random;
+    TileProgram *p =
+        random_scatter_of(s->arena, r, 1100 + pick(r, 900), pick_of(r, positions, 5), 1, &s->terms);
+
+    p->session = (int)pick(r, 2) - 1;
+    set_types(p, random_storage(s));
+    return p;
+}
+
 static void attention_goes_in_tiles(void **state)
 {
     (void)state;
@@ -391,6 +404,7 @@ static void scatters_add_in_order(void **state)
 {
     (void)state;
     check(make_scatter, "scatter", n_programs);
+    check(make_long_scatter, "scatter", 12);
 }
 
 static void weight_gradients_sum_by_taps(void **state)
