@@ -6,8 +6,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "runtime/batch.h"
 #include "runtime/cost.h"
+#include "runtime/dataset.h"
+#include "runtime/inputs.h"
 #include "data/philox.h"
 
 enum { SEED = 1, MOST_PROGRAMS = 2 };
@@ -18,6 +19,8 @@ typedef struct Subject {
     int program[MOST_PROGRAMS]; /* the program, and the average after a step */
     int n_programs;
     SampleRange *ranges; /* [recordings] */
+    ClipShape clip;
+    bool is_described; /* of a step: `clip` is, and the device fills inputs as in training */
     uint64_t step;
     double *total, *masks;         /* [runs] */
     double **launch;               /* per launch of all programs: [runs] */
@@ -77,15 +80,45 @@ static void fill_session(Subject *s, const Plan *plan, int session)
     }
 }
 
-static void fill_inputs(Subject *s)
+/* A recipe may not fit the model's inputs without data. */
+static void describe_clips(Subject *s)
+{
+    const Recipe *r = &s->model->info.recipe;
+    const Dataset none = {0};
+    Err why = {0};
+    s->is_described = dataset_clip_shape(&none, s->model->module, r, r->clip_frames, r->clip_every,
+                                         &s->clip, &why) == NPC_OK;
+    if (s->is_described)
+        inputs_plan(s->model->engine, s->program[0], &s->clip);
+}
+
+/* Clips as they are read: pictures as large as the input. */
+static Status put_clips(const Subject *s, Arena *arena, Err *err)
+{
+    size_t n = clip_input_elems(&s->clip);
+    float *x = ARENA_ARRAY(arena, float, n);
+    const SampleFrame frame = {s->clip.height, s->clip.width, NULL};
+    Inputs in;
+    NPC_TRY(inputs_find(&in, s->model->engine, s->program[0], &s->clip, err));
+    for (uint32_t k = 0; k < (uint32_t)s->model->batch; k++) {
+        for (size_t i = 0; i < n; i++)
+            x[i] = 255 * philox_uniform(SEED, philox_stream("clip") + k, i);
+        inputs_put(&in, k, x, &frame);
+    }
+    return NPC_OK;
+}
+
+static Status fill_inputs(Subject *s, Arena *arena, Err *err)
 {
     Engine *e = s->model->engine;
     const Plan *plan = engine_plan(e, s->program[0]);
-    for (int k = 0; k < INPUT_COUNT; k++) {
+    for (int k = 0; k < INPUT_COUNT && !s->is_described; k++) {
         const char *name = input_name((ModelInput)k);
         fill_random(plan, name, engine_input(e, s->program[0], name), 0,
                     k <= INPUT_IMAGE ? 255 : 1);
     }
+    if (s->is_described)
+        NPC_TRY(put_clips(s, arena, err));
     for (uint32_t k = 0; k < s->model->module->sessions.len; k++)
         fill_session(s, plan, (int)k);
     static const struct {
@@ -100,6 +133,7 @@ static void fill_inputs(Subject *s)
                 !strncmp(b->name, scalar[k].prefix, strlen(scalar[k].prefix)))
                 *engine_input(e, s->program[0], b->name) = scalar[k].value;
         }
+    return NPC_OK;
 }
 
 /* Evaluation: everything for everyone. Training: sample i is recording i mod n's, and the samples
@@ -163,6 +197,8 @@ static Status open_subject(Bench *b, int level, Err *err)
     NPC_TRY(model_open(&s->model, &o, err));
     v->elaborate_seconds = now() - start;
     NPC_TRY(add_programs(b, s, v, err));
+    if (b->o->kind == PROGRAM_STEP)
+        describe_clips(s);
     start = now();
     NPC_TRY(model_ready(s->model, err));
     v->code_seconds = now() - start;
@@ -170,8 +206,10 @@ static Status open_subject(Bench *b, int level, Err *err)
     v->memory = engine_memory(s->model->engine);
     deal_samples(s, b->arena, b->o->kind == PROGRAM_STEP);
     model_initialise(s->model, SEED);
-    fill_inputs(s);
+    NPC_TRY(fill_inputs(s, b->arena, err));
     make_room(b, s);
+    if (b->o->kind == PROGRAM_STEP)
+        engine_draw_masks(s->model->engine, s->program[0], SEED, s->step++);
     for (int p = 0; p < s->n_programs; p++)
         engine_time_launches(s->model->engine, s->program[p], true);
     return NPC_OK;
@@ -179,23 +217,32 @@ static Status open_subject(Bench *b, int level, Err *err)
 
 /* ---- running ---- */
 
-static Status run_programs(Subject *s, Err *err)
+/* A step, and masks and inputs of the next one while it runs. `masks`: seconds it took to draw. */
+static Status run_programs(Subject *s, double *masks, Err *err)
 {
     Engine *e = s->model->engine;
-    for (int p = 0; p < s->n_programs; p++)
+    *masks = 0;
+    for (int p = 0; p < s->n_programs; p++) {
         NPC_TRY(engine_run(e, s->program[p], s->ranges, err));
+        if (engine_plan(e, s->program[p])->kind != PROGRAM_STEP)
+            continue;
+        double start = now();
+        engine_draw_masks(e, s->program[p], SEED, s->step++);
+        *masks = now() - start;
+        NPC_TRY(engine_send(e, s->program[p], s->ranges, err));
+    }
     return engine_wait(e, err);
 }
 
 /* Launch by launch: `before` is what was added up until now. */
 static Status run_apart_timed(Subject *s, Err *err)
 {
+    double masks;
     for (int p = 0; p < s->n_programs; p++) {
         engine_time_launches(s->model->engine, s->program[p], true);
         memset(s->before[p], 0, (size_t)n_launches(s, p) * sizeof *s->before[p]);
     }
-    NPC_TRY(run_programs(s, err));
-    return NPC_OK;
+    return run_programs(s, &masks, err);
 }
 
 static void time_no_launches(Subject *s)
@@ -211,12 +258,8 @@ static Status run_once(Subject *s, int run, Err *err)
     bool is_cuda = device_is_cuda(&s->model->machine);
     if (is_cuda)
         time_no_launches(s);
-    double start = now(), masks = 0;
-    if (s->n_programs > 1 || engine_plan(e, s->program[0])->kind == PROGRAM_STEP) {
-        engine_draw_masks(e, s->program[0], SEED, s->step++);
-        masks = now() - start;
-    }
-    NPC_TRY(run_programs(s, err));
+    double start = now(), masks;
+    NPC_TRY(run_programs(s, &masks, err));
     double total = now() - start;
     if (is_cuda)
         NPC_TRY(run_apart_timed(s, err));

@@ -9,7 +9,8 @@
  * when their memory does not fit together they run one after the other.
  *
  * On a CUDA device a call is timed as training runs it, from the host, with its launches recorded
- * as a graph; kernels are timed in another call, by events of the device. */
+ * as a graph and the inputs of the next step sent while it runs, clips as the device fills them if
+ * the recipe fits the model; kernels are timed in another call, by events of the device. */
 #ifndef NPC_RUNTIME_BENCH_RUN_H
 #define NPC_RUNTIME_BENCH_RUN_H
 
