@@ -3,7 +3,7 @@
  *   layout.c       where each value's elements lie, per target
  *   fuse_store.c   which values are stored
  *   fuse.c         which are computed together in one kernel
- *   tile_groups.c  each group as a tile program
+ *   tile_groups.c  each group as a tile program, named by group_names.c
  *   plan_buffers.c order of launches, lifetimes, offsets, what happens in place
  *
  * The plan is static: every byte a program needs is known here, before anything runs. */
@@ -68,6 +68,10 @@ typedef struct PairAxes {
     int n;
     const char *theirs[MAX_RANK + 1], *ours[MAX_RANK + 1];
 } PairAxes;
+
+/* "core.block0 backward lerp+adamw"; "models/dwiseneuro.nm:40, 42", or NULL. */
+const char *group_name(Arena *arena, const Func *f, const Group *g);
+const char *group_place(Arena *arena, const Func *f, const Group *g);
 
 /* Can `d` be computed in the kernel of `e` as a pair sum? */
 bool pair_match(const Func *f, const TargetTraits *target, Val e, Val d, PairAxes *out);

@@ -596,52 +596,6 @@ static void add_parallel(Builder *b)
             add_axis(b, l->shape.name[l->order[i]], l->shape.size[l->order[i]], TILE_PARALLEL);
 }
 
-static const char *name_of(Builder *b)
-{
-    const Group *g = b->group;
-    Text t = {.arena = b->arena};
-    const Module *m = b->f->module;
-    if (g->part >= 0)
-        text_printf(&t, "%s ", m->parts.at[g->part]);
-    text_add(&t, g->backward ? "backward " : "");
-    if (g->anchor.id)
-        text_add(&t, op_text(func_node(b->f, g->anchor)->op));
-    if (g->pair.id)
-        text_printf(&t, "+%s", op_text(func_node(b->f, g->pair)->op));
-    for (uint32_t i = 0; i < g->members.len && i < 6; i++)
-        text_printf(&t, "%s%s", i || g->anchor.id ? "+" : "",
-                    op_text(func_node(b->f, g->members.at[i])->op));
-    return text_str(&t);
-}
-
-/* The lines of everything that is computed, those of one file. */
-static const char *place_of(Builder *b)
-{
-    enum { MOST_LINES = 8 };
-    const Group *g = b->group;
-    Diags *diags = b->f->module->diags;
-    uint32_t line, column, seen[MOST_LINES], n = 0;
-    Text t = {.arena = b->arena};
-    for (uint32_t i = 0; i <= g->members.len && n < MOST_LINES; i++) {
-        Val v = i ? g->members.at[i - 1] : g->anchor;
-        Span span = v.id ? func_node(b->f, v)->span : SPAN_NONE;
-        bool known = !span.file || span.file != b->p->span.file || !diags;
-        if (known)
-            continue;
-        diag_place(diags, span, &line, &column);
-        for (uint32_t k = 0; k < n; k++)
-            known |= seen[k] == line;
-        if (known)
-            continue;
-        if (n)
-            text_printf(&t, ", %u", line);
-        else
-            text_printf(&t, "%s:%u", diags->sources.at[span.file].path, line);
-        seen[n++] = line;
-    }
-    return n ? text_str(&t) : NULL;
-}
-
 static double flops_of(const Builder *b)
 {
     const Group *g = b->group;
@@ -692,8 +646,8 @@ TileProgram *tile_from_group(Arena *arena, const Func *f, const TargetTraits *ta
         return NULL;
     if (g->session >= 0 && f->module->batch_axis)
         p->batch_axis = find_axis(&b, f->module->batch_axis);
-    p->name = name_of(&b);
-    p->place = place_of(&b);
+    p->name = group_name(arena, f, g);
+    p->place = group_place(arena, f, g);
     p->flops = flops_of(&b);
     return p;
 }
