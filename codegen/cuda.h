@@ -38,6 +38,12 @@ typedef struct CudaSchedule {
 
 CudaSchedule cuda_schedule(const TileProgram *p);
 
+/* Of a program with members, 0 of others: in place of its tensors the kernel takes a table in
+ * device memory, and as `range` the ranges of all recordings, behind them one that is not empty. */
+size_t cuda_table_bytes(const TileProgram *p);
+/* tensor[i]: the address of the program's tensor i. */
+void cuda_table_write(const TileProgram *p, const uint64_t *tensor, int n_recordings, int64_t *row);
+
 /* Writes the kernels symbol_0, symbol_1, .. of the program's phases, headed by a comment that says
  * what they compute. The text follows cuda_prelude in one translation unit. */
 void cuda_write(Text *t, const TileProgram *p, const char *symbol);

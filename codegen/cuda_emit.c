@@ -37,7 +37,7 @@ const char *cuda_name(CudaText *c, const char *prefix)
     return arena_printf(c->arena, "%s%d", prefix, c->n_names++);
 }
 
-static const char *c_type(Storage s)
+const char *cuda_type(Storage s)
 {
     return s == STORAGE_F32 ? "float" : s == STORAGE_U8 ? "uint8_t" : "uint16_t";
 }
@@ -56,11 +56,12 @@ void cuda_kernel_begin(CudaText *c, int phase, const CudaPhase *shape, const cha
         text_printf(&head, "NPC_KERNEL(%d) ", shape->threads);
     text_printf(&head, "%s_%d(", c->symbol, c->first_phase + phase);
     c->min_blocks = 0;
-    for (uint32_t i = 0; i < p->tensors.len; i++) {
+    for (uint32_t i = 0; i < p->tensors.len && !p->members.len; i++) {
         const TileTensor *t = &p->tensors.at[i];
-        text_printf(&head, "%s%s *%st%u, ", t->is_output ? "" : "const ", c_type(t->layout.type),
+        text_printf(&head, "%s%s *%st%u, ", t->is_output ? "" : "const ", cuda_type(t->layout.type),
                     restricted, i);
     }
+    text_add(&head, p->members.len ? "const long long *table, " : "");
     text_add(&head, "unsigned char *workspace, const int *range)");
     cuda_line(c, "%s", text_str(&head));
     cuda_line(c, "{");

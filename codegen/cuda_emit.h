@@ -50,10 +50,13 @@ void cuda_close(CudaText *c);
 /* A name that is used nowhere else in the kernel: prefix and a number. */
 const char *cuda_name(CudaText *c, const char *prefix);
 
-/* void symbol_phase(tensors, workspace, range), with the early return of a recording without
- * samples and, where there is a batch axis, ints b0 and b1. The head comment names the program. */
+/* void symbol_phase(tensors or table, workspace, range), with the early return of a recording
+ * without samples and, where there is a batch axis, ints b0 and b1. The head comment names the
+ * program. */
 void cuda_kernel_begin(CudaText *c, int phase, const CudaPhase *shape, const char *what);
 void cuda_kernel_end(CudaText *c);
+/* Of a pointer to elements. */
+const char *cuda_type(Storage s);
 
 /* ---- the iteration space ---- */
 

@@ -411,6 +411,21 @@ NPC_DEVICE int npc_position(float at, int size)
     return up >= 0.0f && up < (float)size ? (int)up : -1;
 }
 
+/* Of the `n` rows of so many words the one that a block belongs to; a row begins with the number of
+ * its first block. */
+NPC_DEVICE const long long *npc_row(const long long *table, int n, int words, int block)
+{
+    int low = 0, high = n;
+    while (high - low > 1) {
+        const int middle = (low + high) / 2;
+        if (table[(long long)middle * words] <= block)
+            low = middle;
+        else
+            high = middle;
+    }
+    return table + (long long)low * words;
+}
+
 NPC_DEVICE float npc_sigmoid(float x)
 {
     return 1.0f / (1.0f + expf(-x));

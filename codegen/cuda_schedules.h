@@ -21,6 +21,8 @@ const CudaKind *cuda_kind_of(const TileProgram *p);
 /* Every legal program: a thread per point (or vector of points), plain loops over what is summed.
  */
 extern const CudaKind cuda_kind_points;
+/* Maps with members. */
+extern const CudaKind cuda_kind_members;
 /* Products with one pair sum, both gradients by one kernel. */
 extern const CudaKind cuda_kind_joint;
 /* Products with pair sums, as several programs. */

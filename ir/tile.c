@@ -128,7 +128,8 @@ double tile_bytes(const TileProgram *p)
 
     for (uint32_t t = 0; t < p->tensors.len; t++) {
         const TileLayout *l = &p->tensors.at[t].layout;
-        double all = (double)tile_layout_bytes(l), some = p->tensors.at[t].is_output ? all : 0;
+        bool is_whole = p->tensors.at[t].is_output || p->members.len; /* which read all they have */
+        double all = (double)tile_layout_bytes(l), some = is_whole ? all : 0;
         for (uint32_t i = 0; i < p->insts.len && some < all; i++)
             if (p->insts.at[i].kind == INST_LOAD && p->insts.at[i].tensor == (int)t)
                 some += touched(p, l, p->insts.at[i].index);

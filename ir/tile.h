@@ -22,9 +22,10 @@
  * The last three write whole slices of their results and have neither stores nor reductions.
  * After the anchor the epilogue code may use INST_ACC, and parallel axes only. Reductions take
  * values at all parallel points, epilogue included, and sum them over the axes their result lacks.
- * Pair sums (behind CONTRACT and STENCIL) are the other gradient of the same operation, computed
- * while the anchor's lhs is at hand: dx[p] = sum_r dy[p, r] w[r] and dw[r] = sum_p x[p] dy[p, r].
- * Only targets that ask for them (passes/traits.h) see any.
+ * A program with members is a map that runs for each of them, with tensors and a number of points
+ * of its own (tile_members.c). Pair sums (behind CONTRACT and STENCIL) are the other gradient of
+ * the same operation, computed while the anchor's lhs is at hand: dx[p] = sum_r dy[p, r] w[r] and
+ * dw[r] = sum_p x[p] dy[p, r]. Only targets that ask for them (passes/traits.h) see any.
  *
  * Everything here is dense arithmetic on small structs; a program lives in an arena. */
 #ifndef NPC_IR_TILE_H
@@ -171,6 +172,16 @@ typedef struct TileAttend {
     bool adds; /* has additions */
 } TileAttend;
 
+/* The code once more: for other tensors of the program, another size of its one axis and other
+ * numbers. What the code says is the first member's. */
+typedef struct TileMember {
+    int64_t size;
+    int session;          /* -1, or the recording without whose samples it does not run */
+    int n;                /* tensors of the code: the program's first .. */
+    const int *tensor;    /* .. and what stands for each of them here */
+    const double *number; /* of every INST_CONST, in order */
+} TileMember;
+
 typedef struct TileProgram {
     const char *name;  /* "core.block0.expand", for people */
     const char *place; /* "model.nm:40, 42": lines of the source it came from; NULL: unknown */
@@ -187,7 +198,8 @@ typedef struct TileProgram {
     VEC(TileStore) stores;
     VEC(TileReduction) reductions;
     VEC(TileStencil) stencils;
-    double flops; /* of one run */
+    VEC(TileMember) members; /* none: the code runs once, as it is */
+    double flops;            /* of one run */
     Span span;
 } TileProgram;
 
@@ -212,6 +224,19 @@ static inline int tile_n_results(const TileProgram *p)
                                            : p->anchor == TILE_SCATTER;
 }
 
+/* The program over one axis of all its points, when it is a map in which every tensor but single
+ * numbers lies in their order; else NULL. */
+TileProgram *tile_flat(Arena *arena, const TileProgram *p);
+/* The code of a flat program as text: those that have it in common can be joined. */
+const char *tile_body(Arena *arena, const TileProgram *flat);
+/* One program with a member for each; name and place are the first's. */
+TileProgram *tile_join(Arena *arena, TileProgram *const *flat, uint32_t n);
+/* Member i alone, as a program of its own that shares nothing with `p` but its strings. */
+TileProgram *tile_member(Arena *arena, const TileProgram *p, uint32_t i);
+
+/* Instructions of the kind INST_CONST. */
+int tile_n_numbers(const TileProgram *p);
+
 /* Does any load read at positions that are computed? */
 bool tile_computes_positions(const TileProgram *p);
 
@@ -233,7 +258,8 @@ typedef struct TileRange {
 } TileRange;
 
 /* Runs the program plainly, with float64 arithmetic. tensor[i] is the storage of p->tensors.at[i]
- * in its layout and type. Padding lanes are left alone. */
+ * in its layout and type. Padding lanes are left alone. Of a program with members all run: without
+ * samples of a member's recording it is for the caller to run tile_member's programs instead. */
 void tile_eval(const TileProgram *p, void *const *tensor, TileRange range);
 
 #endif

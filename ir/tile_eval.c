@@ -497,8 +497,26 @@ static void run_whole(Run *r, Arena *arena)
         write_bias(r, table[ATTEND_DBIAS]);
 }
 
+static void run_members(const TileProgram *p, void *const *tensor)
+{
+    Arena arena = {0};
+
+    for (uint32_t i = 0; i < p->members.len; i++) {
+        const TileMember *m = &p->members.at[i];
+        void **own = ARENA_ARRAY(&arena, void *, (size_t)m->n);
+        for (int k = 0; k < m->n; k++)
+            own[k] = tensor[m->tensor[k]];
+        tile_eval(tile_member(&arena, p, i), own, (TileRange){0});
+    }
+    arena_free(&arena);
+}
+
 void tile_eval(const TileProgram *p, void *const *tensor, TileRange range)
 {
+    if (p->members.len) {
+        run_members(p, tensor);
+        return;
+    }
     Arena arena = {0};
     uint32_t n = p->insts.len, n_red = p->reductions.len;
     Run run = {.p = p,

@@ -26,6 +26,12 @@
  *
  * A computed index is [a0, %1].
  *
+ * Members, the first with the tensors and constants of the code, the others with what stands for
+ * them:
+ *
+ *       member 12 session -1 [t0 t1 t2] numbers 0.5
+ *       member 20 session 0 [t3 t1 t4] numbers 0.25
+ *
  * One statement per line. Axes are a0, a1, .. in the order of their lines, tensors t0, t1, ..
  * The place in the user's source is not part of the text. */
 #include "ir/tile.h"
@@ -163,6 +169,22 @@ static void print_anchor(Text *t, const TileProgram *p)
     }
 }
 
+static void print_member(Text *t, const TileProgram *p, const TileMember *m, bool anonymous)
+{
+    int n = tile_n_numbers(p);
+
+    text_printf(t, "  member %lld session %d [", (long long)m->size,
+                anonymous && m->session > 0 ? 0 : m->session);
+    for (int k = 0; k < m->n; k++)
+        text_printf(t, "%st%d", k ? " " : "", m->tensor[k]);
+    text_add(t, n ? "] numbers" : "]");
+    for (int k = 0; k < n; k++) {
+        text_char(t, ' ');
+        text_double(t, m->number[k]);
+    }
+    text_char(t, '\n');
+}
+
 void tile_print(Text *t, const TileProgram *p, bool anonymous)
 {
     if (anonymous) {
@@ -188,6 +210,8 @@ void tile_print(Text *t, const TileProgram *p, bool anonymous)
         print_inst(t, p, i);
     print_anchor(t, p);
     print_results(t, p);
+    for (uint32_t i = 0; i < p->members.len; i++)
+        print_member(t, p, &p->members.at[i], anonymous);
     text_add(t, "}\n");
 }
 
@@ -555,6 +579,30 @@ static void read_reduction(Parser *s, TileReduceKind kind)
     vec_push(s->arena, &s->p->reductions, x);
 }
 
+static void read_member(Parser *s)
+{
+    TileMember m = {.size = number(s)};
+    VEC(int) tensor = {0};
+    int n = tile_n_numbers(s->p);
+    double *at = ARENA_ARRAY(s->arena, double, (size_t)n + 1);
+
+    expect(s, "session");
+    m.session = small_number(s);
+    expect(s, "[");
+    while (!s->failed && !accept(s, "]")) {
+        expect(s, "t");
+        vec_push(s->arena, &tensor, small_number(s));
+    }
+    m.n = (int)tensor.len;
+    m.tensor = tensor.at;
+    if (n)
+        expect(s, "numbers");
+    for (int k = 0; k < n; k++)
+        at[k] = real(s);
+    m.number = at;
+    vec_push(s->arena, &s->p->members, m);
+}
+
 static void read_statement(Parser *s)
 {
     if (accept(s, "axis"))
@@ -569,6 +617,8 @@ static void read_statement(Parser *s)
         read_anchor(s);
     else if (accept(s, "result"))
         read_result(s);
+    else if (accept(s, "member"))
+        read_member(s);
     else if (accept(s, "store"))
         read_store(s);
     else if (accept(s, reduction_text[TILE_SUM]))

@@ -370,8 +370,72 @@ static const char *check_reduction(Cx *cx, const TileReduction *r, bool *written
     return NULL;
 }
 
+/* Read and written at the point at hand, or one number for all points. */
+static const char *check_flat(Cx *cx, const char *what, uint32_t at, int tensor,
+                              const TileIndex *index)
+{
+    const TileTensor *t = &cx->p->tensors.at[tensor];
+
+    CHECK(t->layout.shape.rank == 1 || (t->layout.shape.rank == 0 && !t->is_output),
+          "tensor t%d of a member has rank %d", tensor, t->layout.shape.rank);
+    CHECK(t->layout.shape.rank == 0 ||
+              (index->n_terms == 1 && index->coef[0] == 1 && !index->table &&
+               t->layout.lanes == 1 && t->layout.shape.size[0] == cx->p->axes.at[0].size),
+          "%s %u of a member is not at its point", what, at);
+    return NULL;
+}
+
+static const char *check_member(const TileProgram *p, Arena *scratch, uint32_t i, bool *written)
+{
+    Cx context = {p, scratch, NULL}, *cx = &context;
+    const TileMember *m = &p->members.at[i];
+
+    CHECK(m->n == p->members.at[0].n && m->n <= (int)p->tensors.len,
+          "member %u has %d tensors, the first %d", i, m->n, p->members.at[0].n);
+    for (int k = 0; k < m->n; k++) {
+        CHECK(in_range(m->tensor[k], p->tensors.len),
+              "member %u has a tensor t%d, which is not there", i, m->tensor[k]);
+        CHECK(i || m->tensor[k] == k, "the first member's tensors are not the first");
+        CHECK(p->tensors.at[m->tensor[k]].is_output == p->tensors.at[k].is_output &&
+                  p->tensors.at[m->tensor[k]].layout.type == p->tensors.at[k].layout.type,
+              "t%d of member %u is not of the kind of t%d", m->tensor[k], i, k);
+        CHECK(!written[m->tensor[k]], "t%d is written twice", m->tensor[k]);
+        written[m->tensor[k]] = p->tensors.at[k].is_output;
+    }
+    cx->p = tile_member(scratch, p, i);
+    TRY(tile_verify(cx->p, scratch));
+    for (uint32_t k = 0; k < p->insts.len; k++)
+        if (p->insts.at[k].kind == INST_LOAD)
+            TRY(check_flat(cx, "load", k, p->insts.at[k].tensor, p->insts.at[k].index));
+    for (uint32_t k = 0; k < p->stores.len; k++)
+        TRY(check_flat(cx, "store", k, p->stores.at[k].tensor, p->stores.at[k].index));
+    return NULL;
+}
+
+static const char *check_members(const TileProgram *p, Arena *scratch)
+{
+    Cx context = {p, scratch, NULL}, *cx = &context;
+    bool *written = ARENA_ARRAY(scratch, bool, p->tensors.len);
+
+    CHECK(p->anchor == TILE_MAP && p->axes.len == 1 && !p->reductions.len && p->session == -1 &&
+              p->batch_axis == -1,
+          "only maps over one axis, without sums and samples, have members");
+    CHECK(p->members.at[0].size == p->axes.at[0].size, "the first member is of another size");
+    TileProgram *first = tile_member(scratch, p, 0);
+    for (uint32_t i = 0; i < p->insts.len; i++)
+        CHECK(!memcmp(&first->insts.at[i].number, &p->insts.at[i].number, sizeof(double)),
+              "the first member has other numbers");
+    for (uint32_t i = 0; i < p->members.len; i++)
+        TRY(check_member(p, scratch, i, written));
+    for (uint32_t t = 0; t < p->tensors.len; t++)
+        CHECK(written[t] == p->tensors.at[t].is_output, "output t%u is not written", t);
+    return NULL;
+}
+
 const char *tile_verify(const TileProgram *p, Arena *scratch)
 {
+    if (p->members.len)
+        return check_members(p, scratch);
     Cx context = {p, scratch, ARENA_ARRAY(scratch, unsigned, p->insts.len)}, *cx = &context;
     bool *written = ARENA_ARRAY(scratch, bool, p->tensors.len);
 

@@ -16,7 +16,7 @@
 
 enum {
     MAX_MEMBERS = 12,
-    MAX_SMALL = 48, /* members of a group of small values .. */
+    MAX_SMALL = 48, /* members of a group of small tables .. */
     SMALL = 1 << 16 /* .. of at most so many elements */
 };
 
@@ -72,14 +72,11 @@ static bool may_update(const Fuser *z, const Group *g, Val v)
     return true;
 }
 
-/* Small updates that only updates read, and what depends on parameters only: each would be a launch
- * for next to nothing. */
+/* A small table that depends on parameters only: each would be a launch for next to nothing.
+ * (Updates are joined by join_updates.c.) */
 static bool is_small(const Fuser *z, Val v)
 {
-    bool awaited = false;
-    for (uint32_t i = 0; i < z->users[v.id].len; i++)
-        awaited |= !z->updates[z->users[v.id].at[i].id];
-    return z->target->joins_small && (z->updates[v.id] ? !awaited : z->fixed[v.id]) &&
+    return z->target->joins_small && !z->updates[v.id] && z->fixed[v.id] &&
            shape_elems(func_shape(z->f, v)) <= SMALL;
 }
 
@@ -95,8 +92,6 @@ static bool may_join(const Fuser *z, const Group *g, Val v)
     bool is_update = z->updates[v.id] != NULL;
     if (is_update != (z->updates[first.id] != NULL) && !(is_update && may_update(z, g, v)))
         return false; /* updates wait for readers of the old value */
-    if (is_update && !g->anchor.id && is_small(z, first) != is_small(z, v))
-        return false;
     if (!fuse_same_space(&g->space, fuse_space_of(z->f, v)) || !takes_epilogue(z, g))
         return false;
     return op_lowering(n->op) != LOWER_REDUCE || takes_reduction(z, g, n);
@@ -210,18 +205,6 @@ static int latest(const Fuser *z, const Vals *sources)
     return last;
 }
 
-/* The latest group among the sources that are updates. Only these bind a small update: updates run
- * last, among themselves in order (plan_buffers.c). */
-static int latest_update(const Fuser *z, const Vals *sources)
-{
-    int last = -1;
-    for (uint32_t i = 0; i < sources->len; i++) {
-        int g = z->g->group_of[sources->at[i].id];
-        last = z->updates[sources->at[i].id] && g > last ? g : last;
-    }
-    return last;
-}
-
 static void place(Fuser *z, Val v)
 {
     Vals sources = {0};
@@ -244,9 +227,8 @@ static void place(Fuser *z, Val v)
         }
     }
     bool small = is_small(z, v);
-    int from = small && z->updates[v.id] ? latest_update(z, &sources) + 1 : last + 1;
     if (z->level == FUSE_FULL)
-        for (int i = from; i < (int)z->g->at.len; i++) {
+        for (int i = last + 1; i < (int)z->g->at.len; i++) {
             const Group *g = &z->g->at.at[i];
             if (!g->anchor.id && may_join(z, g, v) && (small || shares_large(z, g, &sources))) {
                 join(z, i, v);

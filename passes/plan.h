@@ -4,6 +4,7 @@
  *   fuse_store.c   which values are stored
  *   fuse.c         which are computed together in one kernel
  *   tile_groups.c  each group as a tile program, named by group_names.c
+ *   join_updates.c updates that are equal but for their tensors as one
  *   plan_buffers.c order of launches, lifetimes, offsets, what happens in place
  *
  * The plan is static: every byte a program needs is known here, before anything runs. */
@@ -76,6 +77,10 @@ const char *group_place(Arena *arena, const Func *f, const Group *g);
 /* Can `d` be computed in the kernel of `e` as a pair sum? */
 bool pair_match(const Func *f, const TargetTraits *target, Val e, Val d, PairAxes *out);
 const char *pair_axis(const PairAxes *p, const char *theirs);
+
+/* Joins equal updates among those that may: tile[] per group, NULL when another's has it. */
+void updates_join(Arena *arena, const Func *f, Groups *groups, TileProgram **tile,
+                  const bool *may_join);
 
 /* ---- the plan ---- */
 

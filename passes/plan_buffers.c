@@ -24,6 +24,8 @@ typedef struct Planner {
     void *context;
 } Planner;
 
+enum { MOST_AWAITED = 2 << 20 }; /* bytes of a gradient that waits for those of other updates */
+
 static size_t round_up(size_t n)
 {
     return (n + 63) & ~(size_t)63;
@@ -154,6 +156,18 @@ static bool comes_before(const Planner *z, int g, int u)
     return false;
 }
 
+/* Bytes of what an update reads and other groups make: they stay in the arena until it runs. */
+static size_t awaited_bytes(const Planner *z, int u)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < z->tile[u]->tensors.len; i++) {
+        const TileTensor *t = &z->tile[u]->tensors.at[i];
+        if (!t->is_output && z->groups.group_of[t->buffer] >= 0 && !z->writes[t->buffer])
+            bytes += tile_layout_bytes(&t->layout);
+    }
+    return bytes;
+}
+
 static void move_up(Planner *z, uint32_t from)
 {
     int u = z->order.at[from];
@@ -193,6 +207,24 @@ static bool is_awaited(const Planner *z, int u)
                 return true;
         }
     return false;
+}
+
+/* Updates that no other one has to wait for, of little that waits. */
+static void join_updates(Planner *z)
+{
+    bool *may_join = ARENA_ARRAY(z->arena, bool, z->groups.at.len + 1);
+    VEC(int) updates = {0};
+    for (uint32_t g = 0; g < z->groups.at.len; g++)
+        if (z->tile[g] && is_update(z, (int)g))
+            vec_push(z->arena, &updates, (int)g);
+    for (uint32_t i = 0; i < updates.len; i++) {
+        int u = updates.at[i];
+        may_join[u] = !is_awaited(z, u) && awaited_bytes(z, u) <= MOST_AWAITED;
+        for (uint32_t k = 0; k < updates.len && may_join[u]; k++)
+            may_join[u] = k == i || (!comes_before(z, updates.at[k], u) &&
+                                     !comes_before(z, u, updates.at[k]));
+    }
+    updates_join(z->arena, z->f, &z->groups, z->tile, may_join);
 }
 
 /* Prepared values, then all others, updates last: then each moves up as far as it may. */
@@ -293,6 +325,17 @@ static void make_launches(Planner *z, const bool *prepared)
     }
 }
 
+/* The recording without whose samples tensor k is not read; -1: none. */
+static int reader_session(const Launch *l, int k)
+{
+    const TileProgram *p = l->tile;
+    for (uint32_t i = 0; i < p->members.len; i++)
+        for (int j = 0; j < p->members.at[i].n; j++)
+            if (p->members.at[i].tensor[j] == k)
+                return p->members.at[i].session;
+    return l->session;
+}
+
 /* What a recording's kernels write and shared ones read is zero where its samples are not. */
 static void find_clears(Planner *z)
 {
@@ -306,7 +349,7 @@ static void find_clears(Planner *z)
             if (t->is_output || maker < 0 || b->kind != BUFFER_ARENA)
                 continue;
             int session = z->groups.at.at[maker].session;
-            if (session < 0 || session == l->session)
+            if (session < 0 || session == reader_session(l, (int)k))
                 continue;
             Launch *m = &plan->launches.at[b->first];
             bool known = false;
@@ -513,6 +556,8 @@ Plan *plan_build(Arena *arena, const Func *f, ProgramKind kind, const PassOption
     z.layouts = layouts_choose(arena, f, options);
     find_results(&z);
     make_tiles(&z, options);
+    if (options->fuse == FUSE_FULL && options->target.joins_small)
+        join_updates(&z);
     bool *prepared = find_prepared(&z);
     put_in_order(&z, prepared);
     make_launches(&z, prepared);

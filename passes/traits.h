@@ -19,7 +19,8 @@ typedef struct TargetTraits {
     int lanes;          /* else volumes are blocked over their channels by so many */
     AnchorTraits contract, stencil, stencil_dw;
     bool counts_bytes;      /* memory is slow: what is stored is decided by the bytes that moves */
-    bool joins_small;       /* launches cost: small updates and tables of a shape share a kernel */
+    bool joins_small;       /* launches cost: small tables of a shape share a kernel, equal updates
+                               one program */
     bool updates_behind;    /* a weight gradient's kernel may update its weight */
     bool pairs;             /* both gradients of a depthwise convolution are one kernel */
     int64_t pair_sum_limit; /* of a product, too, when it sums at most so many; 0: never */

@@ -292,7 +292,7 @@ static size_t largest_result(const DeviceImage *image)
 static Status allocate(Device *device, DeviceImage *image, Err *err)
 {
     CudaState *c = (CudaState *)device;
-    size_t total = 0, ranges;
+    size_t total = 0, ranges, tables;
     NPC_TRY(cuda_state_enter(c, err));
     give(&image->persistent, &total);
     give(&image->arena, &total);
@@ -305,6 +305,9 @@ static Status allocate(Device *device, DeviceImage *image, Err *err)
     ranges = total;
     for (int i = 0; i < image->n; i++)
         total += cuda_range_bytes(&image->program[i]);
+    tables = total;
+    for (int i = 0; i < image->n; i++)
+        total += cuda_tables_bytes(&image->program[i]);
 
     CudaResult r = c->d->memory_alloc(&c->memory, total);
     if (r)
@@ -315,6 +318,7 @@ static Status allocate(Device *device, DeviceImage *image, Err *err)
     NPC_TRY(cuda_state_check(c, c->d->fill(c->memory, 0, total, c->stream), "clear memory", err));
     c->ahead.device += c->memory;
     c->ranges = c->memory + ranges;
+    c->tables = c->memory + tables;
     image->persistent.device += c->memory;
     image->arena.device += c->memory;
     NPC_TRY(pin(c, &image->persistent.host, image->persistent.bytes,

@@ -31,6 +31,7 @@ typedef struct CudaState {
     CudaInputUnits units;
     CudaAddress memory; /* the one allocation */
     CudaAddress ranges; /* in it: of every program, one behind the other */
+    CudaAddress tables; /* and of launches whose programs have members */
     char *shown;        /* pinned: what `look` shows */
     size_t shown_bytes;
     CudaEvent moved;   /* inputs of the run are on the device */
@@ -55,7 +56,7 @@ typedef struct CudaUpload {
 typedef struct CudaLaunch {
     CudaFunction function[CUDA_MAX_PHASES];
     CudaSchedule schedule;
-    CudaAddress *arg; /* tensors, workspace, range */
+    CudaAddress *arg; /* tensors or table, workspace, range */
     void **params;    /* the addresses of arg[] */
 } CudaLaunch;
 
@@ -129,6 +130,7 @@ Status cuda_bind_planes(CudaState *c, const DeviceImage *image, const DeviceProg
 Status cuda_launch_planes(CudaState *c, const DeviceProgram *p, Err *err);
 
 /* device_cuda_run.c */
+size_t cuda_tables_bytes(const DeviceProgram *p);
 Status cuda_bind(Device *d, DeviceImage *image, Err *err);
 Status cuda_run(Device *d, DeviceImage *image, int program, const SampleRange *ranges, bool prepare,
                 Err *err);

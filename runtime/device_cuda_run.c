@@ -8,8 +8,29 @@
 
 /* ---- binding ---- */
 
+size_t cuda_tables_bytes(const DeviceProgram *p)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < p->plan->launches.len; i++)
+        bytes += cuda_table_bytes(p->plan->launches.at[i].tile);
+    return bytes;
+}
+
+/* A table of the tensors in `arg` moves to the device and takes their place there. */
+static Status bind_table(CudaState *c, const DeviceImage *image, const DeviceProgram *p,
+                         const TileProgram *tile, CudaAddress *arg, CudaAddress *tables, Err *err)
+{
+    size_t bytes = cuda_table_bytes(tile);
+    int64_t *table = arena_alloc(image->memory, bytes);
+    cuda_table_write(tile, arg, (int)cuda_n_sessions(p), table);
+    arg[0] = *tables;
+    *tables += bytes;
+    return cuda_state_check(c, c->d->copy_to_device(arg[0], table, bytes, c->stream),
+                            "copy to the device", err);
+}
+
 static Status bind_launch(CudaState *c, const DeviceImage *image, const DeviceProgram *p, int i,
-                          const CudaKernel *kernel, Err *err)
+                          const CudaKernel *kernel, CudaAddress *tables, Err *err)
 {
     CudaProgram *own = p->own;
     const Launch *l = &p->plan->launches.at[i];
@@ -21,6 +42,11 @@ static Status bind_launch(CudaState *c, const DeviceImage *image, const DevicePr
     out->params = ARENA_ARRAY(image->memory, void *, n + 2);
     for (uint32_t k = 0; k < n; k++)
         out->arg[k] = cuda_storage(image, p, p->place[l->tile->tensors.at[k].buffer]);
+    if (l->tile->members.len) {
+        NPC_TRY(bind_table(c, image, p, l->tile, out->arg, tables, err));
+        n = 1;
+        pair = 0;
+    }
     out->arg[n] = image->arena.device + l->workspace_offset;
     out->arg[n + 1] = own->ranges + (size_t)pair * 2 * sizeof(int32_t);
     for (uint32_t k = 0; k < n + 2; k++)
@@ -41,7 +67,7 @@ static Status bind_launch(CudaState *c, const DeviceImage *image, const DevicePr
 Status cuda_bind(Device *device, DeviceImage *image, Err *err)
 {
     CudaState *c = (CudaState *)device;
-    CudaAddress ranges = c->ranges;
+    CudaAddress ranges = c->ranges, tables = c->tables;
     int at = 0;
     NPC_TRY(cuda_state_enter(c, err));
     for (int i = 0; i < image->n; i++) {
@@ -54,7 +80,7 @@ Status cuda_bind(Device *device, DeviceImage *image, Err *err)
         NPC_TRY(cuda_bind_random(c, image, p, err));
         NPC_TRY(cuda_bind_planes(c, image, p, err));
         for (uint32_t k = 0; k < p->plan->launches.len; k++)
-            NPC_TRY(bind_launch(c, image, p, (int)k, cuda_set_get(c->set, at++), err));
+            NPC_TRY(bind_launch(c, image, p, (int)k, cuda_set_get(c->set, at++), &tables, err));
         own->event = ARENA_ARRAY(image->memory, CudaEvent, p->plan->launches.len + 1);
         for (uint32_t k = 0; k <= p->plan->launches.len; k++)
             own->event[k] = NULL;

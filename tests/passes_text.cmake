@@ -2,6 +2,7 @@
 npc_test(golden passes npc_passes)
 npc_test(unit layout npc_passes)
 npc_test(unit fuse npc_passes)
+npc_test(unit join_updates npc_passes)
 npc_test(unit recompute npc_passes)
 npc_test(unit slice_products npc_passes)
 npc_test(unit plan npc_passes npc_random_graph)

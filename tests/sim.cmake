@@ -57,6 +57,8 @@ npc_sim_test(sim sim_random npc_runtime)
 # these run longer than their kernels are translated
 set_tests_properties(sim.sim_products sim.sim_products_walk sim.sim_joint PROPERTIES ENVIRONMENT NPC_SIM_OPTIMIZE=-O1)
 npc_sim_test(ops cuda_schedules npc_codegen)
+npc_sim_test(ops cuda_members npc_codegen)
+set_tests_properties(ops.cuda_members PROPERTIES ENVIRONMENT NPC_SIM_CHECK=1)
 
 # every access checked for races; work as late as it may
 add_test(NAME sim.checked_schedules COMMAND test_cuda_schedules WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})

@@ -47,6 +47,17 @@ static Status prepare(void *context, const Plan *plan, Err *err)
     return NPC_OK;
 }
 
+/* Random graphs have no recordings. */
+static void *table_of(Simulated *c, const TileProgram *t, float *const *tensor)
+{
+    int64_t *table = arena_alloc(c->arena, cuda_table_bytes(t));
+    uint64_t *address = ARENA_ARRAY(c->arena, uint64_t, t->tensors.len);
+    for (uint32_t i = 0; i < t->tensors.len; i++)
+        address[i] = (uint64_t)(uintptr_t)tensor[i];
+    cuda_table_write(t, address, 0, table);
+    return table;
+}
+
 /* The simulator's kernels take memory of the host as it is. */
 static void run(void *context, const Plan *plan, int launch, float *const *tensor, void *workspace)
 {
@@ -57,6 +68,10 @@ static void run(void *context, const Plan *plan, int launch, float *const *tenso
     int n = (int)t->tensors.len;
     void **args = ARENA_ARRAY(c->arena, void *, n + 2);
     memcpy(args, tensor, (size_t)n * sizeof *args);
+    if (t->members.len) {
+        args[0] = table_of(c, t, tensor);
+        n = 1;
+    }
     args[n] = workspace;
     args[n + 1] = range;
     for (int p = 0; p < s.n_phases; p++)

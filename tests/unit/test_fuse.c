@@ -377,32 +377,6 @@ static void a_gradient_updates_its_parameter_behind_all_readers(void **state)
     test_done(z.t);
 }
 
-/* Two updates of one shape that read nothing in common; the first one also read, or not. */
-static void small_updates_share_a_kernel_for_threads(void **state)
-{
-    (void)state;
-    static const char BODY[] = X "  %2 = sum %1 {over=[b, h, w], k=[1]} : f32[c=8]\n"
-                                 "  %3 = param {name=\"v\"} : f32[c=8]\n"
-                                 "  %4 = sub %3 %2 : f32[c=8]\n"
-                                 "  %5 = variance %1 {over=[b, h, w], k=[1]} : f32[c=8]\n"
-                                 "  %6 = state {name=\"s\"} : f32[c=8]\n"
-                                 "  %7 = sub %6 %5 : f32[c=8]\n"
-                                 "  return state \"v\" = %4\n"
-                                 "  return state \"s\" = %7\n";
-    Formed z = form_for(BODY, FUSE_FULL, traits_cuda());
-    assert_int_equal(group_of(&z, 4), group_of(&z, 7));
-    test_done(z.t);
-    z = form(BODY, FUSE_FULL);
-    assert_int_not_equal(group_of(&z, 4), group_of(&z, 7));
-    test_done(z.t);
-    const char *awaited = "  %8 = mul %1 %4" VOLUME "\n  return output \"y\" = %8\n";
-    TestFunc *t = test_func();
-    z = form_for(arena_printf(&t->arena, "%s%s", BODY, awaited), FUSE_FULL, traits_cuda());
-    assert_int_not_equal(group_of(&z, 4), group_of(&z, 7));
-    test_done(z.t);
-    test_done(t);
-}
-
 static void every_materialised_value_has_one_group(void **state)
 {
     (void)state;
@@ -448,7 +422,6 @@ int main(void)
         cmocka_unit_test(both_gradients_of_a_convolution_are_one_kernel_for_threads),
         cmocka_unit_test(both_gradients_of_a_product_are_one_kernel_for_threads),
         cmocka_unit_test(a_gradient_updates_its_parameter_behind_all_readers),
-        cmocka_unit_test(small_updates_share_a_kernel_for_threads),
         cmocka_unit_test(every_materialised_value_has_one_group),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,12 +139,33 @@ static const char pair_text[] = "tile \"both\" session -1 batch -1 flops 0 {\n"
                                 "  pair_sum %2 t4 [a1] factor 2\n"
                                 "}\n";
 
+static const char members_text[] = "tile \"lerp of 2\" session -1 batch -1 flops 21 {\n"
+                                   "  axis i 3 parallel\n"
+                                   "  tensor in buffer 0 [i=3] order 0\n"
+                                   "  tensor in buffer 1 [i=3] order 0\n"
+                                   "  tensor in buffer 2 [] order\n"
+                                   "  tensor out buffer 3 [i=3] order 0\n"
+                                   "  tensor in buffer 4 [i=4] order 0\n"
+                                   "  tensor in buffer 5 [i=4] order 0\n"
+                                   "  tensor out buffer 6 [i=4] order 0\n"
+                                   "  %0 = load t0 [a0]\n"
+                                   "  %1 = load t1 [a0]\n"
+                                   "  %2 = load t2 []\n"
+                                   "  %3 = const 0.5\n"
+                                   "  %4 = mul %3 %0\n"
+                                   "  %5 = mul %2 %1\n"
+                                   "  %6 = add %4 %5\n"
+                                   "  store %6 t3 [a0]\n"
+                                   "  member 3 session -1 [t0 t1 t2 t3] numbers 0.5\n"
+                                   "  member 4 session 1 [t4 t5 t2 t6] numbers 0.25\n"
+                                   "}\n";
+
 static void text_parses_back_to_the_same_text(void **state)
 {
-    const char *const texts[] = {dense_text, conv_text,   map_text,
-                                 pair_text,  attend_text, scatter_text};
+    const char *const texts[] = {dense_text,  conv_text,    map_text,    pair_text,
+                                 attend_text, scatter_text, members_text};
 
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         World *w = *state;
         Text again = {.arena = &w->arena};
         TileProgram *p = parse(w, texts[i]);
@@ -174,11 +195,11 @@ static void anonymous_text_leaves_out_names_and_buffers_only(void **state)
 
 static void damaged_texts_are_reported_and_never_crash(void **state)
 {
-    const char *const texts[] = {dense_text, conv_text,   map_text,
-                                 pair_text,  attend_text, scatter_text};
+    const char *const texts[] = {dense_text,  conv_text,    map_text,    pair_text,
+                                 attend_text, scatter_text, members_text};
     World *w = *state;
 
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         size_t n = strlen(texts[i]);
         for (size_t cut = 0; cut + 1 < n; cut++)
             assert_null(tile_parse(&w->arena, &w->names, &w->diags, "cut", texts[i], cut));
@@ -249,6 +270,114 @@ static void a_scatter_is_interpreted(void **state)
     float want[3][2] = {{2 + 16, 20 + 160}, {0}, {1 + 4, 10 + 40}};
     for (int i = 0; i < 6; i++) /* the last position is outside of the table, hence 0 */
         assert_float_equal(y[i / 2][i % 2], want[i / 2][i % 2], 0);
+}
+
+static void members_run_with_tensors_and_numbers_of_their_own(void **state)
+{
+    World *w = *state;
+    float old[3] = {2, 4, 6}, x[3] = {1, 2, 3}, rate = 10, y[3];
+    float old2[4] = {4, 8, 12, 16}, x2[4] = {0, 1, 0, 2}, y2[4];
+    TileProgram *p = parse(w, members_text);
+
+    tile_eval(p, (void *[]){old, x, &rate, y, old2, x2, y2}, (TileRange){0});
+    float want[3] = {11, 22, 33}, want2[4] = {1, 12, 3, 24};
+    assert_memory_equal(y, want, sizeof y);
+    assert_memory_equal(y2, want2, sizeof y2);
+    assert_true(tile_bytes(p) == (3 * 3 + 3 * 4 + 1) * 4);
+}
+
+static void illegal_members_get_a_sentence(void **state)
+{
+    World *w = *state;
+    TileProgram *p = parse(w, members_text);
+    int other[] = {4, 5, 2, 3}, behind[] = {4, 5, 2, 7}, large[] = {0, 5, 2, 6};
+
+    p->members.at[1].tensor = other;
+    assert_string_equal(tile_verify(p, &w->arena), "t3 is written twice");
+    p->members.at[1].tensor = behind;
+    assert_string_equal(tile_verify(p, &w->arena), "member 1 has a tensor t7, which is not there");
+    p->members.at[1].tensor = large;
+    assert_string_equal(tile_verify(p, &w->arena), "an index reaches 0..3 on an axis of size 3");
+    p->members.len = 1;
+    assert_string_equal(tile_verify(p, &w->arena), "output t6 is not written");
+    p = parse(w, members_text);
+    p->members.at[1].n = 3;
+    assert_string_equal(tile_verify(p, &w->arena), "member 1 has 3 tensors, the first 4");
+    p = parse(w, members_text);
+    p->insts.at[3].number = 0.75;
+    assert_string_equal(tile_verify(p, &w->arena), "the first member has other numbers");
+    p = parse(w, members_text);
+    p->insts.at[0].index[0].n_terms = 0;
+    assert_string_equal(tile_verify(p, &w->arena), "load 0 of a member is not at its point");
+    p = parse(w, members_text);
+    p->session = 0;
+    assert_string_equal(tile_verify(p, &w->arena),
+                        "only maps over one axis, without sums and samples, have members");
+}
+
+/* A matrix, and one that is read as two axes of a longer one, of which nothing is left out. */
+static const char matrix_text[] = "tile \"m\" session 1 batch -1 flops 6 {\n"
+                                  "  axis a 2 parallel\n"
+                                  "  axis b 3 parallel\n"
+                                  "  tensor in buffer 0 [a=2, b=3] order 0 1\n"
+                                  "  tensor in buffer 1 [] order\n"
+                                  "  tensor out buffer 2 [a=2, b=3] order 0 1\n"
+                                  "  %0 = load t0 [a0, a1]\n"
+                                  "  %1 = load t1 []\n"
+                                  "  %2 = mul %0 %1\n"
+                                  "  store %2 t2 [a0, a1]\n"
+                                  "}\n",
+                  split_text[] = "tile \"s\" session -1 batch -1 flops 10 {\n"
+                                 "  axis a 2 parallel\n"
+                                 "  axis b 5 parallel\n"
+                                 "  tensor in buffer 3 [x=10, one=1] order 1 0\n"
+                                 "  tensor in buffer 1 [] order\n"
+                                 "  tensor out buffer 4 [a=2, b=5] order 0 1\n"
+                                 "  %0 = load t0 [5*a0 + a1, 0]\n"
+                                 "  %1 = load t1 []\n"
+                                 "  %2 = mul %0 %1\n"
+                                 "  store %2 t2 [a0, a1]\n"
+                                 "}\n";
+
+static void maps_that_walk_memory_in_order_are_joined(void **state)
+{
+    World *w = *state;
+    TileProgram *flat[] = {tile_flat(&w->arena, parse(w, matrix_text)),
+                           tile_flat(&w->arena, parse(w, split_text))};
+
+    assert_non_null(flat[0]);
+    assert_non_null(flat[1]);
+    assert_string_equal(tile_body(&w->arena, flat[0]), tile_body(&w->arena, flat[1]));
+    TileProgram *p = tile_join(&w->arena, flat, 2);
+    assert_null(tile_verify(p, &w->arena));
+    assert_int_equal(p->tensors.len, 5); /* both read one number */
+    assert_true(p->flops == 16);
+    for (uint32_t i = 0; i < 2; i++) {
+        Text one = {.arena = &w->arena}, again = {.arena = &w->arena};
+        tile_print(&one, flat[i], true);
+        tile_print(&again, tile_member(&w->arena, p, i), true);
+        assert_string_equal(text_str(&one), text_str(&again));
+    }
+    assert_int_equal(tile_member(&w->arena, p, 0)->session, 1);
+}
+
+static void maps_that_walk_it_otherwise_are_not_flat(void **state)
+{
+    World *w = *state;
+
+    assert_null(tile_flat(&w->arena, parse(w, map_text)));   /* with a table and a sum */
+    assert_null(tile_flat(&w->arena, parse(w, dense_text))); /* a product */
+    for (int i = 0; i < 4; i++) {
+        TileProgram *p = parse(w, matrix_text);
+        TileTensor *t = &p->tensors.at[i % 2 ? 0 : 2];
+        if (i < 2) {
+            t->layout.order[0] = 1;
+            t->layout.order[1] = 0;
+        } else {
+            t->layout.shape.size[1] = 4; /* with gaps */
+        }
+        assert_null(tile_flat(&w->arena, p));
+    }
 }
 
 static void attention_of_wrong_axes_gets_a_sentence(void **state)
@@ -415,6 +544,10 @@ int main(void)
         TEST(illegal_programs_get_a_sentence),
         TEST(attention_is_interpreted),
         TEST(a_scatter_is_interpreted),
+        TEST(members_run_with_tensors_and_numbers_of_their_own),
+        TEST(illegal_members_get_a_sentence),
+        TEST(maps_that_walk_memory_in_order_are_joined),
+        TEST(maps_that_walk_it_otherwise_are_not_flat),
         TEST(attention_of_wrong_axes_gets_a_sentence),
         TEST(blocked_layouts_put_lanes_innermost),
         TEST(bytes_are_what_a_table_reaches),
