@@ -284,15 +284,38 @@ void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step)
     e->device->kind->draw(e->device, &e->image, program, seed, step);
 }
 
+static void read_row(const void *from, Storage type, int64_t at, int64_t stride, int64_t n,
+                     float *out)
+{
+    if (type == STORAGE_F32)
+        for (int64_t i = 0; i < n; i++)
+            out[i] = ((const float *)from)[at + i * stride];
+    else
+        for (int64_t i = 0; i < n; i++)
+            out[i] = storage_read(from, type, at + i * stride);
+}
+
+/* In rows along the last axis, whose elements lie equally far apart, unless it is cut into blocks
+ * of lanes. */
 static void read_out(const void *from, const TileLayout *l, float *out)
 {
-    int64_t n = shape_elems(&l->shape), index[MAX_RANK] = {0};
-    for (int64_t i = 0; i < n; i++) {
-        out[i] = storage_read(from, l->type, tile_layout_offset(l, index));
-        for (int k = l->shape.rank - 1; k >= 0; k--) {
-            if (++index[k] < l->shape.size[k])
-                break;
+    int last = l->shape.rank > 0 ? l->shape.rank - 1 : 0;
+    int64_t n = shape_elems(&l->shape), length = l->shape.rank > 0 ? l->shape.size[last] : 1;
+    int64_t most = last == l->lane ? 1 : length, stride = 0, index[MAX_RANK] = {0};
+    if (most > 1) {
+        index[last] = 1;
+        stride = tile_layout_offset(l, index);
+        index[last] = 0;
+        stride -= tile_layout_offset(l, index);
+    }
+    for (int64_t i = 0; i < n;) {
+        int64_t left = length - index[last], row = left < most ? left : most;
+        read_row(from, l->type, tile_layout_offset(l, index), stride, row, out + i);
+        i += row;
+        index[last] += row;
+        for (int k = last; k > 0 && index[k] == l->shape.size[k]; k--) {
             index[k] = 0;
+            index[k - 1]++;
         }
     }
 }
