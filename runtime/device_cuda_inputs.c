@@ -5,7 +5,8 @@
  * into an area of their own while launches before went on, and the run copies them from there to
  * where its kernels read. So addresses in a recorded graph never change, and the area needs no
  * twin: a run returns when that copy is done. Scalars come with the run; some of them are known
- * only when the run before has ended. */
+ * only when the run before has ended. Waiting for that copy costs training nothing: it fills the
+ * next inputs behind it and then reads the loss, which waits for the whole run. */
 #include "runtime/device_cuda.h"
 
 uint32_t cuda_n_sessions(const DeviceProgram *p)
