@@ -20,8 +20,12 @@
  * What is read or summed up at computed positions has its channels innermost everywhere: a position
  * is the same for all of them.
  *
+ * What attention adds to scores, and its gradient, lies as scores are made: a matrix of queries and
+ * keys for each head.
+ *
  * With 16-bit storage, activations and their gradients are stored in 16 bits: values with samples,
- * channels and something more. Sums are float32, being few and long. */
+ * channels and something more. Sums are float32, being few and long; so are the logarithms of
+ * attention's, whose error is that of all weights of a query. */
 #include "passes/plan.h"
 
 enum { MAX_NAMES = 64 };
@@ -169,6 +173,64 @@ static bool *find_positioned(Arena *arena, const Func *f)
     return at;
 }
 
+static unsigned bit_of(const Shape *s, const char *axis)
+{
+    int at = shape_axis(s, axis);
+    return at < 0 ? 0 : 1u << at;
+}
+
+/* Axes (bits) of what a view reads that make up `axes` of what it is. */
+static unsigned through_view(const Func *f, const Node *view, unsigned axes)
+{
+    const Shape *from = func_shape(f, view->in[0]);
+    const Attrs *a = &view->attrs;
+    unsigned out = 0;
+    for (int i = 0; i < view->shape.rank; i++) {
+        const char *name = view->shape.name[i];
+        if (!(axes >> i & 1))
+            continue;
+        if (view->op == OP_RENAME && name == a->axis2)
+            name = a->axis;
+        if (view->op == OP_SPLIT && (name == a->axis2 || name == a->axis3))
+            name = a->axis;
+        out |= view->op == OP_MERGE && name == a->axis
+                   ? bit_of(from, a->axis2) | bit_of(from, a->axis3)
+                   : bit_of(from, name);
+    }
+    return out;
+}
+
+/* Of what is added to scores (behind views), and of its gradient: which axes (bits) are queries and
+ * keys; 0 of all other values. */
+static unsigned *find_biases(Arena *arena, const Func *f)
+{
+    unsigned *axes = ARENA_ARRAY(arena, unsigned, f->nodes.len + 1);
+    for (uint32_t id = 1; id < f->nodes.len; id++) {
+        const Node *n = &f->nodes.at[id];
+        bool is_gradient = n->op == OP_ATTEND_DBIAS;
+        if (!is_gradient && !(n->op == OP_ATTEND && n->n_in > 3))
+            continue;
+        Val v = is_gradient ? (Val){id} : n->in[3];
+        const Shape *s = func_shape(f, v);
+        unsigned pair = bit_of(s, n->attrs.axis) | bit_of(s, n->attrs.axis2);
+        for (axes[v.id] = pair; op_lowering(func_node(f, v)->op) == LOWER_VIEW; axes[v.id] = pair) {
+            pair = through_view(f, func_node(f, v), pair);
+            v = func_node(f, v)->in[0];
+        }
+    }
+    return axes;
+}
+
+/* Queries and keys behind all other axes, both in logical order. */
+static void arrange_bias(TileLayout *l, unsigned pair)
+{
+    int n = 0;
+    for (int last = 0; last < 2; last++)
+        for (int i = 0; i < l->shape.rank; i++)
+            if ((pair >> i & 1) == (unsigned)last)
+                l->order[n++] = i;
+}
+
 /* An activation with at least as many positions in a sample as channels? */
 static bool has_rows(const Shape *s, const Roles *r)
 {
@@ -184,7 +246,7 @@ static bool has_rows(const Shape *s, const Roles *r)
 }
 
 static TileLayout choose(const Func *f, Val v, const PassOptions *o, const Roles *r,
-                         bool is_positioned, bool *is_volume, int *channel)
+                         bool is_positioned, unsigned pair, bool *is_volume, int *channel)
 {
     const Node *n = func_node(f, v);
     TileLayout l = tile_layout_plain(&n->shape);
@@ -203,8 +265,10 @@ static TileLayout choose(const Func *f, Val v, const PassOptions *o, const Roles
         }
     }
     bool has_batch = r->batch && shape_axis(&n->shape, r->batch) >= 0;
-    *is_volume = n_lane == 1 && n_space >= 2;
-    if (is_positioned && n_lane == 1) {
+    *is_volume = n_lane == 1 && n_space >= 2 && !pair;
+    if (pair) {
+        arrange_bias(&l, pair);
+    } else if (is_positioned && n_lane == 1) {
         *is_volume = false;
         *channel = o->target.channels_last ? lane : -1;
         arrange(&l, r, CHANNELS_LAST);
@@ -223,7 +287,8 @@ static TileLayout choose(const Func *f, Val v, const PassOptions *o, const Roles
     } else if (n_lane >= 1 && n->shape.rank >= 3) {
         arrange(&l, r, CHANNELS_FIRST);
     }
-    if (n_lane && has_batch && n->shape.rank >= 3 && op_lowering(n->op) != LOWER_REDUCE)
+    if (n_lane && has_batch && n->shape.rank >= 3 && op_lowering(n->op) != LOWER_REDUCE &&
+        n->op != OP_ATTEND_SUM)
         l.type = precision_storage(o->precision);
     return l;
 }
@@ -259,6 +324,7 @@ Layouts layouts_choose(Arena *arena, const Func *f, const PassOptions *options)
                  ARENA_ARRAY(arena, int, f->nodes.len + 1)};
     Roles r = {.batch = f->module->batch_axis};
     const bool *fixed = find_fixed(arena, f), *positioned = find_positioned(arena, f);
+    const unsigned *pair = find_biases(arena, f);
 
     for (uint32_t id = 1; id < f->nodes.len; id++) {
         const Node *n = &f->nodes.at[id];
@@ -275,8 +341,8 @@ Layouts layouts_choose(Arena *arena, const Func *f, const PassOptions *options)
     for (uint32_t id = 1; id < f->nodes.len; id++)
         add_in_order(&f->nodes.at[id].shape, &r.order);
     for (uint32_t id = 1; id < f->nodes.len; id++)
-        l.of[id] =
-            choose(f, (Val){id}, options, &r, positioned[id], &l.is_volume[id], &l.channel[id]);
+        l.of[id] = choose(f, (Val){id}, options, &r, positioned[id], pair[id], &l.is_volume[id],
+                          &l.channel[id]);
     return l;
 }
 

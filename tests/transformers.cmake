@@ -5,7 +5,7 @@ npc_test(models attention_run npc_runtime)
 # free_centres and local_shift: what none of the published files has
 set(VIV1T_CASES competition sequential_state_mlp closed_loop no_state_conv free_centres ops)
 set(V1T_CASES sensorium allen local_shift)
-# adaptive_published_geometry has windows of 392 tokens: only where these are fast
+# adaptive_published_geometry has windows of 392 tokens, slow where kernels are not compiled
 set(DYNAMIC_V1FM_CASES plain_one_window mean_all_levels adaptive_other_options)
 function(npc_verify_transformer model name label)
     foreach(case ${ARGN})
@@ -33,6 +33,14 @@ foreach(fuse none elementwise full)
     npc_verify_transformer(v1t ${fuse} sim ${V1T_CASES})
     npc_verify_transformer(dynamic_v1fm ${fuse} sim ${DYNAMIC_V1FM_CASES})
 endforeach()
+set(NPC_VERIFY_HOW --fuse full)
+npc_verify_transformer(dynamic_v1fm published models adaptive_published_geometry)
+set(NPC_VERIFY_HOW --device cuda --precision bf16)
+npc_verify_transformer(dynamic_v1fm bf16 sim adaptive_other_options)
+set(NPC_VERIFY_HOW --device cuda)
+set(NPC_VERIFY_WHEN CONFIGURATIONS long)
+npc_verify_transformer(dynamic_v1fm published sim adaptive_published_geometry)
+unset(NPC_VERIFY_WHEN)
 
 # Dynamic-V1FM's file of operations has a hundred small cases, whose kernels take longer to translate
 # than to run: most of its ways only with `ctest -C long`.

@@ -254,6 +254,7 @@ static void channels_lie_last_in_16_bits_for_threads(void **state)
     (void)state;
     check_plan("two_blocks", "bf16", PROGRAM_FORWARD, FUSE_FULL, traits_cuda(), PRECISION_BF16);
     check_plan("depthwise", "bf16", PROGRAM_GRAD, FUSE_FULL, traits_cuda(), PRECISION_BF16);
+    check_plan("biased", "bf16", PROGRAM_GRAD, FUSE_FULL, traits_cuda(), PRECISION_BF16);
 }
 
 int main(void)
