@@ -350,11 +350,24 @@ static void bench_block(const Bench *to, int number, int64_t c, int64_t out, int
 
 /* Queries, keys and values token by token, the features of a head side by side. */
 static void bench_attention(const Bench *to, const char *name, int64_t sequences, int64_t heads,
-                            int64_t n, int64_t width, bool causal)
+                            int64_t n, int64_t width, bool causal, double drop)
 {
     Arena arena = {0};
-    AttentionShape s = {sequences, heads,  n,      n,      width, width, causal, false,
-                        "bnad",    "bmad", "bmae", "bnae", "bna", NULL,  7};
+    AttentionShape s = {.samples = sequences,
+                        .heads = heads,
+                        .n = n,
+                        .m = n,
+                        .d = width,
+                        .e = width,
+                        .mask = causal ? ATTEND_SEES_EARLIER : ATTEND_SEES_ALL,
+                        .q = "bnad",
+                        .k = "bmad",
+                        .v = "bmae",
+                        .y = "bnae",
+                        .l = "bna",
+                        .wanted = 7,
+                        .drop = drop,
+                        .bytes = "bar"};
     double pairs = (double)(sequences * heads * n * n) * (causal ? 0.5 : 1);
     for (int back = 0; back < 2; back++) {
         s.back = back;
@@ -409,10 +422,12 @@ int main(int argc, char **argv)
         if (i != 2) /* as block 1 */
             bench_block(&to, i, in[i], in[i + 1], size[i], stride[i]);
     bench_tokens(&to, 12180); /* 28 steps of ViV1T */
-    bench_attention(&to, "space 435x48", 4, 11, 435, 48, false);
-    bench_attention(&to, "time 116x48", 15, 11, 116, 48, false);
-    bench_attention(&to, "time 324x80 causal", 15, 2, 324, 80, true);
-    bench_attention(&to, "image 1654x155", 1, 4, 1654, 155, false);
+    bench_attention(&to, "space 435x48", 4, 11, 435, 48, false, 0);
+    bench_attention(&to, "time 116x48", 15, 11, 116, 48, false, 0);
+    bench_attention(&to, "time 324x80 causal", 15, 2, 324, 80, true, 0);
+    bench_attention(&to, "image 1654x155", 1, 4, 1654, 155, false, 0);
+    bench_attention(&to, "image 1654x155 drops", 1, 4, 1654, 155, false, 0.2544);
+    bench_attention(&to, "space 435x48 drops", 4, 11, 435, 48, false, 0.2544);
     for (int64_t samples = 1; samples <= 4; samples *= 2) {
         bench(&to, arena_printf(&arena, "readout b%d", (int)samples),
               readout(&arena, samples, 3932, FORWARD));

@@ -365,6 +365,7 @@ static void write_keys(CudaText *c, const AttendTiles *t)
     cuda_line(c, "NPC_SYNC();");
     write_softmax(c, t);
     cuda_line(c, "NPC_SYNC();");
+    cuda_attend_drop(c, t, "s");
     cuda_attend_open_held(c, t->queries, t->e, "i");
     cuda_line(c, "float y = gathered[h] * factor[i];");
     cuda_open(c, "for (int j = 0; j < %d; j++)", t->keys);
@@ -383,7 +384,11 @@ static void store_forward(CudaText *c, const AttendTiles *t)
     if (cuda_attend_wants(t, ATTEND_Y)) {
         cuda_attend_open_held(c, t->queries, t->e, "i");
         cuda_line(c, "const int query = i0 + i;");
-        cuda_line(c, "const float y = gathered[h] / sum[i];");
+        if (t->t->drop > 0)
+            cuda_line(c, "const float y = gathered[h] / sum[i] * %s;",
+                      cuda_attend_number(c, 1 / (1 - t->t->drop)));
+        else
+            cuda_line(c, "const float y = gathered[h] / sum[i];");
         cuda_open(c, "if (query < %lld)", (long long)t->n);
         cuda_attend_store(c, t, ATTEND_Y, n, "query", e, "w", "y");
         cuda_close(c);
@@ -403,6 +408,7 @@ static void write_forward(CudaText *c, const AttendTiles *t, const CudaPhase *sh
     CudaScope outer = cuda_scope(c);
 
     begin_forward(c, t, shape);
+    cuda_attend_enter_sequence(c, t);
     cuda_attend_stage_queries(c, t);
     cuda_attend_last_key(c, t);
     cuda_open(c, "for (int j0 = 0; j0 < last; j0 += %d)", t->keys);

@@ -69,6 +69,15 @@ const char *cuda_attend_seen(CudaText *c, const AttendTiles *t);
 void cuda_attend_last_key(CudaText *c, const AttendTiles *t);
 const char *cuda_attend_number(CudaText *c, double x);
 
+/* ---- dropped weights (cuda_drop.c): nothing is written where none are dropped ---- */
+
+/* The random words of the sequence at hand, word0 .. word3. */
+void cuda_attend_enter_sequence(CudaText *c, const AttendTiles *t);
+/* Dropped weights of the tile become 0 in an array of shared memory; then threads meet. */
+void cuda_attend_drop(CudaText *c, const AttendTiles *t, const char *weights);
+/* What each weight of the tile is multiplied with, to an array of shared memory. */
+void cuda_attend_gains(CudaText *c, const AttendTiles *t, const char *to);
+
 /* ---- kernels ---- */
 
 /* Enters a block: its sequence, and the first query or key of its tile. */

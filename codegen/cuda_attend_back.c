@@ -102,19 +102,24 @@ static void stage_queries(CudaText *c, const AttendTiles *t)
     cuda_close(c);
 }
 
-/* Weights and gradients of scores of a tile; the latter are added to the bias' slot, too. */
+/* Weights and gradients of scores of a tile; the latter are added to the bias' slot, too. Where
+ * weights are dropped, what they are multiplied with stands in ds before. */
 static void write_weights(CudaText *c, const AttendTiles *t, bool weights, bool to_bias)
 {
     int row = t->keys + 1;
+    bool drops = t->t->drop > 0;
 
     cuda_attend_open_pairs(c, t);
     const char *score = cuda_attend_score(c, t);
     cuda_attend_dot(c, t, "change", ATTEND_DY, ATTEND_VALUE);
     cuda_line(c, "const float weight = i0 + i < %lld && %s ? expf(%s - log_sum[i]) : 0.0f;",
               (long long)t->n, cuda_attend_seen(c, t), score);
+    if (drops)
+        cuda_line(c, "const float gain = ds[i * %d + j];", row);
     if (weights)
-        cuda_line(c, "s[i * %d + j] = weight;", row);
-    cuda_line(c, "const float gradient = weight * (change - centre[i]);");
+        cuda_line(c, drops ? "s[i * %d + j] = weight * gain;" : "s[i * %d + j] = weight;", row);
+    cuda_line(c, drops ? "const float gradient = weight * (change * gain - centre[i]);"
+                       : "const float gradient = weight * (change - centre[i]);");
     cuda_line(c, "ds[i * %d + j] = gradient * %s;", row, cuda_attend_number(c, t->t->scale));
     if (to_bias) {
         cuda_line(c, "if (i0 + i < %lld && j0 + j < %lld)", (long long)t->n, (long long)t->m);
@@ -132,9 +137,11 @@ static void write_sequence(CudaText *c, const AttendTiles *t)
 
     if (dq)
         cuda_line(c, "float gathered[%lld] = {0};", (long long)cuda_attend_held(t->queries, t->d));
+    cuda_attend_enter_sequence(c, t);
     stage_queries(c, t);
     cuda_open(c, "for (int j0 = 0; j0 < last; j0 += %d)", t->keys);
     cuda_attend_stage_keys(c, t);
+    cuda_attend_gains(c, t, "ds");
     cuda_line(c, "NPC_SYNC();");
     write_weights(c, t, false, t->has_bias);
     cuda_line(c, "NPC_SYNC();");
@@ -280,6 +287,7 @@ static void write_key_gradients(CudaText *c, const AttendTiles *t, int phase,
         cuda_line(c, "float dk[%lld] = {0};", (long long)cuda_attend_held(t->keys, t->d));
     if (dv)
         cuda_line(c, "float dv[%lld] = {0};", (long long)cuda_attend_held(t->keys, t->e));
+    cuda_attend_enter_sequence(c, t);
     cuda_attend_stage_keys(c, t);
     cuda_line(c, "const int first = %s;",
               t->t->mask == ATTEND_SEES_EARLIER
@@ -287,6 +295,7 @@ static void write_key_gradients(CudaText *c, const AttendTiles *t, int phase,
                   : "0");
     cuda_open(c, "for (int i0 = first; i0 < %lld; i0 += %d)", (long long)t->n, t->queries);
     stage_queries(c, t);
+    cuda_attend_gains(c, t, "ds");
     cuda_line(c, "NPC_SYNC();");
     write_weights(c, t, dv, false);
     cuda_line(c, "NPC_SYNC();");

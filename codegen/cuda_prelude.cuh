@@ -513,3 +513,27 @@ NPC_DEVICE void npc_zip8(uint32_t *word, NpcBits128 low, NpcBits128 high)
     npc_zip2(word + 4, low.z, high.z);
     npc_zip2(word + 6, low.w, high.w);
 }
+
+/* ---- random numbers ---- */
+
+typedef struct NpcWords {
+    uint32_t at[4];
+} NpcWords;
+
+/* Ten rounds of Philox4x32 (ir/base/philox.h). */
+NPC_DEVICE NpcWords npc_philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0,
+                               uint32_t k1)
+{
+    for (int round = 0; round < 10; round++) {
+        unsigned long long p0 = (unsigned long long)c0 * 0xD2511F53u;
+        unsigned long long p1 = (unsigned long long)c2 * 0xCD9E8D57u;
+        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+        c1 = (uint32_t)p1;
+        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+        c3 = (uint32_t)p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    NpcWords w = {{c0, c1, c2, c3}};
+    return w;
+}

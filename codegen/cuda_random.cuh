@@ -1,33 +1,17 @@
-/* Random masks and noise of a step, made where they are read: the numbers of data/random_fill.c,
+/* Random masks, noise and bytes of a step, made where they are read: the numbers of data/random_fill.c,
  * bit for bit. Follows cuda_prelude; compiled without fused multiply-adds.
  *
- * Element i of a step is number i % 4 of Philox block (step 2^32 + i) / 4, as on the host. A thread
- * makes the four numbers of a block. draw[4]: are numbers wanted, step, seed (low, high). When none
+ * Element i of a step is number i % 4 of Philox block (step 2^32 + i) / 4, as on the host, and byte
+ * i % 16 of block (step 2^32 + i) / 16. A thread makes the numbers of a block. draw[4]: are numbers wanted, step, seed (low, high). When none
  * are wanted the host has sent its own. */
 
-typedef struct NpcWords {
-    uint32_t at[4];
-} NpcWords;
-
-/* Ten rounds of Philox4x32 (Salmon et al. 2011) on the block of the elements 4 i .. 4 i + 3. */
-NPC_DEVICE NpcWords npc_philox(const uint32_t *draw, uint32_t stream_low, uint32_t stream_high,
-                               unsigned long long i)
+/* The block of the elements 4 i .. 4 i + 3, or of 16 i .. 16 i + 15 where `bits` is 28. */
+NPC_DEVICE NpcWords npc_draw(const uint32_t *draw, uint32_t stream_low, uint32_t stream_high,
+                             unsigned long long i, int bits)
 {
-    unsigned long long block = ((unsigned long long)draw[1] << 30) + i;
-    uint32_t c0 = (uint32_t)block, c1 = (uint32_t)(block >> 32), c2 = stream_low, c3 = stream_high;
-    uint32_t k0 = draw[2], k1 = draw[3];
-    for (int round = 0; round < 10; round++) {
-        unsigned long long p0 = (unsigned long long)c0 * 0xD2511F53u;
-        unsigned long long p1 = (unsigned long long)c2 * 0xCD9E8D57u;
-        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
-        c1 = (uint32_t)p1;
-        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
-        c3 = (uint32_t)p0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    NpcWords w = {{c0, c1, c2, c3}};
-    return w;
+    const unsigned long long block = ((unsigned long long)draw[1] << bits) + i;
+    return npc_philox((uint32_t)block, (uint32_t)(block >> 32), stream_low, stream_high, draw[2],
+                      draw[3]);
 }
 
 /* out[n]: 0 with the probability `rate`, otherwise 1 */
@@ -37,7 +21,7 @@ NPC_KERNEL(256) npc_draw_mask(uint8_t *out, unsigned long long n, uint32_t strea
     const unsigned long long i = (unsigned long long)blockIdx.x * 256 + threadIdx.x;
     if (!draw[0] || 4 * i >= n)
         return;
-    const NpcWords w = npc_philox(draw, stream_low, stream_high, i);
+    const NpcWords w = npc_draw(draw, stream_low, stream_high, i, 30);
     for (int k = 0; k < 4; k++)
         if (4 * i + k < n)
             out[4 * i + k] = (float)(w.at[k] >> 8) * 5.9604644775390625e-8f >= rate; /* 2^-24 */
@@ -81,10 +65,24 @@ NPC_KERNEL(256) npc_draw_noise(float *out, unsigned long long n, uint32_t stream
     (void)rate;
     if (!draw[0] || 4 * i >= n)
         return;
-    const NpcWords w = npc_philox(draw, stream_low, stream_high, i);
+    const NpcWords w = npc_draw(draw, stream_low, stream_high, i, 30);
     npc_box_muller(w.at[0], w.at[1], z, z + 1);
     npc_box_muller(w.at[2], w.at[3], z + 2, z + 3);
     for (int k = 0; k < 4; k++)
         if (4 * i + k < n)
             out[4 * i + k] = 0.0f + z[k]; /* as mean + sd z: no negative zeros */
+}
+
+/* out[n]: 0 .. 255, low bytes of a word first; `rate` is not used */
+NPC_KERNEL(256) npc_draw_bytes(uint8_t *out, unsigned long long n, uint32_t stream_low,
+                               uint32_t stream_high, float rate, const uint32_t *draw)
+{
+    const unsigned long long i = (unsigned long long)blockIdx.x * 256 + threadIdx.x;
+    (void)rate;
+    if (!draw[0] || 16 * i >= n)
+        return;
+    const NpcWords w = npc_draw(draw, stream_low, stream_high, i, 28);
+    for (int k = 0; k < 16; k++)
+        if (16 * i + k < n)
+            out[16 * i + k] = (uint8_t)(w.at[k / 4] >> k % 4 * 8);
 }

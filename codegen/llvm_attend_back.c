@@ -17,37 +17,63 @@ static void add_to_bias(const AttendCx *cx, Value query, Value key, Value gradie
     emit_if_end(e, &readable);
 }
 
-/* Scores and dy v of a block become weights and gradients of scores. */
-static void weigh(const AttendCx *cx, Value first_key, Value first, Value rows, Value keys)
+/* A row of scores, and of dy v, that become weights and gradients of scores. */
+typedef struct Row {
+    Value p, ds, query, first_key; /* where they are, who they are of */
+    Value limit, own;              /* keys that the query sees, its own, counted in the row */
+    Value log_sum, centre;
+} Row;
+
+/* A vector of keys from `key`; `keep`: of weights, where some are dropped. */
+static void weigh_vector(const AttendCx *cx, const Row *r, Value key, Value keep)
 {
     Emitter *e = cx->e;
     const Attend *a = cx->a;
     int lanes = a->lanes;
     unsigned align = 4U * (unsigned)lanes;
+    Value gain = emit_f32(e, attend_gain(cx)),
+          zero = emit_zero(e, emit_vector_type(e, e->f32, lanes));
+
+    Value w = emit_fsub(e, attend_scores_at(cx, r->p, key, r->limit, r->own), r->log_sum);
+    w = emit_prim(e, PRIM_EXP, w, NULL, NULL);
+    Value left = keep ? emit_select(e, keep, emit_fmul(e, w, gain), zero) : w;
+    emit_store(e, emit_at(e, r->p, key), left, align);
+    Value g = emit_load(e, emit_at(e, r->ds, key), lanes, align);
+    if (keep)
+        g = emit_select(e, keep, emit_fmul(e, g, gain), zero);
+    g = emit_fsub(e, g, r->centre);
+    if (a->has_bias)
+        add_to_bias(cx, r->query, emit_add(e, r->first_key, key), emit_fmul(e, w, g));
+    g = emit_fmul(e, emit_fmul(e, w, emit_f32(e, a->t->scale)), g);
+    emit_store(e, emit_at(e, r->ds, key), g, align);
+}
+
+/* Scores and dy v of a block become weights and gradients of scores. */
+static void weigh(const AttendCx *cx, Value first_key, Value first, Value rows, Value keys)
+{
+    Emitter *e = cx->e;
+    const Attend *a = cx->a;
+    int vectors = a->t->drop > 0 ? 2 : 1;
     Code *c = attend_code(cx, -1);
     EmitLoop row, key;
 
     emit_loop_begin(e, &row, emit_i64(e, 0), rows, 1, 0, NULL);
-    Value query = emit_add(e, first, row.index);
-    code_enter(c, a->t->n, query);
-    Value log_sum = code_value(c, a->t->operand[ATTEND_LOG_SUM]);
-    Value centre = code_value(c, a->t->operand[ATTEND_CENTRE]);
-    Value seen = a->t->mask == ATTEND_SEES_EARLIER ? emit_add_n(e, query, 1) : emit_i64(e, a->m);
-    Value limit = emit_sub(e, seen, first_key), own = emit_sub(e, query, first_key);
-    Value p =
-        attend_row_at(cx, attend_scratch_at(cx, a->p_rows), row.index, a->keys, emit_i64(e, 0));
-    Value ds =
-        attend_row_at(cx, attend_scratch_at(cx, a->ds_rows), row.index, a->keys, emit_i64(e, 0));
-    attend_complete_row(cx, p, first_key, keys, query);
-    emit_loop_begin(e, &key, emit_i64(e, 0), keys, lanes, 0, NULL);
-    Value w = emit_fsub(e, attend_scores_at(cx, p, key.index, limit, own), log_sum);
-    w = emit_prim(e, PRIM_EXP, w, NULL, NULL);
-    emit_store(e, emit_at(e, p, key.index), w, align);
-    Value g = emit_fsub(e, emit_load(e, emit_at(e, ds, key.index), lanes, align), centre);
-    if (a->has_bias)
-        add_to_bias(cx, query, emit_add(e, first_key, key.index), emit_fmul(e, w, g));
-    g = emit_fmul(e, emit_fmul(e, w, emit_f32(e, a->t->scale)), g);
-    emit_store(e, emit_at(e, ds, key.index), g, align);
+    Row r = {.query = emit_add(e, first, row.index), .first_key = first_key};
+    code_enter(c, a->t->n, r.query);
+    r.log_sum = code_value(c, a->t->operand[ATTEND_LOG_SUM]);
+    r.centre = code_value(c, a->t->operand[ATTEND_CENTRE]);
+    Value seen = a->t->mask == ATTEND_SEES_EARLIER ? emit_add_n(e, r.query, 1) : emit_i64(e, a->m);
+    r.limit = emit_sub(e, seen, first_key);
+    r.own = emit_sub(e, r.query, first_key);
+    r.p = attend_row_at(cx, attend_scratch_at(cx, a->p_rows), row.index, a->keys, emit_i64(e, 0));
+    r.ds = attend_row_at(cx, attend_scratch_at(cx, a->ds_rows), row.index, a->keys, emit_i64(e, 0));
+    attend_complete_row(cx, r.p, first_key, keys, r.query);
+    emit_loop_begin(e, &key, emit_i64(e, 0), keys, (int64_t)vectors * a->lanes, 0, NULL);
+    Value keep[2] = {NULL, NULL};
+    if (vectors == 2)
+        attend_keeps(cx, r.query, emit_add(e, first_key, key.index), keep);
+    for (int v = 0; v < vectors; v++)
+        weigh_vector(cx, &r, emit_add_n(e, key.index, (int64_t)v * a->lanes), keep[v]);
     emit_loop_end(e, &key, NULL);
     code_leave(c, a->t->n);
     emit_loop_end(e, &row, NULL);
@@ -184,7 +210,8 @@ void attend_emit_back_share(AttendCx *cx)
     cx->bias_sums = slot_at(cx, bias, slot);
     attend_fill_zeros(cx, cx->bias_sums, emit_i64(e, a->n * a->bias_row));
     emit_loop_begin(e, &l, from, to, 1, 0, NULL);
-    cx->sequence = emit_add(e, emit_mul_n(e, emit_add(e, first, l.index), a->biases.elems), own);
+    Value sequence = emit_add(e, first, l.index);
+    attend_enter_sequence(cx, emit_add(e, emit_mul_n(e, sequence, a->biases.elems), own));
     attend_emit_back(cx);
     emit_loop_end(e, &l, NULL);
 }

@@ -6,6 +6,7 @@
 
 #include "codegen/llvm_micro.h"
 #include "codegen/llvm_space.h"
+#include "ir/drop.h"
 
 enum {
     ATTEND_BLOCK = 4 * MICRO_ROWS, /* queries computed together */
@@ -35,6 +36,7 @@ typedef struct AttendCx {
     Emitter *e;
     const Attend *a;
     Value sequence;
+    Value word[4];   /* its random words (i64), where weights are dropped */
     Value bias_sums; /* the task's slot [query][key], where it has one */
 } AttendCx;
 
@@ -77,6 +79,19 @@ void attend_complete_row(const AttendCx *cx, Value row, Value first_key, Value k
 Value attend_scores_at(const AttendCx *cx, Value row, Value key, Value limit, Value own);
 /* Whole register tiles of keys that cover `keys` of them. */
 Value attend_tiles_for(const AttendCx *cx, Value keys);
+
+/* ---- dropped weights (llvm_drop.c) ---- */
+
+/* Everything below is for a sequence; finds its random words, where weights are dropped. */
+void attend_enter_sequence(AttendCx *cx, Value sequence);
+/* Which weights of a query are kept, masks of two vectors of keys from `key`: of all, a multiple of
+ * both. */
+void attend_keeps(const AttendCx *cx, Value query, Value key, Value keep[2]);
+/* What weights that are kept grow by. */
+double attend_gain(const AttendCx *cx);
+/* The dropped weights of a query with `keys` keys become zero, where any are dropped; nothing
+ * grows. */
+void attend_drop_row(const AttendCx *cx, Value row, Value keys, Value query);
 
 /* ---- llvm_attend_back.c ---- */
 

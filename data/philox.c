@@ -2,20 +2,6 @@
 
 #include <math.h>
 
-Philox philox_block(Philox c, const uint32_t key[2])
-{
-    uint32_t k0 = key[0], k1 = key[1];
-
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xD2511F53u * c.v[0], b = (uint64_t)0xCD9E8D57u * c.v[2];
-        c = (Philox){{(uint32_t)(b >> 32) ^ c.v[1] ^ k0, (uint32_t)b,
-                      (uint32_t)(a >> 32) ^ c.v[3] ^ k1, (uint32_t)a}};
-        k0 += 0x9E3779B9u; /* golden ratio */
-        k1 += 0xBB67AE85u; /* sqrt(3) - 1 */
-    }
-    return c;
-}
-
 Philox philox_draw(uint64_t seed, uint64_t stream, uint64_t index)
 {
     uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};

@@ -1,5 +1,4 @@
-/* Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random
- * numbers: as easy as 1, 2, 3").
+/* Counter-based random numbers, made by Philox4x32-10 (ir/base/philox.h).
  *
  * A draw is a pure function of (seed, stream, index): the key is the seed, the counter holds the
  * index in its low and the stream in its high 64 bits. Any thread can make any draw, in any order,
@@ -11,14 +10,9 @@
 #define NPC_DATA_PHILOX_H
 
 #include <stddef.h>
-#include <stdint.h>
 
-typedef struct Philox {
-    uint32_t v[4];
-} Philox;
+#include "ir/base/philox.h"
 
-/* The bijection itself: ten rounds on a 128-bit counter under a 64-bit key. */
-Philox philox_block(Philox counter, const uint32_t key[2]);
 /* Four independent words, uniform over all 32-bit values. */
 Philox philox_draw(uint64_t seed, uint64_t stream, uint64_t index);
 /* Stream id of a dotted path such as "core.block2.dropout" (64-bit FNV-1a, then mixed). */

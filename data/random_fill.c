@@ -3,6 +3,7 @@
  * Sine and cosine: the quadrant is taken from the top bits of the uniform number, what remains is
  * an angle in [-pi/4, pi/4], Taylor polynomials. */
 #include "data/random_fill.h"
+#include "data/philox.h"
 
 #include <string.h>
 
@@ -154,4 +155,14 @@ void mask_fill(uint64_t seed, uint64_t stream, int64_t first, int64_t n, double 
         return;
     mask_turn(seed, stream, first + whole, (float)rate, last);
     memcpy(out + whole, last, (size_t)(n - whole));
+}
+
+void bytes_fill(uint64_t seed, uint64_t stream, int64_t first, int64_t n, uint8_t *out)
+{
+    Philox block = {{0}};
+    for (int64_t i = 0; i < n; i++) {
+        if (i % 16 == 0)
+            block = philox_draw(seed, stream, (uint64_t)(first + i) / 16);
+        out[i] = (uint8_t)(block.v[i % 16 / 4] >> i % 4 * 8);
+    }
 }

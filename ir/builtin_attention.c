@@ -1,5 +1,6 @@
 /* attention, rotary: what transformers need beside products and norms. */
 #include "ir/builtin.h"
+#include "ir/drop.h"
 
 #include <math.h>
 
@@ -30,6 +31,25 @@ static bool add_additions(OpCall *c, const Val *k, const char *keys, Val *in)
     return true;
 }
 
+/* Random bytes of every sequence, where weights are dropped. The label, which is their name, is
+ * taken in both walks. */
+static Val random_bytes(OpCall *c)
+{
+    const Elaborator *el = c->el;
+    const Shape *q = op_shape_of(c);
+    Shape s = {0};
+    if (!c->arg[10].given)
+        return VAL_NONE;
+    const char *name = c->label ? c->label : el_label(c->el, NULL, c->def->name);
+    if (!el->is_training || c->arg[10].real == 0 || el->options->no_dropping)
+        return VAL_NONE;
+    for (int i = 0; i < q->rank; i++)
+        if (q->name[i] != c->arg[2].text && q->name[i] != c->arg[3].text)
+            shape_add(&s, q->name[i], q->size[i]);
+    shape_add(&s, op_axis_name(c, c->arg[2].text, "_byte"), DROP_BYTES);
+    return func_bytes(el->func, name, &s);
+}
+
 /* Keys and values have their axis `over` under another name, and the values' width, too: in the IR
  * every role has a name of its own. */
 Val emit_attention(OpCall *c)
@@ -56,12 +76,16 @@ Val emit_attention(OpCall *c)
     a.k[1] = c->arg[6].truth   ? ATTEND_SEES_OTHERS
              : c->arg[4].truth ? ATTEND_SEES_EARLIER
                                : ATTEND_SEES_ALL;
-    Val in[6] = {c->x, func_rename(f, c->arg[0].val, over, keys)};
+    Val in[7] = {c->x, func_rename(f, c->arg[0].val, over, keys)};
     in[2] = func_rename(f, func_rename(f, c->arg[1].val, over, keys), across, width);
     bool has_additions = c->arg[7].given || c->arg[9].given;
     if (has_additions && !add_additions(c, &in[1], keys, in + 3))
         return VAL_NONE;
-    Val y = func_emit(f, OP_ATTEND, &a, in, has_additions ? 6 : 3);
+    int n = has_additions ? 6 : 3;
+    in[n] = random_bytes(c);
+    if (in[n].id)
+        a.k[2] = c->arg[10].real, n++;
+    Val y = func_emit(f, OP_ATTEND, &a, in, n);
     return func_rename(f, y, width, across);
 }
 

@@ -189,6 +189,11 @@ Val func_noise(Func *f, const char *stream, const Shape *shape)
     return func_emit_leaf(f, OP_NOISE, &(Attrs){.name = stream}, shape);
 }
 
+Val func_bytes(Func *f, const char *stream, const Shape *shape)
+{
+    return func_emit_leaf(f, OP_BYTES, &(Attrs){.name = stream}, shape);
+}
+
 static Val emit_attrs1(Func *f, Op op, Val a, Attrs attrs)
 {
     return emit(f, op, &attrs, &a, 1, NULL);

@@ -20,7 +20,7 @@ typedef struct Val {
 } Val;
 #define VAL_NONE ((Val){0})
 
-enum { MAX_OPERANDS = 9, MAX_STENCIL = 3 };
+enum { MAX_OPERANDS = 10, MAX_STENCIL = 3 };
 
 typedef struct AxisList {
     int n;
@@ -150,6 +150,7 @@ Val func_fill(Func *f, double value, const Shape *shape);       /* rank 0 for a 
 Val func_const(Func *f, const float *data, const Shape *shape); /* data lives in the arena */
 Val func_random(Func *f, const char *stream, double rate, const Shape *shape);
 Val func_noise(Func *f, const char *stream, const Shape *shape);
+Val func_bytes(Func *f, const char *stream, const Shape *shape);
 Val func_scale(Func *f, Val a, double k);
 Val func_offset(Func *f, Val a, double k);
 Val func_rename(Func *f, Val a, const char *from, const char *to);

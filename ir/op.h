@@ -49,7 +49,8 @@ typedef enum AttrKind {
     ATTR_CONTRACT, /* over, out */
     ATTR_GATHER,   /* axis */
     ATTR_SCATTER,  /* axis, size0 its size, over */
-    ATTR_ATTEND,   /* axis of queries, axis2 of keys, over (scores), k[0] scale, k[1] AttendMask */
+    ATTR_ATTEND,   /* axis of queries, axis2 of keys, over (scores), k[0] scale, k[1] AttendMask,
+                      k[2] the rate at which weights are dropped */
     ATTR_CONV,     /* over, out, stencil[] */
 } AttrKind;
 

@@ -424,6 +424,10 @@ static Attrs read_attrs(Parser *p, Op op)
         a.over = read_axes(p, "over");
         expect(p, ',');
         read_consts(p, a.k, 2);
+        if (accept(p, ',')) {
+            expect_key(p, "drop");
+            a.k[2] = read_double(p);
+        }
         break;
     case ATTR_CONV:
         read_stencils(p, &a);

@@ -222,6 +222,10 @@ static void print_attrs(Text *t, const Node *n)
         print_axes(t, ", over", &a->over);
         text_add(t, ", ");
         print_consts(t, a->k, 2);
+        if (a->k[2] > 0) {
+            text_add(t, ", drop=");
+            text_double(t, a->k[2]);
+        }
         break;
     case ATTR_CONV:
         print_stencils(t, a);

@@ -157,19 +157,21 @@ typedef struct TileResult {
 
 enum { ATTEND_QUERY, ATTEND_KEY, ATTEND_VALUE, ATTEND_DY, ATTEND_LOG_SUM, ATTEND_CENTRE };
 enum { ATTEND_BIAS, ATTEND_OWN, ATTEND_THEIRS, ATTEND_ADDITIONS }; /* behind these */
-enum { TILE_MAX_OPERANDS = 9, TILE_MAX_RESULTS = 4 };
+enum { TILE_MAX_OPERANDS = 10, TILE_MAX_RESULTS = 4 };
 enum { ATTEND_Y, ATTEND_L };                            /* results of ATTEND */
 enum { ATTEND_DQ, ATTEND_DK, ATTEND_DV, ATTEND_DBIAS }; /* results of ATTEND_BACK */
 
 /* Operands: q[n d], k[m d], v[m e], and going back dy[n e], log_sum[n], centre[n]; with additions
  * also bias[n m] and the labels own[n], theirs[m]. The bias' gradient is a sum over the parallel
- * axes that it lacks. */
+ * axes that it lacks. If weights are dropped, the last operand is bytes[byte] (ir/drop.h). */
 typedef struct TileAttend {
     int n, m, d, e;                 /* axes: queries, keys, width of both, width of values */
     int operand[TILE_MAX_OPERANDS]; /* instructions */
     double scale;
     AttendMask mask;
-    bool adds; /* has additions */
+    bool adds;   /* has additions */
+    double drop; /* rate at which weights are dropped; 0: none are */
+    int byte;    /* if so, the axis of DROP_BYTES random bytes */
 } TileAttend;
 
 /* The code once more: for other tensors of the program, another size of its one axis and other
@@ -208,14 +210,14 @@ static inline bool tile_is_whole(const TileProgram *p)
 {
     return p->anchor >= TILE_SCATTER;
 }
-/* Operands of attention but for additions, which stand behind them. */
+/* Operands of attention but for additions, which stand behind them, and random bytes, the last. */
 static inline int tile_additions(const TileProgram *p)
 {
     return p->anchor == TILE_ATTEND ? 3 : p->anchor == TILE_ATTEND_BACK ? 6 : 0;
 }
 static inline int tile_n_operands(const TileProgram *p)
 {
-    return tile_additions(p) + (p->attend.adds ? ATTEND_ADDITIONS : 0);
+    return tile_additions(p) + (p->attend.adds ? ATTEND_ADDITIONS : 0) + (p->attend.drop > 0);
 }
 static inline int tile_n_results(const TileProgram *p)
 {

@@ -1,5 +1,6 @@
 /* The obviously right way to run a tile program: every point of the iteration space in turn,
  * float64 arithmetic on what is stored. Code generators are compared with it. */
+#include "ir/drop.h"
 #include "ir/tile.h"
 #include <math.h>
 #include <stdlib.h>
@@ -370,6 +371,26 @@ static double addition(Run *r, int64_t i, int64_t j)
     return operand(r, first + ATTEND_BIAS, t->n, i, t->m, j) + (own == theirs ? 0 : ATTEND_UNLIKE);
 }
 
+/* The random words of the sequence at hand, where weights are dropped. */
+static void read_words(Run *r, uint32_t word[4])
+{
+    const TileAttend *t = &r->p->attend;
+
+    memset(word, 0, 4 * sizeof *word);
+    for (int b = 0; t->drop > 0 && b < DROP_BYTES; b++) {
+        double byte = operand(r, tile_n_operands(r->p) - 1, t->byte, b, t->n, 0);
+        word[b / 4] |= (uint32_t)byte << b % 4 * 8;
+    }
+}
+
+/* What the weight of query i and key j is multiplied with. */
+static double gain(const TileAttend *t, const uint32_t word[4], int64_t i, int64_t j)
+{
+    if (!(t->drop > 0))
+        return 1;
+    return drop_keeps(word, drop_limit(t->drop), i, j) ? 1 / (1 - t->drop) : 0;
+}
+
 /* The element of a result at the point at hand, in logical order. */
 static int64_t result_place(const Run *r, const TileResult *result)
 {
@@ -410,7 +431,9 @@ static void attend_point(Run *r, double *const *table, double *weight)
     int64_t n = r->p->axes.at[t->n].size, m = r->p->axes.at[t->m].size;
     int64_t d = r->p->axes.at[t->d].size, e = r->p->axes.at[t->e].size;
     bool back = r->p->anchor == TILE_ATTEND_BACK;
+    uint32_t word[4];
 
+    read_words(r, word);
     memset(table[0], 0, (size_t)(n * (back ? d : e)) * sizeof **table);
     if (back) {
         memset(table[ATTEND_DK], 0, (size_t)(m * d) * sizeof **table);
@@ -431,15 +454,16 @@ static void attend_point(Run *r, double *const *table, double *weight)
             for (int64_t j = 0; j < keys; j++)
                 sum += weight[j] = exp(weight[j] - top);
             for (int64_t j = 0; j < keys; j++)
-                add_row(r, table[ATTEND_Y], i, weight[j] / sum, ATTEND_VALUE, t->m, j, t->e);
+                add_row(r, table[ATTEND_Y], i, weight[j] / sum * gain(t, word, i, j), ATTEND_VALUE,
+                        t->m, j, t->e);
             table[ATTEND_L][i] = top + log(sum);
             continue;
         }
         double log_sum = operand(r, ATTEND_LOG_SUM, t->n, i, t->d, 0);
         double centre = operand(r, ATTEND_CENTRE, t->n, i, t->d, 0);
         for (int64_t j = 0; j < keys; j++) {
-            double w = exp(weight[j] - log_sum);
-            double ds = dot(r, ATTEND_DY, t->n, i, ATTEND_VALUE, t->m, j, t->e) - centre;
+            double w = exp(weight[j] - log_sum), g = gain(t, word, i, j);
+            double ds = g * dot(r, ATTEND_DY, t->n, i, ATTEND_VALUE, t->m, j, t->e) - centre;
             ds *= w;
             r->at[t->n] = i;
             r->at[t->m] = j;
@@ -448,7 +472,7 @@ static void attend_point(Run *r, double *const *table, double *weight)
             ds *= t->scale;
             add_row(r, table[ATTEND_DQ], i, ds, ATTEND_KEY, t->m, j, t->d);
             add_row(r, table[ATTEND_DK], j, ds, ATTEND_QUERY, t->n, i, t->d);
-            add_row(r, table[ATTEND_DV], j, w, ATTEND_DY, t->n, i, t->e);
+            add_row(r, table[ATTEND_DV], j, w * g, ATTEND_DY, t->n, i, t->e);
         }
     }
     if (back) {

@@ -154,6 +154,10 @@ static void print_anchor(Text *t, const TileProgram *p)
                     : x->mask == ATTEND_SEES_OTHERS ? " others"
                                                     : "");
         text_add(t, x->adds ? " adds" : "");
+        if (x->drop > 0) {
+            text_printf(t, " byte %d drop ", x->byte);
+            text_double(t, x->drop);
+        }
     }
     for (int i = 0; i < tile_n_operands(p); i++)
         text_printf(t, " %%%d", x->operand[i]);
@@ -533,6 +537,11 @@ static void read_anchor(Parser *s)
               : accept(s, "others") ? ATTEND_SEES_OTHERS
                                     : ATTEND_SEES_ALL;
     x->adds = accept(s, "adds");
+    if (accept(s, "byte")) {
+        x->byte = small_number(s);
+        expect(s, "drop");
+        x->drop = real(s);
+    }
     for (int k = 0; k < tile_n_operands(s->p); k++)
         x->operand[k] = reference(s);
 }

@@ -1,4 +1,5 @@
 /* What a legal tile program is. Sizes are checked first, so that later sums cannot overflow. */
+#include "ir/drop.h"
 #include "ir/tile.h"
 #include <stdlib.h>
 
@@ -201,15 +202,18 @@ static const char *check_attend(Cx *cx)
 {
     const TileProgram *p = cx->p;
     const TileAttend *t = &p->attend;
-    const int own[] = {t->n, t->m, t->d, t->e};
+    const int own[] = {t->n, t->m, t->d, t->e, t->byte};
     unsigned seen = 0;
 
-    for (int i = 0; i < 4; i++) {
+    CHECK(drop_is_rate(t->drop), "weights are dropped at a rate of %g", t->drop);
+    for (int i = 0; i < (t->drop > 0 ? 5 : 4); i++) {
         CHECK(in_range(own[i], p->axes.len) && p->axes.at[own[i]].kind == TILE_OWN &&
                   !(seen >> own[i] & 1),
-              "attention has four axes of its own");
+              "attention has four axes of its own, one more where weights are dropped");
         seen |= 1u << own[i];
     }
+    CHECK(!(t->drop > 0) || p->axes.at[t->byte].size == DROP_BYTES, "there are %d random bytes",
+          DROP_BYTES);
     CHECK(seen == axes_of_kind(p, TILE_OWN), "an axis of its own that attention does not know");
     CHECK(t->mask == ATTEND_SEES_ALL || p->axes.at[t->n].size == p->axes.at[t->m].size,
           "as many queries as keys are needed where queries do not see all keys");
@@ -218,6 +222,8 @@ static const char *check_attend(Cx *cx)
     unsigned may[TILE_MAX_OPERANDS];
     memcpy(may, base, sizeof base);
     memcpy(may + tile_additions(p), added, sizeof added);
+    if (t->drop > 0)
+        may[tile_n_operands(p) - 1] = 1u << t->byte;
     for (int i = 0; i < tile_n_operands(p); i++) {
         CHECK(in_range(t->operand[i], p->insts.len) && p->insts.at[t->operand[i]].kind == INST_LOAD,
               "operand %d of the attention is no load", i);

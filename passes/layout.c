@@ -208,7 +208,7 @@ static unsigned *find_biases(Arena *arena, const Func *f)
     for (uint32_t id = 1; id < f->nodes.len; id++) {
         const Node *n = &f->nodes.at[id];
         bool is_gradient = n->op == OP_ATTEND_DBIAS;
-        if (!is_gradient && !(n->op == OP_ATTEND && n->n_in > 3))
+        if (!is_gradient && !(n->op == OP_ATTEND && n->n_in > 4)) /* bytes alone add nothing */
             continue;
         Val v = is_gradient ? (Val){id} : n->in[3];
         const Shape *s = func_shape(f, v);
@@ -251,7 +251,7 @@ static TileLayout choose(const Func *f, Val v, const PassOptions *o, const Roles
     const Node *n = func_node(f, v);
     TileLayout l = tile_layout_plain(&n->shape);
     *channel = -1;
-    if (n->op == OP_RANDOM)
+    if (n->op == OP_RANDOM || n->op == OP_BYTES)
         l.type = STORAGE_U8;
     if (op_lowering(n->op) == LOWER_LEAF || n->op == OP_REORDER)
         return l;

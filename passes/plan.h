@@ -11,8 +11,6 @@
 #ifndef NPC_PASSES_PLAN_H
 #define NPC_PASSES_PLAN_H
 
-#include <math.h>
-
 #include "ir/tile.h"
 #include "passes/pass.h"
 
@@ -92,23 +90,30 @@ typedef enum BufferKind {
     BUFFER_PREPARED,   /* depends on parameters only: computed when they change, kept */
 } BufferKind;
 
+/* Inputs that are made of seed and step. */
+typedef enum RandomKind {
+    RANDOM_NONE,
+    RANDOM_MASK,  /* 0 and 1 */
+    RANDOM_NOISE, /* standard normal numbers */
+    RANDOM_BYTES, /* 0 .. 255 */
+} RandomKind;
+
 typedef struct PlanBuffer {
     BufferKind kind;
     const char *name; /* of inputs, random streams and persistent tensors; else NULL */
     Val val;
     TileLayout layout;
-    size_t bytes;     /* rounded up to 64 */
-    size_t offset;    /* ARENA, PREPARED */
-    int first, last;  /* launches that touch it */
-    int same_as;      /* shares another buffer's memory (in place), or -1 */
-    double drop_rate; /* random masks; NAN otherwise */
-    bool is_noise;    /* standard normal numbers */
+    size_t bytes;    /* rounded up to 64 */
+    size_t offset;   /* ARENA, PREPARED */
+    int first, last; /* launches that touch it */
+    int same_as;     /* shares another buffer's memory (in place), or -1 */
+    RandomKind random;
+    double drop_rate; /* of a mask */
 } PlanBuffer;
 
-/* Made of seed and step: a mask, or noise. */
 static inline bool plan_is_random(const PlanBuffer *b)
 {
-    return b->kind == BUFFER_INPUT && (!isnan(b->drop_rate) || b->is_noise);
+    return b->random != RANDOM_NONE;
 }
 
 typedef struct Launch {

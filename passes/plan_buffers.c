@@ -8,8 +8,6 @@
  * at the same places. New values of parameters and states are written where the old ones stand. */
 #include "passes/plan.h"
 
-#include <math.h>
-
 typedef struct Planner {
     Arena *arena;
     const Func *f;
@@ -260,20 +258,22 @@ static int buffer_for(Planner *z, Val v, const TileLayout *stored)
                     .layout = *stored,
                     .bytes = round_up(tile_layout_bytes(stored) + 64),
                     .first = -1,
-                    .same_as = -1,
-                    .drop_rate = NAN};
+                    .same_as = -1};
     if (n->op == OP_PARAM || n->op == OP_STATE) {
         b.kind = BUFFER_PERSISTENT;
         b.name = n->attrs.name;
-    } else if (n->op == OP_INPUT || n->op == OP_RANDOM || n->op == OP_NOISE) {
+    } else if (n->op == OP_INPUT || n->op == OP_RANDOM || n->op == OP_NOISE || n->op == OP_BYTES) {
         for (uint32_t i = 0; i < plan->buffers.len; i++) /* one name is one input */
             if (plan->buffers.at[i].kind == BUFFER_INPUT &&
                 !strcmp(plan->buffers.at[i].name, n->attrs.name))
                 return plan->buffer_of[v.id] = (int)i;
         b.kind = BUFFER_INPUT;
         b.name = n->attrs.name;
-        b.drop_rate = n->op == OP_RANDOM ? n->attrs.k[0] : NAN;
-        b.is_noise = n->op == OP_NOISE;
+        b.drop_rate = n->op == OP_RANDOM ? n->attrs.k[0] : 0;
+        b.random = n->op == OP_RANDOM  ? RANDOM_MASK
+                   : n->op == OP_NOISE ? RANDOM_NOISE
+                   : n->op == OP_BYTES ? RANDOM_BYTES
+                                       : RANDOM_NONE;
     } else if (n->op == OP_IOTA || n->op == OP_CONST) {
         b.kind = BUFFER_CONSTANT;
     } else if (z->writes[v.id]) {

@@ -413,7 +413,8 @@ static bool add_attention(Builder *b)
     const Node *n = func_node(b->f, b->group->anchor);
     TileAttend *t = &b->p->attend;
     b->p->anchor = n->op == OP_ATTEND || n->op == OP_ATTEND_SUM ? TILE_ATTEND : TILE_ATTEND_BACK;
-    t->adds = n->n_in > tile_additions(b->p);
+    t->drop = n->attrs.k[2];
+    t->adds = n->n_in - (t->drop > 0) > tile_additions(b->p);
     t->scale = n->attrs.k[0];
     t->mask = (AttendMask)n->attrs.k[1];
     for (int i = 0; i < n->n_in; i++) {
@@ -570,14 +571,15 @@ static void add_own(Builder *b)
     }
     const Shape *q = func_shape(b->f, n->in[0]), *v = func_shape(b->f, n->in[2]);
     t->n = add_axis(b, n->attrs.axis, q->size[shape_axis(q, n->attrs.axis)], TILE_OWN);
-    for (int i = 0; i < v->rank; i++)
-        if (v->name[i] == n->attrs.axis2)
-            t->m = add_axis(b, v->name[i], v->size[i], TILE_OWN);
+    t->m = add_axis(b, n->attrs.axis2, v->size[shape_axis(v, n->attrs.axis2)], TILE_OWN);
     t->d =
         add_axis(b, n->attrs.over.name[0], q->size[shape_axis(q, n->attrs.over.name[0])], TILE_OWN);
     for (int i = 0; i < v->rank; i++)
         if (is_own(b, v->name[i]) && v->name[i] != n->attrs.axis2)
             t->e = add_axis(b, v->name[i], v->size[i], TILE_OWN);
+    const Shape *last = func_shape(b->f, n->in[n->n_in - 1]); /* bytes, if weights are dropped */
+    if (n->attrs.k[2] > 0)
+        t->byte = add_axis(b, last->name[last->rank - 1], last->size[last->rank - 1], TILE_OWN);
 }
 
 /* Parallel axes in the physical order of what is written, outermost first. */

@@ -251,10 +251,12 @@ static void draw_part(void *context, int64_t task, void *scratch)
     const Drawing *d = context;
     int64_t from = task * DRAWN, n = d->n - from < DRAWN ? d->n - from : DRAWN;
     int64_t first = (int64_t)(d->step << 32) + from; /* elements of all steps, one after another */
-    if (d->buffer->is_noise)
+    if (d->buffer->random == RANDOM_NOISE)
         normal_fill(d->seed, d->stream, first, n, 0, 1, (float *)d->at + from);
-    else
+    else if (d->buffer->random == RANDOM_MASK)
         mask_fill(d->seed, d->stream, first, n, d->buffer->drop_rate, (uint8_t *)d->at + from);
+    else
+        bytes_fill(d->seed, d->stream, first, n, (uint8_t *)d->at + from);
 }
 
 static void draw(Device *d, DeviceImage *image, int program, uint64_t seed, uint64_t step)

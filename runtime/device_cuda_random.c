@@ -1,31 +1,35 @@
-/* Random masks and noise of a CUDA device: made by kernels of their own (codegen/cuda_random.cuh),
- * a launch each, which stand in front of the others in the recorded graph. Seed and step come with
- * the ranges of the run, so nothing else moves. Masks that the host gave are left as they are. */
+/* Random masks, noise and bytes of a CUDA device: made by kernels of their own
+ * (codegen/cuda_random.cuh), a launch each, which stand in front of the others in the recorded
+ * graph. Seed and step come with the ranges of the run, so nothing else moves. Masks that the host
+ * gave are left as they are. */
 #include <limits.h>
 
 #include "runtime/device_cuda.h"
 #include "data/philox.h"
 
-enum { THREADS = 256, EACH = 4 /* elements of a thread */ };
+enum { THREADS = 256, EACH = 4, EACH_BYTES = 16 /* elements of a thread */ };
 
 static Status bind_drawing(CudaState *c, CudaDrawing *d, const PlanBuffer *b, Err *err)
 {
     uint64_t stream = philox_stream(b->name);
-    unsigned long long per_block = (unsigned long long)THREADS * EACH;
+    static const char *const kernel[] = {[RANDOM_MASK] = "npc_draw_mask",
+                                         [RANDOM_NOISE] = "npc_draw_noise",
+                                         [RANDOM_BYTES] = "npc_draw_bytes"};
+    int each = b->random == RANDOM_BYTES ? EACH_BYTES : EACH;
+    unsigned long long per_block = (unsigned long long)THREADS * (unsigned)each;
     d->n = (unsigned long long)shape_elems(&b->layout.shape);
     d->stream_low = (uint32_t)stream;
     d->stream_high = (uint32_t)(stream >> 32);
-    d->rate = b->is_noise ? 0 : (float)b->drop_rate;
+    d->rate = (float)b->drop_rate;
     if (d->n > INT_MAX * per_block)
         return err_set(err, NPC_ERR_DEVICE, "CUDA: %s has %llu elements, a launch makes %llu",
                        b->name, d->n, INT_MAX * per_block);
     d->blocks = (unsigned)((d->n + per_block - 1) / per_block);
     void *params[] = {&d->at, &d->n, &d->stream_low, &d->stream_high, &d->rate, &d->draw};
     memcpy(d->params, params, sizeof params);
-    return cuda_state_check(c,
-                            c->d->module_function(&d->function, c->module[c->units.random],
-                                                  b->is_noise ? "npc_draw_noise" : "npc_draw_mask"),
-                            "find a kernel in its code", err);
+    return cuda_state_check(
+        c, c->d->module_function(&d->function, c->module[c->units.random], kernel[b->random]),
+        "find a kernel in its code", err);
 }
 
 Status cuda_bind_random(CudaState *c, const DeviceImage *image, const DeviceProgram *p, Err *err)

@@ -1,6 +1,5 @@
 #include "runtime/engine.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 struct Engine {
@@ -243,17 +242,12 @@ Status engine_zero(Engine *e, const char *name, Err *err)
     return e->device->kind->zero(e->device, r, t->offset, t->bytes, err);
 }
 
-static bool is_mask(const PlanBuffer *b)
-{
-    return !isnan(b->drop_rate);
-}
-
-static void *find_input(const Engine *e, int program, const char *name, bool mask)
+static void *find_input(const Engine *e, int program, const char *name, Storage type)
 {
     DeviceProgram *p = &e->programs.at[program];
     for (uint32_t i = 0; i < p->plan->buffers.len; i++) {
         const PlanBuffer *b = &p->plan->buffers.at[i];
-        if (b->kind != BUFFER_INPUT || is_mask(b) != mask || strcmp(b->name, name))
+        if (b->kind != BUFFER_INPUT || b->layout.type != type || strcmp(b->name, name))
             continue;
         p->is_drawn &= !plan_is_random(b); /* the caller may write it */
         return host_side(p, i);
@@ -263,7 +257,7 @@ static void *find_input(const Engine *e, int program, const char *name, bool mas
 
 float *engine_input(Engine *e, int program, const char *name)
 {
-    return find_input(e, program, name, false);
+    return find_input(e, program, name, STORAGE_F32);
 }
 
 const InputPlanes *engine_planes(const Engine *e, int program, char **host)
@@ -275,7 +269,7 @@ const InputPlanes *engine_planes(const Engine *e, int program, char **host)
 
 uint8_t *engine_mask(Engine *e, int program, const char *name)
 {
-    return find_input(e, program, name, true);
+    return find_input(e, program, name, STORAGE_U8);
 }
 
 void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step)

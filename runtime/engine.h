@@ -61,12 +61,12 @@ float *engine_input(Engine *e, int program, const char *name);
 /* The input that the device fills; NULL: the program has none. What it is filled from lies at the
  * offsets in the region *host. */
 const InputPlanes *engine_planes(const Engine *e, int program, char **host);
-/* The same of a random mask: 0 or 1. Whoever asks for the host's side of a mask or of noise may
- * write it, and it counts until the next engine_draw_masks. */
+/* The same of a random mask, 0 or 1, and of random bytes. Whoever asks for the host's side of what
+ * is random may write it, and it counts until the next engine_draw_masks. */
 uint8_t *engine_mask(Engine *e, int program, const char *name);
 /* Draws every random mask of the program, 0 with the probability of its rate, otherwise 1: a
- * function of seed, step, the mask's name and the element. And noise, standard normal. A device
- * makes them itself: only on the CPU are they on the host's side. */
+ * function of seed, step, the mask's name and the element. And noise, standard normal, and bytes. A
+ * device makes them itself: only on the CPU are they on the host's side. */
 void engine_draw_masks(Engine *e, int program, uint64_t seed, uint64_t step);
 
 /* Sends the inputs of the program's next run ahead, all but scalars, while runs before it are still

@@ -7,6 +7,7 @@ npc_test(unit verify npc_ir)
 npc_test(unit ir_text npc_ir)
 npc_test(faults ir_memory npc_ir)
 npc_test(ops gradients npc_ir)
+npc_test(ops dropped_weights npc_ir)
 npc_test(ops published_ops npc_ir npc_runtime)
 
 # Random programs: for the tests of passes and code generators

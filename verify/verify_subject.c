@@ -155,7 +155,8 @@ const Node *subject_find_input(const Subject *s, int program, const char *name)
     const Func *f = s->programs.at[program];
     for (uint32_t i = 1; i < f->nodes.len; i++) {
         const Node *n = &f->nodes.at[i];
-        bool is_input = n->op == OP_INPUT || n->op == OP_RANDOM || n->op == OP_NOISE;
+        bool is_input =
+            n->op == OP_INPUT || n->op == OP_RANDOM || n->op == OP_NOISE || n->op == OP_BYTES;
         if (is_input && !strcmp(n->attrs.name, name))
             return n;
     }
@@ -187,7 +188,7 @@ void subject_input(Subject *s, int program, const char *name, const double *valu
     if (!node)
         return;
     int64_t n = shape_elems(&node->shape);
-    if (s->engine && node->op == OP_RANDOM)
+    if (s->engine && (node->op == OP_RANDOM || node->op == OP_BYTES))
         for (int64_t i = 0; i < n; i++)
             engine_mask(s->engine, program, name)[i] = (uint8_t)values[i];
     else if (s->engine)

@@ -7,18 +7,22 @@
  * With additions, s[i, j] also has bias[i, j], and ATTEND_UNLIKE where the labels of i and j
  * differ.
  *
+ * Where weights are dropped, y is made of weights w[i, j] = p[i, j] g[i, j] instead, with g[i, j]
+ * 1 / (1 - rate) or 0 as ir/drop.h says. l does not change.
+ *
  * attend gives y in the order of q's axes, e where d was; attend_sum the logarithms l[i] of the
  * sums; the gradients, with c[i] = sum over e of dy[i, e] y[i, e] and
- * ds[i, j] = p[i, j] (sum over e of dy[i, e] v[j, e] - c[i]), are
+ * ds[i, j] = p[i, j] (g[i, j] times the sum over e of dy[i, e] v[j, e] - c[i]), are
  *
  *     dq[i, d] = scale * sum over j of ds[i, j] k[j, d]
  *     dk[j, d] = scale * sum over i of ds[i, j] q[i, d]
- *     dv[j, e] = sum over i of p[i, j] dy[i, e]
+ *     dv[j, e] = sum over i of w[i, j] dy[i, e]
  *     dbias[i, j] = sum over the sequences that share it of ds[i, j]
  *
  * so that p is made again from l and neither scores nor weights are ever stored (Dao et al. 2022,
  * arXiv:2205.14135, appendix B). i is the axis `axis`, j `axis2`, d `over`; e is the axis of v that
  * is none of these and not of q. */
+#include "ir/drop.h"
 #include "ir/ops/rules.h"
 
 #include <math.h>
@@ -32,9 +36,14 @@ static int additions_of(const Node *n)
     return n->op == OP_ATTEND || n->op == OP_ATTEND_SUM ? DY : CENTRE + 1;
 }
 
+static bool drops(const Node *n)
+{
+    return n->attrs.k[2] > 0;
+}
+
 static bool has_additions(const Node *n)
 {
-    return n->n_in > additions_of(n);
+    return n->n_in - drops(n) > additions_of(n);
 }
 
 /* The axis of v that neither scores nor sequences have; NULL when there is not exactly one. */
@@ -100,10 +109,10 @@ static bool check_addition(const RuleCx *cx, int i, bool of_query, bool of_key)
 
 static bool check_additions(const RuleCx *cx)
 {
-    int first = additions_of(cx->node);
-    if (cx->node->n_in == first && cx->node->op != OP_ATTEND_DBIAS)
+    int first = additions_of(cx->node), n_in = cx->node->n_in - drops(cx->node);
+    if (n_in == first && cx->node->op != OP_ATTEND_DBIAS)
         return true;
-    if (cx->node->n_in != first + N_ADDITIONS) {
+    if (n_in != first + N_ADDITIONS) {
         diag_error(cx->diags, DIAG_E0290, cx->node->span, "%s: %d operands", op_text(cx->node->op),
                    cx->node->n_in);
         return false;
@@ -113,10 +122,40 @@ static bool check_additions(const RuleCx *cx)
            check_addition(cx, first + THEIRS, false, true);
 }
 
+/* Bytes of a weight's sequence: their own axis is the last, the others are sequences'. */
+static bool check_drop(const RuleCx *cx)
+{
+    const Attrs *a = &cx->node->attrs;
+    int last = cx->node->n_in - 1;
+    if (!drop_is_rate(a->k[2])) {
+        diag_error(cx->diags, DIAG_E0250, cx->node->span,
+                   "%s: the drop rate is %g, at least 0 and less than 1 was expected",
+                   op_text(cx->node->op), a->k[2]);
+        return false;
+    }
+    if (!drops(cx->node))
+        return true;
+    const Shape *q = &rule_operand(cx, QUERY)->shape, *s = &rule_operand(cx, last)->shape;
+    bool fits = s->rank > 0 && s->size[s->rank - 1] == DROP_BYTES &&
+                shape_axis(q, s->name[s->rank - 1]) < 0 &&
+                shape_axis(&rule_operand(cx, VALUE)->shape, s->name[s->rank - 1]) < 0;
+    for (int d = 0; fits && d < s->rank - 1; d++) {
+        int at = shape_axis(q, s->name[d]);
+        fits = at >= 0 && s->name[d] != a->axis && s->name[d] != a->over.name[0];
+        if (fits && q->size[at] != s->size[d])
+            return rule_sizes_differ(cx, QUERY, last, s->name[d]);
+    }
+    if (!fits)
+        diag_error(cx->diags, DIAG_E0211, cx->node->span,
+                   "%s: %d random bytes of every sequence were expected, not %s",
+                   op_text(cx->node->op), DROP_BYTES, rule_operand_text(cx, last));
+    return fits;
+}
+
 static bool check_scores(const RuleCx *cx)
 {
     const Attrs *a = &cx->node->attrs;
-    if (cx->node->n_in < additions_of(cx->node)) {
+    if (cx->node->n_in - drops(cx->node) < additions_of(cx->node)) {
         diag_error(cx->diags, DIAG_E0290, cx->node->span, "%s: %d operands", op_text(cx->node->op),
                    cx->node->n_in);
         return false;
@@ -148,7 +187,7 @@ static bool check_scores(const RuleCx *cx)
                    rule_operand_text(cx, KEY));
         return false;
     }
-    return same_sequences(cx, KEY) && check_additions(cx);
+    return same_sequences(cx, KEY) && check_additions(cx) && check_drop(cx);
 }
 
 static bool check_values(const RuleCx *cx)
@@ -248,6 +287,7 @@ typedef struct Attention {
     double scale;
     AttendMask mask;
     double *weight; /* [m]: a row of p */
+    double *gain;   /* [m]: a row of g, which p is multiplied with */
 } Attention;
 
 static int64_t stride_of(const Shape *s, const char *axis)
@@ -277,6 +317,7 @@ static Attention attention_begin(const EvalCx *cx)
     const Shape *v = &cx->in[VALUE]->shape;
     t.e = v->size[shape_axis(v, value_axis(q, v, a))];
     t.weight = ARENA_ARRAY(cx->arena, double, (size_t)t.m);
+    t.gain = ARENA_ARRAY(cx->arena, double, (size_t)t.m);
     return t;
 }
 
@@ -316,6 +357,21 @@ static double addition(const Attention *t, int64_t i, int64_t j)
     return bias.at[i * bias.row + j * bias.column] + (alike ? 0 : ATTEND_UNLIKE);
 }
 
+/* gain = g[i, .] */
+static void drop(Attention *t, int64_t i)
+{
+    double rate = t->cx->node->attrs.k[2];
+    uint32_t word[4] = {0}, limit = drop_limit(rate);
+    if (drops(t->cx->node)) {
+        const EvalTensor *x = t->cx->in[t->cx->node->n_in - 1];
+        Matrix bytes = matrix(t, t->cx->node->n_in - 1, NULL, x->shape.name[x->shape.rank - 1]);
+        for (int b = 0; b < DROP_BYTES; b++)
+            word[b / 4] |= (uint32_t)bytes.at[b * bytes.column] << b % 4 * 8;
+    }
+    for (int64_t j = 0; j < t->m; j++)
+        t->gain[j] = !limit || drop_keeps(word, limit, i, j) ? 1 / (1 - rate) : 0;
+}
+
 /* weight = p[i, .]; returns the logarithm of the sum. */
 static double weigh(Attention *t, int64_t i)
 {
@@ -345,9 +401,11 @@ void eval_attend(const EvalCx *cx)
         Matrix v = matrix(&t, VALUE, a->axis2, e), y = matrix(&t, cx->node->n_in, a->axis, e);
         for (int64_t i = 0; i < t.n; i++) {
             weigh(&t, i);
+            drop(&t, i);
             for (int64_t c = 0; c < t.e; c++)
                 for (int64_t j = 0; j < keys_of(&t, i); j++)
-                    y.at[i * y.row + c * y.column] += t.weight[j] * v.at[j * v.row + c * v.column];
+                    y.at[i * y.row + c * y.column] +=
+                        t.weight[j] * t.gain[j] * v.at[j * v.row + c * v.column];
         }
     }
 }
@@ -380,9 +438,10 @@ static void eval_gradient(const EvalCx *cx, int which)
         int64_t width = which == VALUE ? t.e : t.d;
         for (int64_t i = 0; i < t.n; i++) {
             weigh(&t, i);
+            drop(&t, i);
             for (int64_t j = 0; j < keys_of(&t, i); j++) {
-                double ds = t.scale * t.weight[j] * (dot(&dy, i, &v, j, t.e) - c.at[i * c.row]);
-                double factor = which == VALUE ? t.weight[j] : ds;
+                double change = t.gain[j] * dot(&dy, i, &v, j, t.e) - c.at[i * c.row];
+                double factor = t.weight[j] * (which == VALUE ? t.gain[j] : t.scale * change);
                 int64_t to = which == QUERY ? i : j, of = which == QUERY ? j : i;
                 for (int64_t w = 0; w < width; w++)
                     out.at[to * out.row + w * out.column] +=
@@ -403,9 +462,10 @@ void eval_attend_dbias(const EvalCx *cx)
                out = matrix(&t, cx->node->n_in, a->axis, a->axis2);
         for (int64_t i = 0; i < t.n; i++) {
             weigh(&t, i);
+            drop(&t, i);
             for (int64_t j = 0; j < keys_of(&t, i); j++)
                 out.at[i * out.row + j * out.column] +=
-                    t.weight[j] * (dot(&dy, i, &v, j, t.e) - c.at[i * c.row]);
+                    t.weight[j] * (t.gain[j] * dot(&dy, i, &v, j, t.e) - c.at[i * c.row]);
         }
     }
 }

@@ -39,6 +39,30 @@ static void losses_of_every_kind_train(void **state)
     assert_true(with.loss > without.loss);
 }
 
+/* Masks of attention weights depend on seed and step alone, and on nothing that computes them. */
+static void dropped_attention_weights_resume_with_the_same_bits(void **state)
+{
+    (void)state;
+    TrainOptions o = options(path("drops-1"));
+    o.model_path = "tests/models/dropped.nm";
+    TrainResult whole = train_with(&o);
+    o.run_dir = path("drops-2");
+    o.machine.threads = 2;
+    o.stop_after = 4;
+    train_with(&o);
+    o.resume = true;
+    o.stop_after = 0;
+    TrainResult r = train_with(&o);
+    assert_true(isfinite(whole.loss) && whole.loss == r.loss && r.step == 6);
+    assert_same_file(checkpoint("drops-1", 6), checkpoint("drops-2", 6));
+    const char *sets[] = {"seed=4"};
+    o.run_dir = path("drops-3");
+    o.resume = false;
+    o.sets = sets;
+    o.n_sets = 1;
+    assert_true(train_with(&o).loss != whole.loss);
+}
+
 static void rounds_train_and_resume(void **state)
 {
     (void)state;
@@ -383,6 +407,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_of_every_kind_train),
+        cmocka_unit_test(dropped_attention_weights_resume_with_the_same_bits),
         cmocka_unit_test(rounds_train_and_resume),
         cmocka_unit_test(chunks_of_rounds_add_up),
         cmocka_unit_test(optimizers_train_and_resume),

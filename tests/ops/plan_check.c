@@ -67,8 +67,9 @@ static EvalTensor *eval_nudged(Arena *a, const Func *f, uint64_t *seed, double u
         else
             eval_node(a, f, (Val){id}, in, &values[id]);
         static const double ERROR[] = {-2, -1, 1, 2}; /* halves of a rounding */
-        for (int64_t i = 0;
-             i < elems && n->op != OP_IOTA && n->op != OP_CONST && n->op != OP_RANDOM; i++)
+        bool is_exact =
+            n->op == OP_IOTA || n->op == OP_CONST || n->op == OP_RANDOM || n->op == OP_BYTES;
+        for (int64_t i = 0; i < elems && !is_exact; i++)
             values[id].at[i] *=
                 1 + ERROR[((uint64_t)i * 2654435761u + id * 40503u) >> 7 & 3] * unit;
     }

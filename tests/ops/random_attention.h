@@ -2,6 +2,7 @@
 #ifndef NPC_TESTS_RANDOM_ATTENTION_H
 #define NPC_TESTS_RANDOM_ATTENTION_H
 
+#include "ir/drop.h"
 #include "tests/ops/tile_build.h"
 
 typedef struct AttentionShape {
@@ -11,6 +12,8 @@ typedef struct AttentionShape {
     const char *q, *k, *v, *y, *l; /* storage: b a (heads) n m d e */
     const char *bias;              /* of additions to scores; NULL: none */
     unsigned wanted;               /* bits of the results */
+    double drop;                   /* of weights */
+    const char *bytes;             /* if so: the sequences' random bytes, along r */
 } AttentionShape;
 
 static inline void attention_result(TileBuild *b, int which, const char *order, unsigned wanted)
@@ -47,6 +50,18 @@ static inline void attention_additions(TileBuild *b, const AttentionShape *s)
     t->operand[first + ATTEND_OWN] = tile_inst(b, own);
 }
 
+static inline void attention_drop(TileBuild *b, const AttentionShape *s)
+{
+    TileAttend *t = &b->p->attend;
+    if (!(s->drop > 0))
+        return;
+    t->drop = s->drop;
+    t->byte = tile_axis(b, "r", DROP_BYTES, TILE_OWN);
+    int load = tile_load(b, s->bytes, 1);
+    b->p->tensors.at[b->p->insts.at[load].tensor].layout.type = STORAGE_U8;
+    t->operand[tile_n_operands(b->p) - 1] = load;
+}
+
 static inline TileProgram *attention_program(Arena *arena, const AttentionShape *s)
 {
     TileBuild b = tile_build(arena, s->back ? TILE_ATTEND_BACK : TILE_ATTEND);
@@ -68,6 +83,7 @@ static inline TileProgram *attention_program(Arena *arena, const AttentionShape 
         attention_result(&b, ATTEND_Y, s->y, s->wanted);
         attention_result(&b, ATTEND_L, s->l, s->wanted);
         attention_additions(&b, s);
+        attention_drop(&b, s);
         return b.p;
     }
     /* a logarithm of a sum over m keys, so that weights are of its order */
@@ -80,6 +96,7 @@ static inline TileProgram *attention_program(Arena *arena, const AttentionShape 
     attention_additions(&b, s);
     if (s->bias)
         attention_result(&b, ATTEND_DBIAS, s->bias, s->wanted);
+    attention_drop(&b, s);
     return b.p;
 }
 
@@ -109,6 +126,8 @@ static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool bac
     if (pick(r, 2))
         s.bias = bias[pick(r, 5)];
     s.wanted = pick(r, 3) ? 15 : 1u << pick(r, !back ? 2 : s.bias ? 4 : 3);
+    s.drop = pick(r, 3) ? 0 : 0.05 + 0.1 * (double)pick(r, 8);
+    s.bytes = pick(r, 3) ? "bar" : pick(r, 2) ? "abr" : "br";
     if (s.mask == ATTEND_SEES_OTHERS && s.m == 1)
         s.mask = ATTEND_SEES_ALL;
     s.n = s.mask != ATTEND_SEES_ALL || pick(r, 2) ? s.m : pick_of(r, keys, 8);

@@ -1,3 +1,4 @@
+#include "ir/drop.h"
 #include "tests/ops/random_graph_gen.h"
 
 /* ---- steps: VAL_NONE when nothing in the pool suits ---- */
@@ -255,6 +256,17 @@ static void add_to_scores(Gen *g, Val x, Val *in)
     in[2] = func_rename(g->f, in[1], "t", "s");
 }
 
+/* Random bytes of the sequences of steps. */
+static Val bytes_of(Gen *g, Val x)
+{
+    Shape s = {0};
+    for (int i = 0; i < shape_of(g, x)->rank; i++)
+        if (strcmp(shape_of(g, x)->name[i], "t") && strcmp(shape_of(g, x)->name[i], "c"))
+            shape_add(&s, shape_of(g, x)->name[i], shape_of(g, x)->size[i]);
+    shape_add(&s, axis_name(g, "byte"), DROP_BYTES);
+    return func_bytes(g->f, arena_printf(g->arena, "bytes%d", g->n_masks++), &s);
+}
+
 /* Attention over t, every other axis but the channels independent. */
 static Val step_attend(Gen *g)
 {
@@ -267,11 +279,17 @@ static Val step_attend(Gen *g)
     a.k[1] = hides ? ATTEND_SEES_OTHERS : chance(g, 0.5) ? ATTEND_SEES_EARLIER : ATTEND_SEES_ALL;
     Val k = func_rename(g->f, chance(g, 0.3) ? new_param(g, shape_of(g, x)) : x, "t", "s");
     Val v = func_rename(g->f, func_rename(g->f, x, "t", "s"), "c", "e");
-    Val in[6] = {x, k, v};
-    bool adds = chance(g, 0.4);
-    if (adds)
+    Val in[7] = {x, k, v};
+    int n = 3;
+    if (chance(g, 0.4)) {
         add_to_scores(g, x, in + 3);
-    return func_rename(g->f, func_emit(g->f, OP_ATTEND, &a, in, adds ? 6 : 3), "e", "c");
+        n = 6;
+    }
+    if (chance(g, 0.3)) {
+        a.k[2] = 0.1 * between(g, 1, 6);
+        in[n++] = bytes_of(g, x);
+    }
+    return func_rename(g->f, func_emit(g->f, OP_ATTEND, &a, in, n), "e", "c");
 }
 
 /* An axis read at positions that are whole numbers, some of them outside, in every sample others.

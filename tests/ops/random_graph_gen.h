@@ -47,7 +47,7 @@ static inline void catch_up(Gen *g)
         for (int i = 0; i < n->n_in; i++)
             in[i] = &g->values.at[n->in[i].id];
         eval_node(g->arena, g->f, v, in, &out);
-        if (n->op == OP_PARAM || n->op == OP_INPUT || n->op == OP_RANDOM)
+        if (n->op == OP_PARAM || n->op == OP_INPUT || n->op == OP_RANDOM || n->op == OP_BYTES)
             random_graph_leaf(&g->seed, n, out.at);
         vec_push(g->arena, &g->values, out);
     }

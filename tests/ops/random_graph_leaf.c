@@ -2,6 +2,8 @@
 #include "tests/ops/random_graph.h"
 #include "tests/ops/random_numbers.h"
 
+#include <math.h>
+
 bool random_graph_leaf(void *context, const Node *leaf, double *at)
 {
     uint64_t state = *(uint64_t *)context;
@@ -13,7 +15,9 @@ bool random_graph_leaf(void *context, const Node *leaf, double *at)
         double u = next_uniform(&state), sum = -2;
         for (int k = 0; k < 4; k++)
             sum += next_uniform(&state); /* variance 1/3: near normal, bounded */
-        at[i] = leaf->op == OP_RANDOM ? u >= rate : (double)(float)(sum * 1.7);
+        at[i] = leaf->op == OP_RANDOM  ? u >= rate
+                : leaf->op == OP_BYTES ? floor(256 * u)
+                                       : (double)(float)(sum * 1.7);
     }
     return true;
 }

@@ -3,7 +3,7 @@
  *
  *     test_cuda_schedules [seed] [programs of each kind] */
 #include "codegen/cuda.h"
-#include "tests/ops/random_attention.h"
+#include "tests/ops/dropped_weights.h"
 #include "tests/ops/random_stencils.h"
 #include "tests/ops/random_tiles.h"
 #include "tests/sim/sim_run.h"
@@ -28,6 +28,12 @@ typedef TileProgram *(*MakeProgram)(Drawer *s);
 
 /* ---- storage ---- */
 
+/* Random bytes of attention; other bytes are masks. */
+static bool has_bytes(const TileLayout *l)
+{
+    return l->shape.rank > 0 && !strcmp(l->shape.name[l->shape.rank - 1], "r");
+}
+
 /* Masks are only read: what goes with them is float32. */
 static void set_types(TileProgram *p, Storage type)
 {
@@ -35,7 +41,7 @@ static void set_types(TileProgram *p, Storage type)
         TileLayout *l = &p->tensors.at[i].layout;
         l->lane = -1;
         l->lanes = 1;
-        if (l->shape.rank >= 3)
+        if (l->shape.rank >= 3 && !has_bytes(l))
             l->type = type == STORAGE_U8 && p->tensors.at[i].is_output ? STORAGE_F32 : type;
     }
 }
@@ -48,7 +54,7 @@ static unsigned char *new_storage(const TileTensor *t, Random *r)
     memset(at, 0xff, bytes);
     for (int64_t i = 0; !t->is_output && i < tile_layout_elems(&t->layout); i++)
         storage_write(at, t->layout.type, i,
-                      t->layout.type == STORAGE_U8 ? (float)pick(r, 2)
+                      t->layout.type == STORAGE_U8 ? (float)pick(r, has_bytes(&t->layout) ? 256 : 2)
                                                    : (float)pick(r, 1 << 24) / (1 << 23) - 1);
     return at;
 }
@@ -350,9 +356,22 @@ static TileProgram *make_attention(Drawer *s)
 /* Heads so wide that tiles do not fit into shared memory. */
 static TileProgram *make_wide_attention(Drawer *s)
 {
-    AttentionShape shape = {
-        2,      1,      5,      9,      500,   330,   false, pick(&s->random, 2),
-        "band", "bamd", "bmae", "bane", "ban", "anm", 15};
+    AttentionShape shape = {.samples = 2,
+                            .heads = 1,
+                            .n = 5,
+                            .m = 9,
+                            .d = 500,
+                            .e = 330,
+                            .back = pick(&s->random, 2),
+                            .q = "band",
+                            .k = "bamd",
+                            .v = "bmae",
+                            .y = "bane",
+                            .l = "ban",
+                            .bias = "anm",
+                            .wanted = 15,
+                            .drop = 0.25,
+                            .bytes = "abr"};
 
     s->terms = 1000;
     return attention_program(s->arena, &shape);
@@ -361,8 +380,22 @@ static TileProgram *make_wide_attention(Drawer *s)
 /* More sequences than blocks that share a bias' gradient: a block takes two of some. */
 static TileProgram *make_attention_of_many(Drawer *s)
 {
-    AttentionShape shape = {700,    1,      3,      5,     2,    3, ATTEND_SEES_ALL, true, "bnad",
-                            "bmad", "bmae", "bnae", "bna", "nm", 15};
+    AttentionShape shape = {.samples = 700,
+                            .heads = 1,
+                            .n = 3,
+                            .m = 5,
+                            .d = 2,
+                            .e = 3,
+                            .back = true,
+                            .q = "bnad",
+                            .k = "bmad",
+                            .v = "bmae",
+                            .y = "bnae",
+                            .l = "bna",
+                            .bias = "nm",
+                            .wanted = 15,
+                            .drop = 0.5 * (double)pick(&s->random, 2),
+                            .bytes = "bar"};
     TileProgram *p = attention_program(s->arena, &shape);
 
     p->session = (int)pick(&s->random, 2) - 1;
@@ -400,6 +433,51 @@ static void attention_goes_in_tiles(void **state)
     check(make_attention_of_many, "attend", 2);
 }
 
+/* Which weights are dropped is what ir/drop.h says, in both directions. */
+static void check_dropped(bool back)
+{
+    Arena arena = {0};
+    Random random = {3};
+    TileProgram *p = dropped_program(&arena, back, "bar");
+    CudaSchedule schedule = cuda_schedule(p);
+    Text text = {.arena = &arena};
+    SimRun *sim = sim_open();
+    int n = (int)p->tensors.len, range[2] = {0, DROPPED_SAMPLES};
+    void *args[TILE_MAX_OPERANDS + TILE_MAX_RESULTS + 2],
+        *storage[TILE_MAX_OPERANDS + TILE_MAX_RESULTS];
+
+    text_add(&text, cuda_prelude);
+    cuda_write(&text, p, "drops");
+    SimKernels kernels = sim_compile(sim, text_str(&text));
+    for (int i = 0; i < n; i++)
+        storage[i] = new_storage(&p->tensors.at[i], &random);
+    dropped_fill(p, storage);
+    for (int i = 0; i < n; i++)
+        args[i] = sim_upload(sim, storage[i], tile_layout_bytes(&p->tensors.at[i].layout));
+    args[n] = sim_alloc(sim, schedule.workspace_bytes);
+    args[n + 1] = sim_upload(sim, range, sizeof range);
+    for (int i = 0; i < schedule.n_phases; i++)
+        sim_launch(sim, kernels, arena_printf(&arena, "drops_%d", i), schedule.phase[i].blocks,
+                   schedule.phase[i].threads, args, n + 2);
+    for (int i = 0; i < n; i++)
+        sim_download(sim, storage[i], args[i], tile_layout_bytes(&p->tensors.at[i].layout));
+    for (int i = 0; i < tile_n_results(p); i++)
+        if (p->result[i].tensor >= 0)
+            assert_int_equal(dropped_wrong(p, i, storage), 0);
+    for (int i = 0; i < n; i++)
+        free(storage[i]);
+    sim_free_all(sim);
+    sim_unload(sim, kernels);
+    arena_free(&arena);
+}
+
+static void masks_of_weights_are_those_of_the_interpreter(void **state)
+{
+    (void)state;
+    check_dropped(false);
+    check_dropped(true);
+}
+
 static void scatters_add_in_order(void **state)
 {
     (void)state;
@@ -423,6 +501,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(both_gradients_are_one_walk),
         cmocka_unit_test(weight_gradients_sum_by_taps),
         cmocka_unit_test(attention_goes_in_tiles),
+        cmocka_unit_test(masks_of_weights_are_those_of_the_interpreter),
         cmocka_unit_test(scatters_add_in_order),
     };
     if (argc > 1)

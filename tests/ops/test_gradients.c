@@ -24,6 +24,10 @@ static double *values_of(Values *v, const Node *leaf)
     int64_t n = shape_elems(&leaf->shape);
     at = ARENA_ARRAY(&v->t->arena, double, (size_t)n);
     for (int64_t i = 0; i < n; i++) {
+        if (leaf->op == OP_BYTES) {
+            at[i] = (double)(test_word(&v->state) & 255);
+            continue;
+        }
         if (!strcmp(leaf->attrs.name, "index")) { /* positions, some of them outside */
             at[i] = (double)(i * 5 % 9) - 2;
             continue;
@@ -86,14 +90,15 @@ static bool has_moments(Op op)
 
 /* Which operands of the op have a gradient, as bits. Positions have none, nor have the ops that
  * only gradients are made of. */
-static unsigned differentiable(Op op)
+static unsigned differentiable(const Node *n)
 {
+    Op op = n->op;
     if (op == OP_GATHER || op == OP_SCATTER)
         return 1;
     if (op_lowering(op) == LOWER_ATTEND && op != OP_ATTEND)
         return 0;
-    if (op == OP_ATTEND) /* labels have none */
-        return 0xf;
+    if (op == OP_ATTEND) /* labels and random bytes have none */
+        return n->n_in > 4 ? 0xf : 7;
     unsigned mask = has_moments(op) ? 1u << 0 | 1u << 3 | 1u << 4 : 0;
     for (int i = 0; i < op_arity(op); i++)
         if (!op_is_pointwise(op) || op_derivative(op, i))
@@ -113,7 +118,7 @@ static void check_node(TestFunc *t, Val y, bool positive)
     assert_string_equal(test_log(t), "");
     EvalTensor *value = evaluate(&v, &t->arena);
     for (int i = 0; i < n.n_in; i++) {
-        assert_int_equal(din[i].id != 0, differentiable(n.op) >> i & 1);
+        assert_int_equal(din[i].id != 0, differentiable(&n) >> i & 1);
         if (!din[i].id)
             continue;
         const Node *operand = func_node(f, n.in[i]);
@@ -348,6 +353,33 @@ static Val emit_attention_that_adds(TestFunc *t, Op op)
     return func_emit(t->f, op, &a, in, is_back ? 9 : 6);
 }
 
+/* The same attention where weights are dropped; sequences of a sample have the same mask. */
+static Val emit_dropping(TestFunc *t, Val attend)
+{
+    Node n = *func_node(t->f, attend);
+    Shape s = {0};
+    shape_add(&s, name_intern(&t->names, "b"), 2);
+    shape_add(&s, name_intern(&t->names, "byte"), 16);
+    n.attrs.k[2] = 0.4;
+    n.in[n.n_in] = func_bytes(t->f, "bytes", &s);
+    return func_emit(t->f, n.op, &n.attrs, n.in, n.n_in + 1);
+}
+
+static Val build_attend_that_drops(TestFunc *t)
+{
+    return emit_dropping(t, emit_attention(t, OP_ATTEND, ATTEND_SEES_ALL));
+}
+
+static Val build_causal_attend_that_drops(TestFunc *t)
+{
+    return emit_dropping(t, emit_attention(t, OP_ATTEND, ATTEND_SEES_EARLIER));
+}
+
+static Val build_attend_that_adds_and_drops(TestFunc *t)
+{
+    return emit_dropping(t, emit_attention_that_adds(t, OP_ATTEND));
+}
+
 static Val build_attend_that_adds(TestFunc *t)
 {
     return emit_attention_that_adds(t, OP_ATTEND);
@@ -407,6 +439,9 @@ static const struct {
     {OP_ATTEND_DK, build_attend_dk},
     {OP_ATTEND_DV, build_attend_dv},
     {OP_ATTEND, build_attend_that_adds},
+    {OP_ATTEND, build_attend_that_drops},
+    {OP_ATTEND, build_causal_attend_that_drops},
+    {OP_ATTEND, build_attend_that_adds_and_drops},
     {OP_ATTEND_DBIAS, build_attend_dbias},
     {OP_BATCHNORM, build_batchnorm},
     {OP_BATCHNORM, build_batchnorm_of_two_axes},

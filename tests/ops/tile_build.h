@@ -178,7 +178,7 @@ static inline float *tile_floats(int64_t n)
     return at;
 }
 
-/* Inputs random in [-1, 1); NaN in padding and, as a mark, in outputs. */
+/* Inputs random in [-1, 1), bytes in 0 .. 255; NaN in padding and, as a mark, in outputs. */
 static inline TileData tile_data(const TileProgram *p, uint64_t seed)
 {
     TileData d = {(int)p->tensors.len, calloc(p->tensors.len, sizeof(float *))};
@@ -190,7 +190,10 @@ static inline TileData tile_data(const TileProgram *p, uint64_t seed)
         for (int64_t k = 0; k < n; k++) {
             state = state * 6364136223846793005u + 1442695040888963407u;
             float x = (float)((double)(state >> 40) / (1 << 23) - 1);
-            if (!p->tensors.at[i].is_output)
+            if (l->type == STORAGE_U8)
+                storage_write(d.tensor[i], STORAGE_U8, tile_layout_offset(l, at),
+                              (float)(state >> 40 & 255));
+            else if (!p->tensors.at[i].is_output)
                 d.tensor[i][tile_layout_offset(l, at)] = x;
             for (int a = l->shape.rank - 1; a >= 0 && ++at[a] == l->shape.size[a]; a--)
                 at[a] = 0;

@@ -78,11 +78,26 @@ static void noise_has_the_hosts_bits(void **state)
     sim_unload(sim, k);
 }
 
+static void bytes_are_the_hosts(void **state)
+{
+    (void)state;
+    static uint8_t want[MOST];
+    SimKernels k = compile(cuda_random);
+    for (int i = 0; i < CASES; i++) {
+        const Numbers *c = &CASE[i];
+        bytes_fill(c->seed, c->stream, (int64_t)(c->step << 32), (int64_t)c->n, want);
+        compare(k, "npc_draw_bytes", c, want, c->n, true);
+        compare(k, "npc_draw_bytes", c, want, c->n, false);
+    }
+    sim_unload(sim, k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_have_the_hosts_bits),
         cmocka_unit_test(noise_has_the_hosts_bits),
+        cmocka_unit_test(bytes_are_the_hosts),
     };
     return cmocka_run_group_tests(tests, open_simulator, NULL);
 }

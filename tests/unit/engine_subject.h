@@ -1,5 +1,4 @@
-/* A small model of two recordings ("a", "b"; tests/golden/tiny_model.nm) on an engine, for tests.
- */
+/* A small model of two recordings ("a", "b") on an engine, for tests. */
 #ifndef NPC_TESTS_ENGINE_SUBJECT_H
 #define NPC_TESTS_ENGINE_SUBJECT_H
 
@@ -10,6 +9,7 @@ enum { BATCH = 5 };
 
 static bool interpret;
 static const char *device; /* NULL: the CPU */
+static const char *subject_path = "tests/golden/tiny_model.nm";
 
 /* ---- a model with its programs ---- */
 
@@ -23,7 +23,7 @@ static inline Subject open_with_threads(ProgramKind kind, int threads)
 {
     Subject s = {0};
     Err err = {0};
-    ModelOptions o = {.path = "tests/golden/tiny_model.nm",
+    ModelOptions o = {.path = subject_path,
                       .batch = BATCH,
                       .fuse = FUSE_FULL,
                       .threads = threads,

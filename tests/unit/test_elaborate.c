@@ -265,6 +265,34 @@ static void masks_exist_in_training_only(void **state)
     end(b);
 }
 
+static void attentions_drop_weights_in_training_only(void **state)
+{
+    (void)state;
+    Build *b = begin(NULL);
+    build(b, "tests/models/dropped.nm");
+    const Func *eval = module_func(b->module, "eval"), *train = module_func(b->module, "train");
+    const char *const stream[] = {"core.attention", "core.second"};
+    const double rate[] = {0.4, 0.25};
+    int found = 0;
+    assert_int_equal(count(eval, OP_BYTES), 0);
+    assert_int_equal(count(train, OP_BYTES), 2);
+    for (uint32_t i = 1; i < train->nodes.len; i++) {
+        const Node *n = &train->nodes.at[i];
+        if (n->op != OP_ATTEND)
+            continue;
+        assert_string_equal(func_node(train, n->in[n->n_in - 1])->attrs.name, stream[found]);
+        assert_true(n->attrs.k[2] == rate[found++]);
+    }
+    assert_int_equal(found, 2);
+    end(b);
+
+    b = begin(NULL);
+    b->options.no_dropping = true;
+    build(b, "tests/models/dropped.nm");
+    assert_int_equal(count(module_func(b->module, "train"), OP_BYTES), 0);
+    end(b);
+}
+
 static void nodes_of_a_readout_know_their_session(void **state)
 {
     (void)state;
@@ -469,6 +497,7 @@ int main(void)
         cmocka_unit_test(golden_parameters_have_our_names_and_shapes),
         cmocka_unit_test(the_tiny_model_becomes_this_text),
         cmocka_unit_test(masks_exist_in_training_only),
+        cmocka_unit_test(attentions_drop_weights_in_training_only),
         cmocka_unit_test(nodes_of_a_readout_know_their_session),
         cmocka_unit_test(every_model_file_can_be_built),
         cmocka_unit_test(a_variant_replaces_parts_and_blocks),

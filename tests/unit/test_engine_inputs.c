@@ -117,16 +117,18 @@ static void write_masks(const Subject *s, uint64_t seed, uint64_t step)
     const Plan *p = engine_plan(s->e, s->program);
     for (uint32_t i = 0; i < p->buffers.len; i++) {
         const PlanBuffer *b = &p->buffers.at[i];
-        if (plan_is_random(b))
+        if (b->random == RANDOM_MASK)
             mask_fill(seed, philox_stream(b->name), (int64_t)(step << 32),
                       shape_elems(&b->layout.shape), b->drop_rate,
                       engine_mask(s->e, s->program, b->name));
+        if (b->random == RANDOM_BYTES)
+            bytes_fill(seed, philox_stream(b->name), (int64_t)(step << 32),
+                       shape_elems(&b->layout.shape), engine_mask(s->e, s->program, b->name));
     }
 }
 
-static void masks_of_a_device_are_those_of_the_host(void **state)
+static void check_masks(void)
 {
-    (void)state;
     Subject s[2] = {open_program(PROGRAM_STEP), open_program(PROGRAM_STEP)};
     for (uint64_t step = 1; step < 5; step++) {
         uint64_t seed = step * 0x123456789u;
@@ -143,6 +145,22 @@ static void masks_of_a_device_are_those_of_the_host(void **state)
     }
     model_close(s[0].model);
     model_close(s[1].model);
+}
+
+static void masks_of_a_device_are_those_of_the_host(void **state)
+{
+    (void)state;
+    check_masks();
+}
+
+/* The bytes that dropped attention weights are made of. */
+static void bytes_of_a_device_are_those_of_the_host(void **state)
+{
+    (void)state;
+    const char *usual = subject_path;
+    subject_path = "tests/models/dropped.nm";
+    check_masks();
+    subject_path = usual;
 }
 
 /* ---- planes ---- */
@@ -223,6 +241,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(masks_are_a_function_of_seed_and_step),
         cmocka_unit_test(masks_have_their_rate),
         cmocka_unit_test(masks_of_a_device_are_those_of_the_host),
+        cmocka_unit_test(bytes_of_a_device_are_those_of_the_host),
         cmocka_unit_test(planes_are_filled_from_their_values),
     };
     return run_everywhere(tests, sizeof tests / sizeof *tests, argc, argv);

@@ -78,9 +78,23 @@ static void masks_are_comparisons_of_the_philox_words(void **state)
     free(x);
 }
 
+static void bytes_are_those_of_the_philox_words(void **state)
+{
+    (void)state;
+    uint8_t x[100], part[68];
+    bytes_fill(3, 5, 1 << 20, 100, x);
+    bytes_fill(3, 5, (1 << 20) + 32, 68, part);
+    assert_memory_equal(x + 32, part, 68);
+    for (int i = 0; i < 100; i++) {
+        Philox d = philox_draw(3, 5, (1 << 16) + (uint64_t)i / 16);
+        assert_int_equal(x[i], d.v[i % 16 / 4] >> 8 * (i % 4) & 255);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bytes_are_those_of_the_philox_words),
         cmocka_unit_test(moments_are_those_of_the_normal_distribution),
         cmocka_unit_test(values_are_box_muller_of_the_philox_words),
         cmocka_unit_test(masks_are_comparisons_of_the_philox_words),

@@ -76,6 +76,28 @@ static const char attend_text[] = "tile \"attend\" session -1 batch -1 flops 0 {
                                   "  result 1 t4 [a0, a1]\n"
                                   "}\n";
 
+/* The same sequences without the second result, where weights are dropped. */
+static const char drop_text[] = "tile \"drop\" session -1 batch -1 flops 0 {\n"
+                                "  axis b 2 parallel\n"
+                                "  axis n 3 own\n"
+                                "  axis m 3 own\n"
+                                "  axis d 2 own\n"
+                                "  axis e 1 own\n"
+                                "  axis r 16 own\n"
+                                "  tensor in buffer 0 [b=2, n=3, d=2] order 0 1 2\n"
+                                "  tensor in buffer 1 [b=2, m=3, d=2] order 0 1 2\n"
+                                "  tensor in buffer 2 [b=2, m=3, e=1] order 0 1 2\n"
+                                "  tensor in u8 buffer 3 [b=2, r=16] order 0 1\n"
+                                "  tensor out buffer 4 [b=2, n=3, e=1] order 0 1 2\n"
+                                "  %0 = load t0 [a0, a1, a3]\n"
+                                "  %1 = load t1 [a0, a2, a3]\n"
+                                "  %2 = load t2 [a0, a2, a4]\n"
+                                "  %3 = load t3 [a0, a5]\n"
+                                "  anchor attend n 1 m 2 d 3 e 4 scale 0.5 causal byte 5 drop 0.25"
+                                " %0 %1 %2 %3\n"
+                                "  result 0 t4 [a0, a1, a4]\n"
+                                "}\n";
+
 static const char scatter_text[] = "tile \"scatter\" session -1 batch -1 flops 0 {\n"
                                    "  axis c 2 parallel\n"
                                    "  axis n 5 reduce\n"
@@ -162,10 +184,10 @@ static const char members_text[] = "tile \"lerp of 2\" session -1 batch -1 flops
 
 static void text_parses_back_to_the_same_text(void **state)
 {
-    const char *const texts[] = {dense_text,  conv_text,    map_text,    pair_text,
-                                 attend_text, scatter_text, members_text};
+    const char *const texts[] = {dense_text,  conv_text, map_text,     pair_text,
+                                 attend_text, drop_text, scatter_text, members_text};
 
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 8; i++) {
         World *w = *state;
         Text again = {.arena = &w->arena};
         TileProgram *p = parse(w, texts[i]);
@@ -195,11 +217,11 @@ static void anonymous_text_leaves_out_names_and_buffers_only(void **state)
 
 static void damaged_texts_are_reported_and_never_crash(void **state)
 {
-    const char *const texts[] = {dense_text,  conv_text,    map_text,    pair_text,
-                                 attend_text, scatter_text, members_text};
+    const char *const texts[] = {dense_text,  conv_text, map_text,     pair_text,
+                                 attend_text, drop_text, scatter_text, members_text};
     World *w = *state;
 
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 8; i++) {
         size_t n = strlen(texts[i]);
         for (size_t cut = 0; cut + 1 < n; cut++)
             assert_null(tile_parse(&w->arena, &w->names, &w->diags, "cut", texts[i], cut));
@@ -257,6 +279,33 @@ static void attention_is_interpreted(void **state)
     assert_float_equal(y[0][1], (1 + 9 * 3) / 10.0, 1e-6);
     assert_float_equal(l[1][0], log(10), 1e-6);
     assert_float_equal(y[0][0], 1, 1e-6);
+}
+
+/* The last word of a sequence's random bytes changes which weights are dropped, in its own sequence
+ * only; what is left has grown by 4/3. */
+static void dropped_weights_are_interpreted(void **state)
+{
+    float q[2][3][2] = {{{0}}}, k[2][3][2] = {{{0}}}, v[2][3] = {{1, 4, 16}, {1, 4, 16}};
+    float y[2][3], before[2][3];
+    uint8_t bytes[2][16] = {{7, 1, 2, 250}, {7, 1, 2, 250}};
+    TileProgram *p = parse(*state, drop_text);
+    void *tensor[] = {q, k, v, bytes, y};
+    int changed = 0;
+
+    for (int step = 0; step < 16; step++) {
+        bytes[1][15] = (uint8_t)step;
+        tile_eval(p, tensor, (TileRange){0, 2});
+        assert_true(step > 0 || !memcmp(y[0], y[1], sizeof y[0]));
+        assert_true(step == 0 || !memcmp(y[0], before[0], sizeof y[0]));
+        changed += step && memcmp(y[1], before[1], sizeof y[1]);
+        memcpy(before, y, sizeof y);
+        for (int i = 0; i < 3; i++) { /* sums of some of 1, 4, 16 */
+            int sum = (int)lrintf(y[1][i] * (float)(i + 1) * 3 / 4);
+            assert_float_equal(y[1][i], (float)sum * 4 / 3 / (float)(i + 1), 1e-5);
+            assert_int_equal(sum & ~(i == 0 ? 1 : i == 1 ? 5 : 21), 0);
+        }
+    }
+    assert_true(changed > 4);
 }
 
 /* Positions are read through a table, are rounded, and what lies outside is dropped. */
@@ -394,6 +443,20 @@ static void attention_of_wrong_axes_gets_a_sentence(void **state)
     p = parse(w, attend_text);
     p->result[1].axis[0] = p->result[1].axis[1];
     assert_non_null(tile_verify(p, &w->arena));
+    p = parse(w, drop_text);
+    p->attend.byte = 0;
+    assert_string_equal(tile_verify(p, &w->arena),
+                        "attention has four axes of its own, one more where weights are dropped");
+    p = parse(w, drop_text);
+    p->axes.at[5].size = 8;
+    assert_string_equal(tile_verify(p, &w->arena), "there are 16 random bytes");
+    p = parse(w, drop_text);
+    p->attend.drop = 1;
+    assert_string_equal(tile_verify(p, &w->arena), "weights are dropped at a rate of 1");
+    p = parse(w, drop_text);
+    p->attend.operand[3] = 0;
+    assert_string_equal(tile_verify(p, &w->arena),
+                        "operand 3 of the attention varies with a wrong axis");
     p = parse(w, scatter_text);
     p->insts.at[0].index[0].computed = 2;
     assert_string_equal(tile_verify(p, &w->arena), "%0 is read where a later instruction says");
@@ -543,6 +606,7 @@ int main(void)
         TEST(damaged_texts_are_reported_and_never_crash),
         TEST(illegal_programs_get_a_sentence),
         TEST(attention_is_interpreted),
+        TEST(dropped_weights_are_interpreted),
         TEST(a_scatter_is_interpreted),
         TEST(members_run_with_tensors_and_numbers_of_their_own),
         TEST(illegal_members_get_a_sentence),
