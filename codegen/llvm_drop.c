@@ -4,8 +4,8 @@
  * four words belong to two vectors of neighbouring keys.
  *
  * Half a nanosecond a weight on one core of Zen 4 with AVX-512, best of three on a shared machine
- * (bench/kernel_bench attention): 435 keys of width 48 take 24.3 ms instead of 20.4 forward and 47.8
- * instead of 44.1 back, 1654 of 155 take 101 instead of 100 and 202 instead of 185. */
+ * (bench/kernel_bench attention): 435 keys of width 48 take 24.3 ms instead of 20.4 forward
+ * and 47.8 instead of 44.1 back, 1654 of 155 take 101 instead of 100 and 202 instead of 185. */
 #include "codegen/llvm_attend_parts.h"
 #include "ir/base/philox.h"
 
