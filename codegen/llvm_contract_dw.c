@@ -17,8 +17,9 @@
  *
  * The cut depends on the range of samples only, so results do not depend on the threads.
  * Measured on Zen 4 with AVX-512: tiles of 1 x 16 and 2 x 8 give 85 GFLOP/s (K = 64, memory) to
- * 109 (K = 256), with chunks of 64 pixels and more; 78 with 32. With AVX2 (95 GFLOP/s, busy
- * machine) tiles of 3 x 4 give 40 to 46, of 1 x 8 33 to 48. */
+ * 109 (K = 256), with chunks of 64 pixels and more; 78 with 32. With AVX2 tiles of 3 x 4 give 67 to
+ * 81, other products 76 to 99 there; 42 to 50 as long as every tile asked at every pixel whether it
+ * fetches. */
 #include "codegen/llvm_contract.h"
 #include "codegen/llvm_space.h"
 #include <assert.h>
@@ -255,60 +256,99 @@ static void emit_fetch_ahead(OutwardCx *cx, Code *code, int inst, int axis, Valu
     outer_leave(code, &o->groups, o->groups.flat.n);
 }
 
-/* sums += the chunk's product of `blocks` blocks from `v` with `rows` elements of block `u` from
- * `from`. a, b and sums are those of the two blocks. */
-static void emit_tile(OutwardCx *cx, Value v, int blocks, Value u, int64_t from, int64_t rows,
-                      Value a, Value b, Value sums)
+/* A tile of accumulators: `blocks` blocks from v with `rows` elements of block u from `from`. a, b
+ * and sums are those of the two blocks. */
+typedef struct Tile {
+    Value v, u;
+    int blocks;
+    int64_t from, rows;
+    Value a, b, sums;
+} Tile;
+
+static Value is_first_of_v(const OutwardCx *cx, const Tile *t)
+{
+    return LLVMBuildICmp(cx->e->builder, LLVMIntEQ, t->v, cx->block_first, "");
+}
+
+static Value is_first_of_u(const OutwardCx *cx, const Tile *t)
+{
+    return LLVMBuildICmp(cx->e->builder, LLVMIntEQ, t->u, emit_i64(cx->e, 0), "");
+}
+
+/* What a tile along the border of its chunk fetches at a pixel. */
+static void emit_fetches(OutwardCx *cx, const Tile *t, Value pixel)
 {
     Emitter *e = cx->e;
     const Outward *o = cx->o;
-    int lanes = o->lanes;
+    EmitIf fetch;
+
+    emit_if_begin(e, &fetch, is_first_of_v(cx, t));
+    emit_fetch_ahead(cx, cx->b, o->b, o->u, t->u, pixel);
+    emit_if_end(e, &fetch);
+    emit_if_begin(e, &fetch, is_first_of_u(cx, t));
+    for (int k = 0; k < t->blocks; k++)
+        emit_fetch_ahead(cx, cx->a, o->a, o->v, emit_add_n(e, t->v, k), pixel);
+    emit_if_end(e, &fetch);
+}
+
+/* sums += the chunk's product. */
+static void emit_tile(OutwardCx *cx, const Tile *t, bool fetches)
+{
+    Emitter *e = cx->e;
+    const Outward *o = cx->o;
+    int lanes = o->lanes, blocks = t->blocks;
     int64_t next_a = o->chunk * lanes, next_sums = o->blocks_u * lanes * lanes;
     unsigned align = 4U * (unsigned)lanes;
     Value acc[MOST_ACCUMULATORS], column[MOST_ACCUMULATORS];
     EmitLoop pixel;
 
-    for (int64_t i = 0; i < rows * blocks; i++)
+    for (int64_t i = 0; i < t->rows * blocks; i++)
         acc[i] = emit_zero(e, emit_vector_type(e, e->f32, lanes));
-    emit_loop_begin(e, &pixel, emit_i64(e, 0), cx->count, 1, (int)rows * blocks, acc);
-    Value at = emit_mul_n(e, pixel.index, lanes), row = emit_at(e, b, emit_add_n(e, at, from));
+    emit_loop_begin(e, &pixel, emit_i64(e, 0), cx->count, 1, (int)t->rows * blocks, acc);
+    Value at = emit_mul_n(e, pixel.index, lanes);
+    Value row = emit_at(e, t->b, emit_add_n(e, at, t->from));
     for (int k = 0; k < blocks; k++)
-        column[k] = emit_load(e, emit_at(e, a, emit_add_n(e, at, k * next_a)), lanes, align);
-    for (int64_t i = 0; i < rows; i++) {
+        column[k] = emit_load(e, emit_at(e, t->a, emit_add_n(e, at, k * next_a)), lanes, align);
+    for (int64_t i = 0; i < t->rows; i++) {
         Value one = emit_load(e, emit_at(e, row, emit_i64(e, i)), 1, 4);
         one = emit_splat(e, one, lanes);
         for (int k = 0; k < blocks; k++)
             acc[i * blocks + k] = emit_fma(e, column[k], one, pixel.carried[i * blocks + k]);
     }
-    EmitIf fetch;
-    if (!from) {
-        emit_if_begin(e, &fetch, LLVMBuildICmp(e->builder, LLVMIntEQ, v, cx->block_first, ""));
-        emit_fetch_ahead(cx, cx->b, o->b, o->u, u, pixel.index);
-        emit_if_end(e, &fetch);
-        emit_if_begin(e, &fetch, LLVMBuildICmp(e->builder, LLVMIntEQ, u, emit_i64(e, 0), ""));
-        for (int k = 0; k < blocks; k++)
-            emit_fetch_ahead(cx, cx->a, o->a, o->v, emit_add_n(e, v, k), pixel.index);
-        emit_if_end(e, &fetch);
-    }
+    if (fetches)
+        emit_fetches(cx, t, pixel.index);
     emit_loop_end(e, &pixel, acc);
-    for (int64_t i = 0; i < rows * blocks; i++) {
-        Value address =
-            emit_at(e, sums, emit_i64(e, i % blocks * next_sums + (from + i / blocks) * lanes));
+    for (int64_t i = 0; i < t->rows * blocks; i++) {
+        Value address = emit_at(
+            e, t->sums, emit_i64(e, i % blocks * next_sums + (t->from + i / blocks) * lanes));
         Value sum = emit_fadd(e, emit_load(e, address, lanes, align), pixel.result[i]);
         emit_store(e, address, sum, align);
     }
 }
 
-/* `rows` elements of block `u`, in tiles of at most `most`. */
+/* `rows` elements of block `u`, in tiles of at most `most`. Few tiles fetch: they have code of
+ * their own, since branches between loads and products cost registers. */
 static void emit_rows(OutwardCx *cx, Value v, int blocks, Value u, int64_t rows, int64_t most,
                       Value a, Value sums)
 {
     Emitter *e = cx->e;
     const Outward *o = cx->o;
-    Value b = emit_at(e, cx->b_chunk, emit_mul_n(e, u, o->chunk * o->lanes));
-    Value to = emit_at(e, sums, emit_mul_n(e, u, (int64_t)o->lanes * o->lanes));
-    for (int64_t from = 0; from < rows; from += most)
-        emit_tile(cx, v, blocks, u, from, rows - from < most ? rows - from : most, a, b, to);
+    Tile t = {.v = v, .u = u, .blocks = blocks, .a = a};
+    EmitIf border;
+
+    t.b = emit_at(e, cx->b_chunk, emit_mul_n(e, u, o->chunk * o->lanes));
+    t.sums = emit_at(e, sums, emit_mul_n(e, u, (int64_t)o->lanes * o->lanes));
+    t.rows = rows < most ? rows : most;
+    Value is_border = LLVMBuildOr(e->builder, is_first_of_v(cx, &t), is_first_of_u(cx, &t), "");
+    emit_if_begin(e, &border, is_border);
+    emit_tile(cx, &t, true);
+    emit_if_else(e, &border);
+    emit_tile(cx, &t, false);
+    emit_if_end(e, &border);
+    for (t.from = most; t.from < rows; t.from += most) {
+        t.rows = rows - t.from < most ? rows - t.from : most;
+        emit_tile(cx, &t, false);
+    }
 }
 
 /* `blocks` blocks of v at a time from `first` to `last`. */
