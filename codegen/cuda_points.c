@@ -1,6 +1,7 @@
 /* The general schedule. Reductions come first, a block for each element of a result, because a
  * store may take the place of what they read; then every point of the parallel axes, a thread for
- * each vector along the last. What an anchor sums is walked by plain loops. */
+ * each vector along the last (each point, where there are sines). What an anchor sums is walked by
+ * plain loops. */
 #include "codegen/cuda_schedules.h"
 
 enum { THREADS = 256 };
@@ -11,6 +12,18 @@ static bool accepts(const TileProgram *p)
     return true;
 }
 
+/* Code of sines is long, most of it for large angles: NVRTC takes 15 ms for each in the text, and
+ * with four to a vector the tables of positions took it 2.4 s instead of 0.8. */
+static bool has_sines(const TileProgram *p)
+{
+    for (uint32_t i = 0; i < p->insts.len; i++) {
+        const TileInst *in = &p->insts.at[i];
+        if (in->kind == INST_PRIM && (in->prim == PRIM_SIN || in->prim == PRIM_COS))
+            return true;
+    }
+    return false;
+}
+
 static int vector_axis(const TileProgram *p, int *lanes)
 {
     int axes[TILE_MAX_AXES], n = cuda_axes(p, TILE_PARALLEL, axes);
@@ -19,6 +32,8 @@ static int vector_axis(const TileProgram *p, int *lanes)
     for (uint32_t i = 0; i < p->stencils.len; i++) /* input positions are those of one lane */
         if (p->stencils.at[i].out == axis || p->stencils.at[i].tap == axis)
             axis = -1;
+    if (has_sines(p))
+        axis = -1;
     *lanes = cuda_lanes(p, axis);
     return *lanes > 1 ? axis : -1;
 }
