@@ -614,7 +614,11 @@ static void read_member(Parser *s)
 
 static void read_statement(Parser *s)
 {
-    if (accept(s, "axis"))
+    if (accept(s, "member"))
+        read_member(s);
+    else if (s->p->members.len) /* they have a number for each constant above */
+        fail(s, "a member");
+    else if (accept(s, "axis"))
         read_axis(s);
     else if (accept(s, "tensor"))
         read_tensor(s);
@@ -626,8 +630,6 @@ static void read_statement(Parser *s)
         read_anchor(s);
     else if (accept(s, "result"))
         read_result(s);
-    else if (accept(s, "member"))
-        read_member(s);
     else if (accept(s, "store"))
         read_store(s);
     else if (accept(s, reduction_text[TILE_SUM]))

@@ -427,12 +427,12 @@ static const char *check_members(const TileProgram *p, Arena *scratch)
               p->batch_axis == -1,
           "only maps over one axis, without sums and samples, have members");
     CHECK(p->members.at[0].size == p->axes.at[0].size, "the first member is of another size");
+    for (uint32_t i = 0; i < p->members.len; i++)
+        TRY(check_member(p, scratch, i, written));
     TileProgram *first = tile_member(scratch, p, 0);
     for (uint32_t i = 0; i < p->insts.len; i++)
         CHECK(!memcmp(&first->insts.at[i].number, &p->insts.at[i].number, sizeof(double)),
               "the first member has other numbers");
-    for (uint32_t i = 0; i < p->members.len; i++)
-        TRY(check_member(p, scratch, i, written));
     for (uint32_t t = 0; t < p->tensors.len; t++)
         CHECK(written[t] == p->tensors.at[t].is_output, "output t%u is not written", t);
     return NULL;

@@ -339,7 +339,8 @@ static void illegal_members_get_a_sentence(void **state)
 {
     World *w = *state;
     TileProgram *p = parse(w, members_text);
-    int other[] = {4, 5, 2, 3}, behind[] = {4, 5, 2, 7}, large[] = {0, 5, 2, 6};
+    int other[] = {4, 5, 2, 3}, behind[] = {4, 5, 2, 7}, large[] = {0, 5, 2, 6},
+        nowhere[] = {7, 1, 2, 3};
 
     p->members.at[1].tensor = other;
     assert_string_equal(tile_verify(p, &w->arena), "t3 is written twice");
@@ -349,6 +350,11 @@ static void illegal_members_get_a_sentence(void **state)
     assert_string_equal(tile_verify(p, &w->arena), "an index reaches 0..3 on an axis of size 3");
     p->members.len = 1;
     assert_string_equal(tile_verify(p, &w->arena), "output t6 is not written");
+    p->members.at[0].tensor = nowhere;
+    assert_string_equal(tile_verify(p, &w->arena), "member 0 has a tensor t7, which is not there");
+    const char *late = arena_printf(&w->arena, "%.*s  %%7 = const 1\n}\n",
+                                    (int)strlen(members_text) - 2, members_text);
+    assert_null(tile_parse(&w->arena, &w->names, &w->diags, "late", late, strlen(late)));
     p = parse(w, members_text);
     p->members.at[1].n = 3;
     assert_string_equal(tile_verify(p, &w->arena), "member 1 has 3 tensors, the first 4");
