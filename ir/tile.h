@@ -18,7 +18,7 @@
  *   SCATTER     code[lhs](parallel, reduce) added up at position code[rhs](parallel, reduce) of the
  *               OWN axis of its result; dropped outside of it
  *   ATTEND, ATTEND_BACK  attention and its gradients (ops/attention.c), one sequence per parallel
- *               point; queries, keys and their widths are OWN axes, operands are plain loads
+ *               point; queries, keys, widths, random bytes are OWN axes, operands plain loads
  * The last three write whole slices of their results and have neither stores nor reductions.
  * After the anchor the epilogue code may use INST_ACC, and parallel axes only. Reductions take
  * values at all parallel points, epilogue included, and sum them over the axes their result lacks.
