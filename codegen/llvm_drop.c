@@ -3,9 +3,9 @@
  * exclusive ors of whole registers. Vectors of `lanes` floats have half as many such lanes, whose
  * four words belong to two vectors of neighbouring keys.
  *
- * Half a nanosecond a weight on one core of Zen 4 with AVX-512, best of three on a shared machine
- * (bench/kernel_bench attention): 435 keys of width 48 take 24.3 ms instead of 20.4 forward
- * and 47.8 instead of 44.1 back, 1654 of 155 take 101 instead of 100 and 202 instead of 185. */
+ * Half a nanosecond a weight on one core of Zen 4 with AVX-512, best of six on a shared machine
+ * (bench/kernel_bench attention): 435 keys of width 48 take 24.3 ms instead of 20.2 forward, 47.8
+ * instead of 43.3 back; 1654 of 155 take 95.6 instead of 89.4 and 183.7 instead of 169.5. */
 #include "codegen/llvm_attend_parts.h"
 #include "ir/base/philox.h"
 
