@@ -31,7 +31,7 @@ function(npc_sim_verify case precision fuse)
     add_test(NAME ${name}
              COMMAND npc verify models/dwiseneuro.nm tests/goldens/dwiseneuro/${case}.safetensors
                      --device cuda --precision ${precision} --fuse ${fuse}
-             WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+             ${NPC_VERIFY_WHEN} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(${name} PROPERTIES LABELS sim TIMEOUT 1200
         ENVIRONMENT "NPC_CUDA_LIBRARIES=${CMAKE_BINARY_DIR}/sim")
 endfunction()
@@ -44,5 +44,7 @@ endforeach()
 npc_sim_verify(odd_sizes f32 full)
 npc_sim_verify(odd_sizes bf16 full)
 npc_sim_verify(distilled f32 full)
+set(NPC_VERIFY_WHEN CONFIGURATIONS long) # minutes
 npc_sim_verify(frames64 f32 full)
+unset(NPC_VERIFY_WHEN)
 npc_sim_verify(ops f32 full)

@@ -29,6 +29,11 @@ foreach(how reference interpret "fuse none" "fuse elementwise" "fuse full" "cpu 
 endforeach()
 foreach(fuse none elementwise full)
     set(NPC_VERIFY_HOW --device cuda --fuse ${fuse})
+    if(fuse STREQUAL elementwise)
+        set(NPC_VERIFY_WHEN CONFIGURATIONS long) # the ends of the scale are for every change
+    else()
+        unset(NPC_VERIFY_WHEN)
+    endif()
     npc_verify_transformer(viv1t ${fuse} sim ${VIV1T_CASES})
     npc_verify_transformer(v1t ${fuse} sim ${V1T_CASES})
     npc_verify_transformer(dynamic_v1fm ${fuse} sim ${DYNAMIC_V1FM_CASES})
