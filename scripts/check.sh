@@ -48,6 +48,9 @@ sanitize)
     # not -DNPC_WERROR: the sanitizers' own tests for NULL make gcc 12 see NULLs that are not there
     configure build/sanitize -DNPC_SANITIZE=ON
     ninja -C build/sanitize --quiet
+    # gcc 12's takes what lies before a thread's variables for a header when these begin 16 bytes into a
+    # page, as those of a library that is opened late may, and then dies at the end of the test
+    export ASAN_OPTIONS="intercept_tls_get_addr=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
     # hundreds of compiled plans test generated code, which no sanitizer sees
     run_tests build/sanitize '^(unit|diag|golden|ops|fuzz)$' -E '^ops.plans_compiled$'
     ;;

@@ -126,11 +126,12 @@ static void members_are_computed_as_one_by_one(void **state)
 {
     (void)state;
     Arena arena = {0};
-    SimRun *sim = sim_open();
+    static SimRun *sim; /* stays, as the library does */
     Random r = {first_seed};
     Text text = {.arena = &arena};
     TileProgram **programs = ARENA_ARRAY(&arena, TileProgram *, (size_t)n_programs);
 
+    sim = sim_open();
     text_add(&text, cuda_prelude);
     for (int i = 0; i < n_programs; i++) {
         programs[i] = make(&arena, &r);

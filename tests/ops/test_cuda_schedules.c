@@ -441,11 +441,13 @@ static void check_dropped(bool back)
     TileProgram *p = dropped_program(&arena, back, "bar");
     CudaSchedule schedule = cuda_schedule(p);
     Text text = {.arena = &arena};
-    SimRun *sim = sim_open();
+    static SimRun *sim;
     int n = (int)p->tensors.len, range[2] = {0, DROPPED_SAMPLES};
     void *args[TILE_MAX_OPERANDS + TILE_MAX_RESULTS + 2],
         *storage[TILE_MAX_OPERANDS + TILE_MAX_RESULTS];
 
+    if (!sim)
+        sim = sim_open();
     text_add(&text, cuda_prelude);
     cuda_write(&text, p, "drops");
     SimKernels kernels = sim_compile(sim, text_str(&text));
