@@ -6,14 +6,12 @@ FOLDER holds a statement of the models in PyTorch with FactorisedBaseline, GruBa
 optimizer_for and objective. Needs torch and numpy. Prints one line of JSON: seconds on the wall and of the
 processor, peak memory of the process.
 """
-import json
-import resource
-import statistics
 import sys
-import time
 
 import numpy as np
 import torch
+
+from peer_timing import report
 
 folder, name, mode, runs = *sys.argv[1:4], int(sys.argv[4])
 threads = int(sys.argv[5]) if len(sys.argv) > 5 else 1
@@ -41,14 +39,4 @@ def call():
         model(video, pupil, "a")
 
 
-call()
-wall, processor = [], []
-for _ in range(runs):
-    started = time.monotonic(), time.process_time()
-    call()
-    wall.append(time.monotonic() - started[0])
-    processor.append(time.process_time() - started[1])
-print(json.dumps({"torch": torch.__version__, "model": name, "mode": mode, "threads": threads,
-                  "median_s": statistics.median(wall), "min_s": min(wall),
-                  "median_cpu_s": statistics.median(processor), "min_cpu_s": min(processor),
-                  "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+report(call, runs, torch=torch.__version__, model=name, mode=mode, threads=threads)

@@ -7,15 +7,13 @@ Where the statement spells a layer out that the framework has, the framework's i
 table of biases and masks, grid_sample, the fused AdamW. Needs torch and numpy. Prints one line of JSON:
 seconds on the wall and of the processor, peak memory of the process.
 """
-import json
-import resource
-import statistics
 import sys
-import time
 
 import numpy as np
 import torch
 from torch.nn import functional as F
+
+from peer_timing import report
 
 folder, mode, runs = sys.argv[1], sys.argv[2], int(sys.argv[3])
 threads = int(sys.argv[4]) if len(sys.argv) > 4 else 1
@@ -75,14 +73,4 @@ def call():
         model(*inputs)
 
 
-call()
-wall, processor = [], []
-for _ in range(runs):
-    started = time.monotonic(), time.process_time()
-    call()
-    wall.append(time.monotonic() - started[0])
-    processor.append(time.process_time() - started[1])
-print(json.dumps({"torch": torch.__version__, "mode": mode, "threads": threads, "difference": difference,
-                  "median_s": statistics.median(wall), "min_s": min(wall),
-                  "median_cpu_s": statistics.median(processor), "min_cpu_s": min(processor),
-                  "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+report(call, runs, torch=torch.__version__, mode=mode, threads=threads, difference=difference)

@@ -244,8 +244,11 @@ static Status check_frames(const Fit *f, const Node *input, Err *err)
     int64_t h = axis_size(&input->shape, "h"), w = axis_size(&input->shape, "w");
     char text[1200] = "";
     int len = 0, n_bad = 0;
+    uint32_t most_h = 0, most_w = 0;
     for (uint32_t i = 0; i < d->n; i++) {
         const Recording *one = d->recording[i];
+        most_h = one && one->height > most_h ? one->height : most_h;
+        most_w = one && one->width > most_w ? one->width : most_w;
         bool fits = !one || (r->pad_h || r->pad_w ? one->height <= h && one->width <= w
                                                   : one->height == h && one->width == w);
         if (fits || ++n_bad > LISTED)
@@ -257,7 +260,12 @@ static Status check_frames(const Fit *f, const Node *input, Err *err)
     if (n_bad > LISTED)
         len += snprintf(text + len, sizeof text - (size_t)len, "\n  and %d more recordings",
                         n_bad - LISTED);
-    if (n_bad && !r->pad_h)
+    if (most_h > h || most_w > w) /* zeros do not make anything smaller */
+        snprintf(text + len, sizeof text - (size_t)len,
+                 "\n  help: build the model for them: --set h=%lld --set w=%lld",
+                 most_h > h ? (long long)most_h : (long long)h,
+                 most_w > w ? (long long)most_w : (long long)w);
+    else if (n_bad && !r->pad_h)
         snprintf(text + len, sizeof text - (size_t)len,
                  "\n  help: add  |> pad([h: %lld, w: %lld])  to 'data' in the recipe", (long long)h,
                  (long long)w);

@@ -5,7 +5,7 @@
 
 #include "tool/npc.h"
 #include "tool/verb.h"
-#include "tool/verb_table.h"
+#include "tool/verbs.h"
 
 static const Verb VERBS[] = {
     {"compile", "check a model, say what it costs, show every stage, write a package",

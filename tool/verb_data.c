@@ -9,7 +9,7 @@
 #include "runtime/progress.h"
 #include "data/synth_images.h"
 #include "tool/verb.h"
-#include "tool/verb_table.h"
+#include "tool/verbs.h"
 
 /* Does a job that has an arena of its own; memory that ends is a status. */
 static Status in_arena(Status (*job)(Arena *arena, void *context, Err *err), void *context,

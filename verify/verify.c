@@ -292,6 +292,8 @@ void verify_report_free(VerifyReport *report)
 void verify_report_print(const VerifyReport *r, FILE *out)
 {
     fprintf(out, "%s (%s)\n", r->path, r->how ? r->how : "not run");
+    if (!r->rows.len)
+        return;
     fprintf(out, "  %-36s %7s %10s %10s  %-6s %s\n", "quantity", "tensors", "worst", "allowed", "",
             "worst tensor");
     for (uint32_t i = 0; i < r->rows.len; i++) {

@@ -267,6 +267,8 @@ static void inputs_that_data_do_not_fill_are_named(void **state)
         {"pupil: [b k:2 t:12]", "pupil: [b k:3 t:12]", "the recordings have 2 values per frame"},
         {"video: [b c:1 t:12", "video: [b c:2 t:12", "the recordings have 1 channels per frame"},
         {"h:8 w:12", "h:9 w:12", "the model wants h:9 w:12"},
+        {"h:8 w:12", "h:9 w:12", "add  |> pad([h: 9, w: 12])"},
+        {"h:8 w:12", "h:7 w:12", "build the model for them: --set h=8 --set w=12"},
         {"behavior: [b k:2 t:12]", "behavior: [b t:12 k:2]", "its axes are [b k t]"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {

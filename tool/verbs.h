@@ -1,7 +1,7 @@
 /* Verbs by name: the help that lists them, the call of one, and what is said to a word that is none
  * of them. The tool has such a table, and a verb that has verbs of its own has one, too. */
-#ifndef NPC_TOOL_VERB_TABLE_H
-#define NPC_TOOL_VERB_TABLE_H
+#ifndef NPC_TOOL_VERBS_H
+#define NPC_TOOL_VERBS_H
 
 typedef struct Verb {
     const char *name, *help;

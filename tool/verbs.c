@@ -1,4 +1,4 @@
-#include "tool/verb_table.h"
+#include "tool/verbs.h"
 
 #include <stdio.h>
 #include <string.h>
