@@ -11,8 +11,9 @@
  * Operands of a tile are staged in shared memory as float32 when they fit, rows an odd distance
  * apart; else they are read where they stand. So are labels; a bias is read from where it is stored
  * by the thread that makes the score. Causal tiles of keys that no query of the block sees are left
- * out. Tiles of unlike labels are not: ATTEND_UNLIKE makes weights that vanish only beside scores
- * of the ordinary size, which nothing promises. */
+ * out. Queries that are not asked are left out, too (cuda_asked.c). Tiles of unlike labels are not:
+ * ATTEND_UNLIKE makes weights that vanish only beside scores of the ordinary size, which nothing
+ * promises. */
 #include "codegen/cuda_attend.h"
 
 enum {
@@ -133,12 +134,21 @@ void cuda_attend_declare_labels(CudaText *c, const AttendTiles *t)
 
 void cuda_attend_stage(CudaText *c, const AttendTiles *t, int operand, const char *first)
 {
+    bool is_asked = cuda_attend_is_of_queries(operand) && t->t->adds;
     int rows = cuda_attend_is_of_queries(operand) ? t->queries : t->keys;
     long long width = width_of(t, operand);
     long long size = (long long)t->p->axes.at[row_axis(t, operand)].size;
 
     if (!t->staged)
         return;
+    if (is_asked) {
+        cuda_open(c, "for (int x = thread; x < rows * %lld; x += %d)", width, THREADS);
+        cuda_line(c, "const int r = x / %lld, w = x %% %lld, row = place[r];", width, width);
+        const char *v = load(c, t, operand, "row", "w");
+        cuda_line(c, "%s[r * %lld + w] = %s;", NAME[operand], (long long)odd(width), v);
+        cuda_close(c);
+        return;
+    }
     cuda_open(c, "for (int x = thread; x < %lld; x += %d)", rows * width, THREADS);
     cuda_line(c, "const int r = x / %lld, w = x %% %lld, row = %s + r;", width, width, first);
     cuda_line(c, "const int inside = row < %lld ? row : %lld;", size, size - 1);
@@ -148,18 +158,22 @@ void cuda_attend_stage(CudaText *c, const AttendTiles *t, int operand, const cha
     cuda_close(c);
 }
 
-/* The label of each row of the tile; of the last one behind it. */
-static void stage_labels(CudaText *c, const AttendTiles *t, int which, const char *first)
+/* The label of each row of the tile; behind the last key its own. */
+static void stage_labels(CudaText *c, const AttendTiles *t, int which)
 {
     bool own = which == ATTEND_OWN;
-    int axis = own ? t->t->n : t->t->m, rows = own ? t->queries : t->keys;
-    long long last = (long long)t->p->axes.at[axis].size - 1;
+    int axis = own ? t->t->n : t->t->m;
+    long long last = (long long)t->m - 1;
 
     if (!t->t->adds)
         return;
-    cuda_open(c, "if (thread < %d)", rows);
-    cuda_line(c, "const int row = %s + thread < %lld ? %s + thread : %lld;", first, last, first,
-              last);
+    if (own) {
+        cuda_open(c, "if (thread < rows)");
+        cuda_line(c, "const int row = place[thread];");
+    } else {
+        cuda_open(c, "if (thread < %d)", t->keys);
+        cuda_line(c, "const int row = j0 + thread < %lld ? j0 + thread : %lld;", last, last);
+    }
     const char *v =
         cuda_attend_load(c, t->t->operand[tile_additions(t->p) + which], axis, "row", axis, "row");
     cuda_line(c, "%s[thread] = %s;", own ? "own" : "theirs", v);
@@ -169,14 +183,14 @@ static void stage_labels(CudaText *c, const AttendTiles *t, int which, const cha
 void cuda_attend_stage_queries(CudaText *c, const AttendTiles *t)
 {
     cuda_attend_stage(c, t, ATTEND_QUERY, "i0");
-    stage_labels(c, t, ATTEND_OWN, "i0");
+    stage_labels(c, t, ATTEND_OWN);
 }
 
 void cuda_attend_stage_keys(CudaText *c, const AttendTiles *t)
 {
     cuda_attend_stage(c, t, ATTEND_KEY, "j0");
     cuda_attend_stage(c, t, ATTEND_VALUE, "j0");
-    stage_labels(c, t, ATTEND_THEIRS, "j0");
+    stage_labels(c, t, ATTEND_THEIRS);
 }
 
 const char *cuda_attend_element(CudaText *c, const AttendTiles *t, int operand, const char *first,
@@ -188,8 +202,11 @@ const char *cuda_attend_element(CudaText *c, const AttendTiles *t, int operand, 
         return arena_printf(c->arena, "%s[%s * %lld + %s]", NAME[operand], r,
                             (long long)odd(width_of(t, operand)), w);
     const char *row = cuda_name(c, "row");
-    cuda_line(c, "const int %s = %s + %s < %lld ? %s + %s : %lld;", row, first, r, size, first, r,
-              size - 1);
+    if (cuda_attend_is_of_queries(operand) && t->t->adds)
+        cuda_line(c, "const int %s = place[%s];", row, r);
+    else
+        cuda_line(c, "const int %s = %s + %s < %lld ? %s + %s : %lld;", row, first, r, size, first,
+                  r, size - 1);
     return load(c, t, operand, row, w);
 }
 
@@ -197,7 +214,10 @@ const char *cuda_attend_element(CudaText *c, const AttendTiles *t, int operand, 
 
 void cuda_attend_open_pairs(CudaText *c, const AttendTiles *t)
 {
-    cuda_open(c, "for (int x = thread; x < %d; x += %d)", t->queries * t->keys, THREADS);
+    if (t->t->adds)
+        cuda_open(c, "for (int x = thread; x < rows * %d; x += %d)", t->keys, THREADS);
+    else
+        cuda_open(c, "for (int x = thread; x < %d; x += %d)", t->queries * t->keys, THREADS);
     cuda_line(c, "const int i = x / %d, j = x %% %d;", t->keys, t->keys);
 }
 
@@ -222,9 +242,9 @@ const char *cuda_attend_number(CudaText *c, double x)
 /* Of the pair at hand; the bias is asked for before the products, which hide the wait. */
 static void declare_addition(CudaText *c, const AttendTiles *t)
 {
-    long long queries = (long long)t->n, keys = (long long)t->m;
+    long long keys = (long long)t->m;
 
-    cuda_line(c, "const int query = i0 + i < %lld ? i0 + i : %lld;", queries, queries - 1);
+    cuda_line(c, "const int query = place[i];");
     cuda_line(c, "const int key = j0 + j < %lld ? j0 + j : %lld;", keys, keys - 1);
     const char *bias = cuda_attend_load(c, t->t->operand[tile_additions(t->p) + ATTEND_BIAS],
                                         t->t->n, "query", t->t->m, "key");
@@ -244,10 +264,12 @@ const char *cuda_attend_score(CudaText *c, const AttendTiles *t)
 
 const char *cuda_attend_seen(CudaText *c, const AttendTiles *t)
 {
-    return arena_printf(c->arena, "j0 + j < %lld%s", (long long)t->m,
-                        t->t->mask == ATTEND_SEES_EARLIER  ? " && j0 + j <= i0 + i"
-                        : t->t->mask == ATTEND_SEES_OTHERS ? " && j0 + j != i0 + i"
-                                                           : "");
+    const char *own = cuda_attend_query(c, t, "i");
+
+    if (t->t->mask == ATTEND_SEES_ALL)
+        return arena_printf(c->arena, "j0 + j < %lld", (long long)t->m);
+    return arena_printf(c->arena, "j0 + j < %lld && j0 + j %s %s", (long long)t->m,
+                        t->t->mask == ATTEND_SEES_EARLIER ? "<=" : "!=", own);
 }
 
 void cuda_attend_last_key(CudaText *c, const AttendTiles *t)
@@ -284,13 +306,14 @@ int64_t cuda_attend_held(int rows, int64_t columns)
     return (rows * columns + THREADS - 1) / THREADS;
 }
 
-void cuda_attend_open_held(CudaText *c, int rows, int64_t columns, const char *row)
+void cuda_attend_open_held(CudaText *c, int rows, const char *filled, int64_t columns,
+                           const char *row)
 {
     cuda_open(c, "NPC_UNROLL for (int h = 0; h < %lld; h++)",
               (long long)cuda_attend_held(rows, columns));
     cuda_line(c, "const int x = thread + h * %d, %s = x / %lld, w = x %% %lld;", THREADS, row,
               (long long)columns, (long long)columns);
-    cuda_open(c, "if (x < %lld)", (long long)(rows * columns));
+    cuda_open(c, "if (x < %s * %lld)", filled, (long long)columns);
 }
 
 void cuda_attend_close_held(CudaText *c)
@@ -318,7 +341,7 @@ static void write_softmax(CudaText *c, const AttendTiles *t)
 {
     int row = t->keys + 1;
 
-    cuda_open(c, "if (thread < %d)", t->queries);
+    cuda_open(c, "if (thread < %s)", cuda_attend_rows(c, t));
     cuda_line(c, "const float before = top[thread];");
     cuda_line(c, "float now = before, add = 0.0f;");
     cuda_open(c, "for (int j = 0; j < %d; j++)", t->keys);
@@ -343,6 +366,7 @@ static void begin_forward(CudaText *c, const AttendTiles *t, const CudaPhase *sh
     for (int i = ATTEND_QUERY; i <= ATTEND_VALUE; i++)
         cuda_attend_declare(c, t, i);
     cuda_attend_declare_labels(c, t);
+    cuda_attend_declare_asked(c, t);
     cuda_line(c, "NPC_SHARED float s[%d], top[%d], sum[%d], factor[%d];",
               t->queries * (t->keys + 1), t->queries, t->queries, t->queries);
     cuda_line(c, "float gathered[%lld] = {0};", (long long)cuda_attend_held(t->queries, t->e));
@@ -366,7 +390,7 @@ static void write_keys(CudaText *c, const AttendTiles *t)
     write_softmax(c, t);
     cuda_line(c, "NPC_SYNC();");
     cuda_attend_drop(c, t, "s");
-    cuda_attend_open_held(c, t->queries, t->e, "i");
+    cuda_attend_open_held(c, t->queries, cuda_attend_rows(c, t), t->e, "i");
     cuda_line(c, "float y = gathered[h] * factor[i];");
     cuda_open(c, "for (int j = 0; j < %d; j++)", t->keys);
     const char *v = cuda_attend_element(c, t, ATTEND_VALUE, "j0", "j", "w");
@@ -380,10 +404,11 @@ static void write_keys(CudaText *c, const AttendTiles *t)
 static void store_forward(CudaText *c, const AttendTiles *t)
 {
     int n = t->t->n, e = t->t->e;
+    const char *rows = cuda_attend_rows(c, t);
 
     if (cuda_attend_wants(t, ATTEND_Y)) {
-        cuda_attend_open_held(c, t->queries, t->e, "i");
-        cuda_line(c, "const int query = i0 + i;");
+        cuda_attend_open_held(c, t->queries, rows, t->e, "i");
+        cuda_line(c, "const int query = %s;", cuda_attend_query(c, t, "i"));
         if (t->t->drop > 0)
             cuda_line(c, "const float y = gathered[h] / sum[i] * %s;",
                       cuda_attend_number(c, 1 / (1 - t->t->drop)));
@@ -395,8 +420,8 @@ static void store_forward(CudaText *c, const AttendTiles *t)
         cuda_attend_close_held(c);
     }
     if (cuda_attend_wants(t, ATTEND_L)) {
-        cuda_line(c, "const int query = i0 + thread;");
-        cuda_open(c, "if (thread < %d && query < %lld)", t->queries, (long long)t->n);
+        cuda_open(c, "if (thread < %s && i0 + thread < %lld)", rows, (long long)t->n);
+        cuda_line(c, "const int query = %s;", cuda_attend_query(c, t, "thread"));
         cuda_line(c, "const float log_sum = top[thread] + logf(sum[thread]);");
         cuda_attend_store(c, t, ATTEND_L, n, "query", n, "query", "log_sum");
         cuda_close(c);
@@ -409,6 +434,7 @@ static void write_forward(CudaText *c, const AttendTiles *t, const CudaPhase *sh
 
     begin_forward(c, t, shape);
     cuda_attend_enter_sequence(c, t);
+    cuda_attend_find_asked(c, t, true, "return");
     cuda_attend_stage_queries(c, t);
     cuda_attend_last_key(c, t);
     cuda_open(c, "for (int j0 = 0; j0 < last; j0 += %d)", t->keys);

@@ -55,6 +55,18 @@ void cuda_attend_stage_keys(CudaText *c, const AttendTiles *t);
 const char *cuda_attend_element(CudaText *c, const AttendTiles *t, int operand, const char *first,
                                 const char *r, const char *w);
 
+/* ---- queries that are asked (cuda_asked.c) ---- */
+
+void cuda_attend_declare_asked(CudaText *c, const AttendTiles *t);
+/* Finds those of the tile from i0 of the sequence at hand, between two barriers; declares `rows`,
+ * how many there are. When there are none the block goes on with `leave`. `clears`: what is stored
+ * for queries becomes 0 where there is none. */
+void cuda_attend_find_asked(CudaText *c, const AttendTiles *t, bool clears, const char *leave);
+/* How many rows of a tile are queries, and the position of one: where nothing is said about
+ * queries, those behind the last count, too. */
+const char *cuda_attend_rows(CudaText *c, const AttendTiles *t);
+const char *cuda_attend_query(CudaText *c, const AttendTiles *t, const char *row);
+
 /* ---- scores ---- */
 
 /* Opens the loop of a thread over its pairs i, j of a tile. */
@@ -84,9 +96,10 @@ void cuda_attend_gains(CudaText *c, const AttendTiles *t, const char *to);
 void cuda_attend_begin(CudaText *c, int phase, const CudaPhase *shape, const char *what,
                        const char *first, int64_t n, int size);
 /* Gathered results of a thread: elements thread, thread + CUDA_ATTEND_THREADS, .. of rows x
- * columns. */
+ * columns; `filled` of the rows hold something. */
 int64_t cuda_attend_held(int rows, int64_t columns);
-void cuda_attend_open_held(CudaText *c, int rows, int64_t columns, const char *row);
+void cuda_attend_open_held(CudaText *c, int rows, const char *filled, int64_t columns,
+                           const char *row);
 void cuda_attend_close_held(CudaText *c);
 void cuda_attend_store(CudaText *c, const AttendTiles *t, int result, int row_axis, const char *row,
                        int column_axis, const char *column, const char *value);

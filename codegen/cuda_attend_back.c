@@ -3,7 +3,7 @@
  * The gradient of a bias is the sum of the scores' gradients over the sequences that share it. A
  * block of the kernel that gathers dq then takes its tile of queries of a share of these sequences,
  * one after the other, and adds into its rows of a slot of the workspace, [query][key] float32;
- * every element belongs to one thread, so nothing is locked. A last kernel adds the slots, in their
+ * threads meet between two of them, so nothing is locked. A last kernel adds the slots, in their
  * order and in float64. There are as many slots as make BLOCKS_WANTED blocks: 10 of 392 x 392 for
  * each of four heads, 25 MB that stay in the second-level cache of large devices, where a step of
  * dynamic_v1fm would else write 2.4 GB of gradients of scores. */
@@ -79,6 +79,7 @@ static void declare(CudaText *c, const AttendTiles *t, bool weights)
     for (int i = ATTEND_QUERY; i <= ATTEND_DY; i++)
         cuda_attend_declare(c, t, i);
     cuda_attend_declare_labels(c, t);
+    cuda_attend_declare_asked(c, t);
     cuda_line(c, "NPC_SHARED float ds[%d], log_sum[%d], centre[%d];", t->queries * (t->keys + 1),
               t->queries, t->queries);
     if (weights)
@@ -92,8 +93,11 @@ static void stage_queries(CudaText *c, const AttendTiles *t)
 
     cuda_attend_stage_queries(c, t);
     cuda_attend_stage(c, t, ATTEND_DY, "i0");
-    cuda_open(c, "if (thread < %d)", t->queries);
-    cuda_line(c, "const int query = i0 + thread < %lld ? i0 + thread : %lld;", last, last);
+    cuda_open(c, "if (thread < %s)", cuda_attend_rows(c, t));
+    if (a->adds)
+        cuda_line(c, "const int query = place[thread];");
+    else
+        cuda_line(c, "const int query = i0 + thread < %lld ? i0 + thread : %lld;", last, last);
     const char *l = cuda_attend_load(c, a->operand[ATTEND_LOG_SUM], a->n, "query", a->n, "query");
     const char *centre =
         cuda_attend_load(c, a->operand[ATTEND_CENTRE], a->n, "query", a->n, "query");
@@ -112,8 +116,10 @@ static void write_weights(CudaText *c, const AttendTiles *t, bool weights, bool 
     cuda_attend_open_pairs(c, t);
     const char *score = cuda_attend_score(c, t);
     cuda_attend_dot(c, t, "change", ATTEND_DY, ATTEND_VALUE);
-    cuda_line(c, "const float weight = i0 + i < %lld && %s ? expf(%s - log_sum[i]) : 0.0f;",
-              (long long)t->n, cuda_attend_seen(c, t), score);
+    const char *asks =
+        t->t->adds ? "" : arena_printf(c->arena, "i0 + i < %lld && ", (long long)t->n);
+    cuda_line(c, "const float weight = %s%s ? expf(%s - log_sum[i]) : 0.0f;", asks,
+              cuda_attend_seen(c, t), score);
     if (drops)
         cuda_line(c, "const float gain = ds[i * %d + j];", row);
     if (weights)
@@ -122,19 +128,21 @@ static void write_weights(CudaText *c, const AttendTiles *t, bool weights, bool 
                        : "const float gradient = weight * (change - centre[i]);");
     cuda_line(c, "ds[i * %d + j] = gradient * %s;", row, cuda_attend_number(c, t->t->scale));
     if (to_bias) {
-        cuda_line(c, "if (i0 + i < %lld && j0 + j < %lld)", (long long)t->n, (long long)t->m);
-        cuda_line(c, "    slot[i * %lld + j0 + j] += gradient;", (long long)t->m);
+        cuda_line(c, "if (j0 + j < %lld)", (long long)t->m);
+        cuda_line(c, "    slot[(query - i0) * %lld + j0 + j] += gradient;", (long long)t->m);
     }
     cuda_close(c);
 }
 
 /* ---- queries ---- */
 
-/* Keys are walked, dq is gathered and stored. */
-static void write_sequence(CudaText *c, const AttendTiles *t)
+/* Keys are walked, dq is gathered and stored; `leave`: how, when no query is asked. */
+static void write_sequence(CudaText *c, const AttendTiles *t, const char *leave)
 {
     bool dq = cuda_attend_wants(t, ATTEND_DQ);
+    const char *rows = cuda_attend_rows(c, t);
 
+    cuda_attend_find_asked(c, t, true, leave);
     if (dq)
         cuda_line(c, "float gathered[%lld] = {0};", (long long)cuda_attend_held(t->queries, t->d));
     cuda_attend_enter_sequence(c, t);
@@ -146,7 +154,7 @@ static void write_sequence(CudaText *c, const AttendTiles *t)
     write_weights(c, t, false, t->has_bias);
     cuda_line(c, "NPC_SYNC();");
     if (dq) {
-        cuda_attend_open_held(c, t->queries, t->d, "i");
+        cuda_attend_open_held(c, t->queries, rows, t->d, "i");
         cuda_line(c, "float dq = gathered[h];");
         cuda_open(c, "for (int j = 0; j < %d; j++)", t->keys);
         const char *k = cuda_attend_element(c, t, ATTEND_KEY, "j0", "j", "w");
@@ -159,8 +167,8 @@ static void write_sequence(CudaText *c, const AttendTiles *t)
     cuda_close(c);
     if (!dq)
         return;
-    cuda_attend_open_held(c, t->queries, t->d, "i");
-    cuda_line(c, "const int query = i0 + i;");
+    cuda_attend_open_held(c, t->queries, rows, t->d, "i");
+    cuda_line(c, "const int query = %s;", cuda_attend_query(c, t, "i"));
     cuda_line(c, "const float dq = gathered[h];");
     cuda_open(c, "if (query < %lld)", (long long)t->n);
     cuda_attend_store(c, t, ATTEND_DQ, t->t->n, "query", t->t->d, "w", "dq");
@@ -177,7 +185,7 @@ static void write_query_gradient(CudaText *c, const AttendTiles *t, int phase,
                       t->queries);
     declare(c, t, false);
     cuda_attend_last_key(c, t);
-    write_sequence(c, t);
+    write_sequence(c, t, "return");
     cuda_scope_end(c, outer);
     cuda_kernel_end(c);
 }
@@ -193,7 +201,7 @@ static void skip_outside(CudaText *c, const char *leave)
     cuda_line(c, "    %s;", leave);
 }
 
-/* The block's rows of its slot, all 0; each element is the same thread's as later. */
+/* The block's rows of its slot, all 0; threads meet before they add. */
 static void clear_slot(CudaText *c, const AttendTiles *t)
 {
     long long n = (long long)t->n, m = (long long)t->m;
@@ -202,12 +210,10 @@ static void clear_slot(CudaText *c, const AttendTiles *t)
               "float *slot = (float *)workspace + (((long long)bias * %lld + share) * %lld + "
               "i0) * %lld;",
               (long long)t->slots, n, m);
-    cuda_open(c, "for (int j0 = 0; j0 < %lld; j0 += %d)", m, t->keys);
-    cuda_attend_open_pairs(c, t);
-    cuda_line(c, "if (i0 + i < %lld && j0 + j < %lld)", n, m);
-    cuda_line(c, "    slot[i * %lld + j0 + j] = 0.0f;", m);
-    cuda_close(c);
-    cuda_close(c);
+    cuda_line(c, "const int elements = (%lld - i0 < %d ? %lld - i0 : %d) * %lld;", n, t->queries, n,
+              t->queries, m);
+    cuda_line(c, "for (int x = thread; x < elements; x += %d)", THREADS);
+    cuda_line(c, "    slot[x] = 0.0f;");
 }
 
 static void write_query_and_bias(CudaText *c, const AttendTiles *t, int phase,
@@ -232,7 +238,7 @@ static void write_query_and_bias(CudaText *c, const AttendTiles *t, int phase,
               (long long)t->sharing, slots);
     cuda_digits(c, "at", t->shared_axis, t->n_shared);
     skip_outside(c, "continue");
-    write_sequence(c, t);
+    write_sequence(c, t, "continue");
     cuda_close(c);
     cuda_scope_end(c, outer);
     cuda_kernel_end(c);
@@ -246,12 +252,13 @@ static void gather_keys(CudaText *c, const AttendTiles *t, int result, const cha
 {
     int64_t width = t->p->axes.at[cuda_attend_column(t, operand)].size;
     const char *name = result == ATTEND_DK ? "dk" : "dv";
+    const char *keys = arena_printf(c->arena, "%d", t->keys);
 
     if (!cuda_attend_wants(t, result))
         return;
-    cuda_attend_open_held(c, t->keys, width, "j");
+    cuda_attend_open_held(c, t->keys, keys, width, "j");
     cuda_line(c, "float sum = %s[h];", name);
-    cuda_open(c, "for (int i = 0; i < %d; i++)", t->queries);
+    cuda_open(c, "for (int i = 0; i < %s; i++)", cuda_attend_rows(c, t));
     const char *x = cuda_attend_element(c, t, operand, "i0", "i", "w");
     cuda_line(c, "sum += %s[i * %d + j] * %s;", factor, t->keys + 1, x);
     cuda_close(c);
@@ -265,7 +272,8 @@ static void store_keys(CudaText *c, const AttendTiles *t, int result, int column
 
     if (!cuda_attend_wants(t, result))
         return;
-    cuda_attend_open_held(c, t->keys, t->p->axes.at[column].size, "j");
+    const char *keys = arena_printf(c->arena, "%d", t->keys);
+    cuda_attend_open_held(c, t->keys, keys, t->p->axes.at[column].size, "j");
     cuda_line(c, "const int key = j0 + j;");
     cuda_line(c, "const float sum = %s[h];", name);
     cuda_open(c, "if (key < %lld)", (long long)t->m);
@@ -294,6 +302,7 @@ static void write_key_gradients(CudaText *c, const AttendTiles *t, int phase,
                   ? arena_printf(c->arena, "j0 / %d * %d", t->queries, t->queries)
                   : "0");
     cuda_open(c, "for (int i0 = first; i0 < %lld; i0 += %d)", (long long)t->n, t->queries);
+    cuda_attend_find_asked(c, t, false, "continue");
     stage_queries(c, t);
     cuda_attend_gains(c, t, "ds");
     cuda_line(c, "NPC_SYNC();");

@@ -27,13 +27,13 @@ static void open_counters(CudaText *c, const AttendTiles *t)
 {
     int each = t->keys / DROP_KEYS;
 
-    cuda_open(c, "for (int x = thread; x < %d; x += %d)", t->queries * each, CUDA_ATTEND_THREADS);
+    cuda_open(c, "for (int x = thread; x < %s * %d; x += %d)", cuda_attend_rows(c, t), each,
+              CUDA_ATTEND_THREADS);
     cuda_line(c, "const int i = x / %d, j = x %% %d * %d;", each, each, DROP_KEYS);
-    cuda_line(
-        c,
-        "const NpcWords kept = npc_philox((uint32_t)(j0 + j) / %du, (uint32_t)(i0 + i), word2, "
-        "word3, word0, word1);",
-        DROP_KEYS);
+    cuda_line(c,
+              "const NpcWords kept = npc_philox((uint32_t)(j0 + j) / %du, (uint32_t)(%s), word2, "
+              "word3, word0, word1);",
+              DROP_KEYS, cuda_attend_query(c, t, "i"));
     cuda_open(c, "NPC_UNROLL for (int n = 0; n < %d; n++)", DROP_KEYS);
 }
 

@@ -15,6 +15,8 @@
  * computes a share of these one after the other and gathers the sum in a slot of the workspace, and
  * a second phase adds up the slots.
  *
+ * Blocks hold queries that are asked (llvm_asked.c).
+ *
  * Where weights are dropped their masks are made as they are needed (llvm_drop.c): forward once the
  * sum is known, backward along with the weights.
  *
@@ -59,6 +61,7 @@ static void place_scratch(Attend *a)
     a->kt = reserve(a, a->d * a->keys);
     a->p_rows = reserve(a, (ATTEND_BLOCK + 1) * a->keys);
     a->sums = reserve(a, ATTEND_BLOCK);
+    a->asked = reserve(a, a->t->adds ? a->n : 0);
     if (!attend_is_back(a)) {
         a->q = reserve(a, ATTEND_BLOCK * a->d_row);
         a->v = reserve(a, a->m * a->e_row);
@@ -170,6 +173,13 @@ Value attend_scratch_at(const AttendCx *cx, int64_t place)
     return emit_at(cx->e, cx->e->scratch, emit_i64(cx->e, place));
 }
 
+void attend_enter_sequence(AttendCx *cx, Value sequence)
+{
+    cx->sequence = sequence;
+    attend_find_asked(cx);
+    attend_find_words(cx);
+}
+
 Value attend_row_at(const AttendCx *cx, Value base, Value row, int64_t stride, Value column)
 {
     Emitter *e = cx->e;
@@ -191,8 +201,6 @@ void attend_enter_lanes(const AttendCx *cx, Code *c, Value first)
     code_enter(c, c->lane_axis, first);
 }
 
-/* `rows` rows of an operand from `first`, those beyond the axis being its last, vectors along
- * `column`. */
 void attend_pack_rows(const AttendCx *cx, int operand, int row_axis, int column, Value first,
                       Value rows, Value to)
 {
@@ -200,12 +208,15 @@ void attend_pack_rows(const AttendCx *cx, int operand, int row_axis, int column,
     const TileProgram *p = cx->a->p;
     int lanes = cx->a->lanes, inst = cx->a->t->operand[operand];
     int64_t width = p->axes.at[column].size, stride = round_up(width, lanes);
-    Value last = emit_i64(e, p->axes.at[row_axis].size - 1);
+    bool is_key = row_axis == cx->a->t->m;
+    Value last = emit_add_n(e, is_key ? emit_i64(e, cx->a->m) : cx->n_asked, -1);
     Code *c = attend_code(cx, column);
     EmitLoop row, block;
 
     emit_loop_begin(e, &row, emit_i64(e, 0), rows, 1, 0, NULL);
-    code_enter(c, row_axis, emit_min(e, emit_add(e, first, row.index), last));
+    Value number = emit_add(e, first, row.index);
+    number = emit_min(e, number, last);
+    code_enter(c, row_axis, is_key ? number : attend_position(cx, number));
     emit_loop_begin(e, &block, emit_i64(e, 0), emit_i64(e, width), lanes, 0, NULL);
     attend_enter_lanes(cx, c, block.index);
     emit_store(e, attend_row_at(cx, to, row.index, stride, block.index),
@@ -268,7 +279,8 @@ void attend_write_rows(const AttendCx *cx, int result, int row_axis, int column,
     attend_result_index(p, result, index);
     Code *c = attend_code(cx, column);
     emit_loop_begin(e, &row, emit_i64(e, 0), rows, 1, 0, NULL);
-    code_enter(c, row_axis, emit_add(e, first, row.index));
+    Value number = emit_add(e, first, row.index);
+    code_enter(c, row_axis, row_axis == cx->a->t->m ? number : attend_position(cx, number));
     Value factor = factors ? emit_load(e, emit_at(e, factors, row.index), 1, 4) : NULL;
     emit_loop_begin(e, &block, emit_i64(e, 0), emit_i64(e, width), lanes, 0, NULL);
     attend_enter_lanes(cx, c, block.index);
@@ -406,7 +418,7 @@ static void soften(const AttendCx *cx, Value first, Value rows, Value keys)
     if (has_sums)
         attend_result_index(p, ATTEND_L, index);
     emit_loop_begin(e, &row, emit_i64(e, 0), rows, 1, 0, NULL);
-    Value query = emit_add(e, first, row.index), largest;
+    Value query = attend_position(cx, emit_add(e, first, row.index)), largest;
     Value limit = a->t->mask == ATTEND_SEES_EARLIER ? emit_add_n(e, query, 1) : emit_i64(e, a->m);
     Value at =
         attend_row_at(cx, attend_scratch_at(cx, a->p_rows), row.index, a->keys, emit_i64(e, 0));
@@ -436,15 +448,18 @@ static void emit_forward(const AttendCx *cx, Value first, Value last)
     const Attend *a = cx->a;
     EmitLoop block;
     Value all = emit_i64(e, a->m);
+    bool is_cut = a->t->mask == ATTEND_SEES_EARLIER && !a->t->adds; /* keys end with the block */
 
+    attend_clear_unasked(cx, ATTEND_Y, a->t->e, first, last);
+    attend_clear_unasked(cx, ATTEND_L, -1, first, last);
+    last = emit_min(e, last, cx->n_asked);
     attend_pack_keys(cx, ATTEND_KEY, a->t->d, emit_i64(e, 0), emit_i64(e, a->keys),
                      attend_scratch_at(cx, a->kt));
     attend_pack_rows(cx, ATTEND_VALUE, a->t->m, a->t->e, emit_i64(e, 0), all,
                      attend_scratch_at(cx, a->v));
     emit_loop_begin(e, &block, first, last, ATTEND_BLOCK, 0, NULL);
     Value rows = emit_min(e, emit_sub(e, last, block.index), emit_i64(e, ATTEND_BLOCK));
-    Value keys =
-        a->t->mask == ATTEND_SEES_EARLIER ? emit_min(e, emit_add(e, block.index, rows), all) : all;
+    Value keys = is_cut ? emit_min(e, emit_add(e, block.index, rows), all) : all;
     Value tiles = attend_tiles_for(cx, keys);
     attend_pack_rows(cx, ATTEND_QUERY, a->t->n, a->t->d, block.index, emit_i64(e, ATTEND_BLOCK),
                      attend_scratch_at(cx, a->q));

@@ -58,7 +58,7 @@ static void weigh(const AttendCx *cx, Value first_key, Value first, Value rows, 
     EmitLoop row, key;
 
     emit_loop_begin(e, &row, emit_i64(e, 0), rows, 1, 0, NULL);
-    Row r = {.query = emit_add(e, first, row.index), .first_key = first_key};
+    Row r = {.query = attend_position(cx, emit_add(e, first, row.index)), .first_key = first_key};
     code_enter(c, a->t->n, r.query);
     r.log_sum = code_value(c, a->t->operand[ATTEND_LOG_SUM]);
     r.centre = code_value(c, a->t->operand[ATTEND_CENTRE]);
@@ -117,7 +117,7 @@ static void emit_queries(const AttendCx *cx, Value first_key, Value keys, Value 
     Emitter *e = cx->e;
     const Attend *a = cx->a;
     const TileResult *result = a->p->result;
-    Value rows = emit_min(e, emit_sub(e, emit_i64(e, a->n), first), emit_i64(e, ATTEND_BLOCK));
+    Value rows = emit_min(e, emit_sub(e, cx->n_asked, first), emit_i64(e, ATTEND_BLOCK));
     Value tiles = attend_tiles_for(cx, keys), zero = emit_i64(e, 0);
     Value q = attend_row_at(cx, attend_scratch_at(cx, a->q), first, a->d_row, zero);
     Value dy = attend_row_at(cx, attend_scratch_at(cx, a->dy), first, a->e_row, zero);
@@ -149,8 +149,9 @@ void attend_emit_back(const AttendCx *cx)
     Emitter *e = cx->e;
     const Attend *a = cx->a;
     const TileResult *result = a->p->result;
-    Value zero = emit_i64(e, 0), n = emit_i64(e, a->n), m = emit_i64(e, a->m);
-    Value padded = emit_i64(e, round_up(a->n, ATTEND_BLOCK));
+    Value zero = emit_i64(e, 0), n = cx->n_asked, m = emit_i64(e, a->m);
+    Value blocks = emit_div_n(e, emit_add_n(e, n, ATTEND_BLOCK - 1), ATTEND_BLOCK);
+    Value padded = emit_mul_n(e, blocks, ATTEND_BLOCK);
     EmitLoop block, query;
 
     attend_pack_rows(cx, ATTEND_QUERY, a->t->n, a->t->d, zero, padded, attend_scratch_at(cx, a->q));
@@ -165,7 +166,7 @@ void attend_emit_back(const AttendCx *cx)
                      attend_scratch_at(cx, a->k));
     attend_fill_zeros(cx, attend_scratch_at(cx, a->dk), emit_i64(e, a->keys * a->d_row));
     attend_fill_zeros(cx, attend_scratch_at(cx, a->dv), emit_i64(e, a->keys * a->e_row));
-    Value from = a->t->mask == ATTEND_SEES_EARLIER
+    Value from = a->t->mask == ATTEND_SEES_EARLIER && !a->t->adds
                      ? emit_mul_n(e, emit_div_n(e, block.index, ATTEND_BLOCK), ATTEND_BLOCK)
                      : zero;
     emit_loop_begin(e, &query, from, n, ATTEND_BLOCK, 0, NULL);
@@ -178,6 +179,7 @@ void attend_emit_back(const AttendCx *cx)
         attend_write_rows(cx, ATTEND_DV, a->t->m, a->t->e, block.index, keys,
                           attend_scratch_at(cx, a->dv), NULL);
     emit_loop_end(e, &block, NULL);
+    attend_clear_unasked(cx, ATTEND_DQ, a->t->d, zero, emit_i64(e, a->n));
     if (result[ATTEND_DQ].tensor >= 0)
         attend_write_rows(cx, ATTEND_DQ, a->t->n, a->t->d, zero, n, attend_scratch_at(cx, a->dq),
                           NULL);

@@ -29,13 +29,14 @@ typedef struct Attend {
     Flat biases, shared;
     int64_t slots, bias_row;
     /* scratch, offsets in floats; what a direction does not have is 0 */
-    int64_t q, dy, kt, vt, k, v, p_rows, ds_rows, y, dq, dk, dv, sums, floats;
+    int64_t q, dy, kt, vt, k, v, p_rows, ds_rows, y, dq, dk, dv, sums, asked, floats;
 } Attend;
 
 typedef struct AttendCx {
     Emitter *e;
     const Attend *a;
     Value sequence;
+    Value n_asked;   /* its queries, i64 */
     Value word[4];   /* its random words (i64), where weights are dropped */
     Value bias_sums; /* the task's slot [query][key], where it has one */
 } AttendCx;
@@ -54,10 +55,13 @@ Code *attend_code(const AttendCx *cx, int lane_axis);
 void attend_enter_lanes(const AttendCx *cx, Code *c, Value first);
 void attend_result_index(const TileProgram *p, int result, TileIndex index[MAX_RANK]);
 
+/* Everything is for a sequence; finds its queries and random words. */
+void attend_enter_sequence(AttendCx *cx, Value sequence);
+
 /* ---- between tensors and scratch ---- */
 
-/* `rows` rows of an operand from `first`, those beyond the axis being its last, vectors along
- * `column`. */
+/* `rows` rows of an operand from `first`, those beyond the last being it, vectors along `column`.
+ * Rows of queries are counted among those that are asked, here and below. */
 void attend_pack_rows(const AttendCx *cx, int operand, int row_axis, int column, Value first,
                       Value rows, Value to);
 /* An operand of keys from `first` as [column][key]; zeros behind the last key, up to `keys`. */
@@ -80,10 +84,19 @@ Value attend_scores_at(const AttendCx *cx, Value row, Value key, Value limit, Va
 /* Whole register tiles of keys that cover `keys` of them. */
 Value attend_tiles_for(const AttendCx *cx, Value keys);
 
+/* ---- queries that are asked (llvm_asked.c) ---- */
+
+/* Finds those of the sequence at hand; all of them where nothing says otherwise. */
+void attend_find_asked(AttendCx *cx);
+/* The position of one of them. */
+Value attend_position(const AttendCx *cx, Value number);
+/* A result becomes 0 at positions first .. last - 1 without a query; column -1: it has none. */
+void attend_clear_unasked(const AttendCx *cx, int result, int column, Value first, Value last);
+
 /* ---- dropped weights (llvm_drop.c) ---- */
 
-/* Everything below is for a sequence; finds its random words, where weights are dropped. */
-void attend_enter_sequence(AttendCx *cx, Value sequence);
+/* Finds the random words of the sequence at hand, where weights are dropped. */
+void attend_find_words(AttendCx *cx);
 /* Which weights of a query are kept, masks of two vectors of keys from `key`: of all, a multiple of
  * both. */
 void attend_keeps(const AttendCx *cx, Value query, Value key, Value keep[2]);

@@ -19,12 +19,11 @@ static Value constant(const AttendCx *cx, uint32_t number)
     return vector_of(cx, emit_i64(cx->e, number));
 }
 
-void attend_enter_sequence(AttendCx *cx, Value sequence)
+void attend_find_words(AttendCx *cx)
 {
     Emitter *e = cx->e;
     const TileAttend *t = cx->a->t;
 
-    cx->sequence = sequence;
     if (!(t->drop > 0))
         return;
     Code *c = attend_code(cx, -1);

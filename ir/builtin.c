@@ -61,9 +61,10 @@ static const Builtin builtins[] = {
      "softmax(scale x key) value over the positions of `over`, products across `across`; every "
      "other axis is a sequence of its own; scale 0 is 1 / sqrt(size of across); causal: position i "
      "sees 0 to i; others: it sees all but i; `bias` is added to scores, its axis `keys` counting "
-     "keys; positions of unlike `labels` get -100 more; training: every weight becomes 0 with "
-     "chance "
-     "`dropout`, else grows by 1 / (1 - dropout)",
+     "keys; positions of unlike `labels` get -100 more; only positions where `asking` is above 0 "
+     "have "
+     "a query, the result of others is 0 and costs nothing; training: every weight becomes 0 with "
+     "chance `dropout`, else grows by 1 / (1 - dropout)",
      .arg = {{"key", ARG_TENSOR, GIVEN},
              {"value", ARG_TENSOR, GIVEN},
              {"over", ARG_AXIS, GIVEN},
@@ -74,7 +75,8 @@ static const Builtin builtins[] = {
              {"bias", ARG_TENSOR, ""},
              {"keys", ARG_NEW_AXIS, ""},
              {"labels", ARG_TENSOR, ""},
-             {"dropout", ARG_RATE, ""}}},
+             {"dropout", ARG_RATE, ""},
+             {"asking", ARG_TENSOR, ""}}},
     {"rotary", emit_rotary,
      "turns pairs of entries across an axis by the position's angle and grows them; the last "
      "`registers` positions stay; `length` of the table: all positions but these",

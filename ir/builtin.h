@@ -22,7 +22,7 @@ typedef enum ArgType {
     ARG_SLICES,   /* [n: 0..10]: axes of the value with ranges */
 } ArgType;
 
-enum { MAX_ARGS = 11 };
+enum { MAX_ARGS = 12 };
 
 typedef struct ArgDef {
     const char *name;

@@ -1,13 +1,14 @@
 /* attention, rotary: what transformers need beside products and norms. */
 #include "ir/builtin.h"
 #include "ir/drop.h"
+#include "ir/eval.h"
 
 #include <math.h>
 
 /* ---- attention ---- */
 
 /* What is added to scores: a bias of queries and keys, labels of both; zeros for what is not given.
- */
+ * The own labels say which positions ask, too. */
 static bool add_additions(OpCall *c, const Val *k, const char *keys, Val *in)
 {
     Func *f = c->el->func;
@@ -25,10 +26,27 @@ static bool add_additions(OpCall *c, const Val *k, const char *keys, Val *in)
     Val bias = c->arg[7].given ? func_rename(f, c->arg[7].val, c->arg[8].text, keys)
                                : func_fill(f, 0, &pairs);
     Val labels = c->arg[9].given ? c->arg[9].val : func_fill(f, 0, &line);
+    const Val chosen[2] = {labels, c->arg[11].val};
     in[0] = bias;
-    in[1] = labels;
+    in[1] = c->arg[11].given
+                ? func_map(f, "where(b > 0, a, k0)", (double[]){ATTEND_UNASKED}, 1, chosen, 2)
+                : labels;
     in[2] = func_rename(f, labels, over, keys);
     return true;
+}
+
+/* Which share of the positions has no query, if the model alone says which: for counts of work. */
+static double share_unasked(const OpCall *c)
+{
+    Arena *arena = c->el->arena;
+    const EvalTensor *asking =
+        c->arg[11].given ? eval_constant(arena, c->el->func, c->arg[11].val) : NULL;
+    if (!asking)
+        return 0;
+    int64_t n = shape_elems(&asking->shape), unasked = 0;
+    for (int64_t i = 0; i < n; i++)
+        unasked += !(asking->at[i] > 0);
+    return (double)unasked / (double)n;
 }
 
 /* Random bytes of every sequence, where weights are dropped. The label, which is their name, is
@@ -78,13 +96,14 @@ Val emit_attention(OpCall *c)
                                : ATTEND_SEES_ALL;
     Val in[7] = {c->x, func_rename(f, c->arg[0].val, over, keys)};
     in[2] = func_rename(f, func_rename(f, c->arg[1].val, over, keys), across, width);
-    bool has_additions = c->arg[7].given || c->arg[9].given;
+    bool has_additions = c->arg[7].given || c->arg[9].given || c->arg[11].given;
     if (has_additions && !add_additions(c, &in[1], keys, in + 3))
         return VAL_NONE;
     int n = has_additions ? 6 : 3;
     in[n] = random_bytes(c);
     if (in[n].id)
         a.k[2] = c->arg[10].real, n++;
+    a.k[3] = share_unasked(c);
     Val y = func_emit(f, OP_ATTEND, &a, in, n);
     return func_rename(f, y, width, across);
 }

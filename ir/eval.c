@@ -23,6 +23,29 @@ static const EvalTensor *cut(Arena *arena, const Func *f, const EvalTensor *x, c
     return out;
 }
 
+const EvalTensor *eval_constant(Arena *arena, const Func *f, Val v)
+{
+    EvalTensor *value = ARENA_ARRAY(arena, EvalTensor, v.id + 1);
+    bool *is_needed = ARENA_ARRAY(arena, bool, v.id + 1);
+    is_needed[v.id] = true;
+    for (uint32_t id = v.id; id > 0; id--) {
+        const Node *n = &f->nodes.at[id];
+        if (is_needed[id] && is_given(n->op))
+            return NULL;
+        for (int i = 0; is_needed[id] && i < n->n_in; i++)
+            is_needed[n->in[i].id] = true;
+    }
+    for (uint32_t id = 1; id <= v.id; id++) {
+        const Node *n = &f->nodes.at[id];
+        const EvalTensor *in[MAX_OPERANDS] = {0};
+        for (int i = 0; is_needed[id] && i < n->n_in; i++)
+            in[i] = &value[n->in[i].id];
+        if (is_needed[id])
+            eval_node(arena, f, (Val){id}, in, &value[id]);
+    }
+    return &value[v.id];
+}
+
 Status eval_func(Arena *arena, const Func *f, EvalLeaf leaf, void *context, EvalTensor **values,
                  Err *err)
 {

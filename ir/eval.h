@@ -30,6 +30,9 @@ typedef struct EvalRange {
 Status eval_func_ranged(Arena *arena, const Func *f, EvalLeaf leaf, void *context,
                         const EvalRange *ranges, EvalTensor **values, Err *err);
 
+/* One value that depends on constants only; NULL when it does not. */
+const EvalTensor *eval_constant(Arena *arena, const Func *f, Val v);
+
 /* One node from its operands' values. */
 void eval_node(Arena *arena, const Func *f, Val v, const EvalTensor *const in[], EvalTensor *out);
 

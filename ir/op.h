@@ -50,7 +50,8 @@ typedef enum AttrKind {
     ATTR_GATHER,   /* axis */
     ATTR_SCATTER,  /* axis, size0 its size, over */
     ATTR_ATTEND,   /* axis of queries, axis2 of keys, over (scores), k[0] scale, k[1] AttendMask,
-                      k[2] the rate at which weights are dropped */
+                      k[2] the rate at which weights are dropped, k[3] the share of positions
+                      without a query, where it is known: for counts of work, nothing else */
     ATTR_CONV,     /* over, out, stencil[] */
 } AttrKind;
 
@@ -62,6 +63,15 @@ typedef enum AttendMask {
 } AttendMask;
 
 enum { ATTEND_UNLIKE = -100 }; /* added to scores of positions of unlike labels */
+
+/* The own label of a position without a query: see attend_asks. */
+#define ATTEND_UNASKED (-1e30)
+
+/* Is there a query where the own label is this one? In 16 bits the label above is -inf. */
+static inline bool attend_asks(double own)
+{
+    return own > ATTEND_UNASKED / 2;
+}
 
 const char *op_text(Op op);
 int op_arity(Op op); /* operands; -1: any number (map) */

@@ -424,9 +424,12 @@ static Attrs read_attrs(Parser *p, Op op)
         a.over = read_axes(p, "over");
         expect(p, ',');
         read_consts(p, a.k, 2);
-        if (accept(p, ',')) {
-            expect_key(p, "drop");
-            a.k[2] = read_double(p);
+        while (accept(p, ',')) {
+            bool drops = accept_word(p, "drop");
+            if (!drops)
+                expect_word(p, "unasked");
+            expect(p, '=');
+            a.k[drops ? 2 : 3] = read_double(p);
         }
         break;
     case ATTR_CONV:

@@ -226,6 +226,10 @@ static void print_attrs(Text *t, const Node *n)
             text_add(t, ", drop=");
             text_double(t, a->k[2]);
         }
+        if (a->k[3] > 0) {
+            text_add(t, ", unasked=");
+            text_double(t, a->k[3]);
+        }
         break;
     case ATTR_CONV:
         print_stencils(t, a);

@@ -162,7 +162,8 @@ enum { ATTEND_Y, ATTEND_L };                            /* results of ATTEND */
 enum { ATTEND_DQ, ATTEND_DK, ATTEND_DV, ATTEND_DBIAS }; /* results of ATTEND_BACK */
 
 /* Operands: q[n d], k[m d], v[m e], and going back dy[n e], log_sum[n], centre[n]; with additions
- * also bias[n m] and the labels own[n], theirs[m]. The bias' gradient is a sum over the parallel
+ * also bias[n m] and the labels own[n], theirs[m]; own says which queries there are, too
+ * (attend_asks). The bias' gradient is a sum over the parallel
  * axes that it lacks. If weights are dropped, the last operand is bytes[byte] (ir/drop.h). */
 typedef struct TileAttend {
     int n, m, d, e;                 /* axes: queries, keys, width of both, width of values */

@@ -371,6 +371,14 @@ static double addition(Run *r, int64_t i, int64_t j)
     return operand(r, first + ATTEND_BIAS, t->n, i, t->m, j) + (own == theirs ? 0 : ATTEND_UNLIKE);
 }
 
+/* Has position i a query? */
+static bool asks(Run *r, int64_t i)
+{
+    const TileAttend *t = &r->p->attend;
+
+    return !t->adds || attend_asks(operand(r, tile_additions(r->p) + ATTEND_OWN, t->n, i, t->m, 0));
+}
+
 /* The random words of the sequence at hand, where weights are dropped. */
 static void read_words(Run *r, uint32_t word[4])
 {
@@ -439,8 +447,12 @@ static void attend_point(Run *r, double *const *table, double *weight)
         memset(table[ATTEND_DK], 0, (size_t)(m * d) * sizeof **table);
         memset(table[ATTEND_DV], 0, (size_t)(m * e) * sizeof **table);
     }
+    if (!back)
+        memset(table[ATTEND_L], 0, (size_t)n * sizeof **table);
     for (int64_t i = 0; i < n; i++) {
         int64_t keys = t->mask == ATTEND_SEES_EARLIER ? i + 1 : m;
+        if (!asks(r, i))
+            continue;
         double top = -INFINITY, sum = 0;
         for (int64_t j = 0; j < keys; j++) {
             bool hidden = t->mask == ATTEND_SEES_OTHERS && j == i;

@@ -59,6 +59,14 @@ static void add_to_row(const AttentionBlock *b, const AttentionValues *part, con
     }
 }
 
+/* Has token i a query? Where it has none its weights are 0. */
+static bool asks(const AttentionBlock *b, const AttentionValues *part, const int64_t *begin,
+                 int64_t i)
+{
+    return b->n_parts < SCORE_PARTS ||
+           attend_asks(value_at(part[SCORE_OWN], begin[SCORE_OWN] + i * b->part[SCORE_OWN].token));
+}
+
 void attention_weights(const AttentionBlock *b, const AttentionValues *part, int64_t sample,
                        int64_t sequence, double *scratch, double *weights)
 {
@@ -74,6 +82,9 @@ void attention_weights(const AttentionBlock *b, const AttentionValues *part, int
                     b->scale *
                     value_at(part[SCORE_KEY], begin[SCORE_KEY] + j * k->token + d * k->entry);
         for (int64_t i = 0; i < kept; i++) {
+            memset(weights + (h * kept + i) * kept, 0, (size_t)kept * sizeof *row);
+            if (!asks(b, part, begin, i))
+                continue;
             memset(row, 0, (size_t)n * sizeof *row);
             for (int64_t d = 0; d < b->width; d++) {
                 double x =

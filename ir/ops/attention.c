@@ -5,7 +5,8 @@
  *     y[i, e] = sum over j of p[i, j] v[j, e]
  *
  * With additions, s[i, j] also has bias[i, j], and ATTEND_UNLIKE where the labels of i and j
- * differ.
+ * differ. Where the own label of i says so (attend_asks), i has no query: y[i], l[i] and dq[i] are
+ * 0 and the other gradients have no term of it.
  *
  * Where weights are dropped, y is made of weights w[i, j] = p[i, j] g[i, j] instead, with g[i, j]
  * 1 / (1 - rate) or 0 as ir/drop.h says. l does not change.
@@ -357,6 +358,15 @@ static double addition(const Attention *t, int64_t i, int64_t j)
     return bias.at[i * bias.row + j * bias.column] + (alike ? 0 : ATTEND_UNLIKE);
 }
 
+static bool asks(const Attention *t, int64_t i)
+{
+    const Node *node = t->cx->node;
+    if (!has_additions(node))
+        return true;
+    Matrix own = matrix(t, additions_of(node) + OWN, node->attrs.axis, NULL);
+    return attend_asks(own.at[i * own.row]);
+}
+
 /* gain = g[i, .] */
 static void drop(Attention *t, int64_t i)
 {
@@ -400,6 +410,8 @@ void eval_attend(const EvalCx *cx)
     for (; !t.walk.done; walk_next(&t.walk)) {
         Matrix v = matrix(&t, VALUE, a->axis2, e), y = matrix(&t, cx->node->n_in, a->axis, e);
         for (int64_t i = 0; i < t.n; i++) {
+            if (!asks(&t, i))
+                continue;
             weigh(&t, i);
             drop(&t, i);
             for (int64_t c = 0; c < t.e; c++)
@@ -416,7 +428,7 @@ void eval_attend_sum(const EvalCx *cx)
     for (; !t.walk.done; walk_next(&t.walk)) {
         Matrix l = matrix(&t, cx->node->n_in, cx->node->attrs.axis, NULL);
         for (int64_t i = 0; i < t.n; i++)
-            l.at[i * l.row] = weigh(&t, i);
+            l.at[i * l.row] = asks(&t, i) ? weigh(&t, i) : 0;
     }
 }
 
@@ -437,6 +449,8 @@ static void eval_gradient(const EvalCx *cx, int which)
         const Matrix *from = which == QUERY ? &k : which == KEY ? &q : &dy;
         int64_t width = which == VALUE ? t.e : t.d;
         for (int64_t i = 0; i < t.n; i++) {
+            if (!asks(&t, i))
+                continue;
             weigh(&t, i);
             drop(&t, i);
             for (int64_t j = 0; j < keys_of(&t, i); j++) {
@@ -461,6 +475,8 @@ void eval_attend_dbias(const EvalCx *cx)
                c = matrix(&t, CENTRE, a->axis, NULL),
                out = matrix(&t, cx->node->n_in, a->axis, a->axis2);
         for (int64_t i = 0; i < t.n; i++) {
+            if (!asks(&t, i))
+                continue;
             weigh(&t, i);
             drop(&t, i);
             for (int64_t j = 0; j < keys_of(&t, i); j++)
@@ -516,7 +532,8 @@ NO_GRADIENT(dk)
 NO_GRADIENT(dv)
 NO_GRADIENT(dbias)
 
-/* Multiply-adds of `d_products` products as wide as queries and `e_products` as wide as values. */
+/* Multiply-adds, for queries that are asked, of `d_products` products as wide as queries and
+ * `e_products` as wide as values. */
 static double cost(const Func *f, const Node *n, int d_products, int e_products)
 {
     const Attrs *a = &n->attrs;
@@ -525,7 +542,7 @@ static double cost(const Func *f, const Node *n, int d_products, int e_products)
     double d = (double)q->size[shape_axis(q, a->over.name[0])];
     double e = (double)v->size[shape_axis(v, value_axis(q, v, a))];
     double pairs = (double)shape_elems(q) / d * (double)k->size[shape_axis(k, a->axis2)];
-    return 2 * pairs * (a->k[1] == ATTEND_SEES_EARLIER ? 0.5 : 1) *
+    return 2 * pairs * (1 - a->k[3]) * (a->k[1] == ATTEND_SEES_EARLIER ? 0.5 : 1) *
            (d_products * d + e_products * e);
 }
 

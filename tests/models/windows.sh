@@ -17,4 +17,12 @@ for name in mean_2_16 plain; do
 done
 grep -q '"mean"' "$dir/runs/mean_2_16/"*.nm || complain "the member's settings are not in its run"
 [ -e "$dir/runs/mean/scores.json" ] || complain "the mean of the two has no scores"
+
+# of 16 x 21 x 35 positions 16 x 18 x 30 are tokens and have queries: 3120 of 11760 have none
+"$npc" compile models/dynamic_v1fm.nm --neurons 35 --program step --emit after:all >"$dir/step"
+for op in attend attend_sum attend_dq attend_dk attend_dv attend_dbias; do
+    all=$(grep -c " $op " "$dir/step")
+    told=$(grep " $op " "$dir/step" | grep -c 'unasked=0.2653061224489')
+    [ "$all" -ge 4 ] && [ "$told" = "$all" ] || complain "$op: $told of $all know which queries are asked"
+done
 finish

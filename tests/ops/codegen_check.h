@@ -3,7 +3,7 @@
 #ifndef NPC_TESTS_CODEGEN_CHECK_H
 #define NPC_TESTS_CODEGEN_CHECK_H
 
-#include "tests/ops/tile_build.h"
+#include "tests/ops/random_attention.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,6 +37,9 @@ static inline void check_program(const TileProgram *p, const Kernel *k, const ch
     }
     uint64_t seed = (uint64_t)pick(r, 1 << 30);
     TileData expected = tile_data(p, seed), found = tile_data(p, seed), again = tile_data(p, seed);
+    const TileData *const data[] = {&expected, &found, &again};
+    for (int i = 0; i < 3; i++)
+        attention_label(p, (void *const *)data[i]->tensor);
     tile_eval(p, (void *const *)expected.tensor, range);
     tile_run(k, &found, range, false);
     tile_run(k, &again, range, true);

@@ -10,7 +10,7 @@ typedef struct AttentionShape {
     AttendMask mask;
     bool back;
     const char *q, *k, *v, *y, *l; /* storage: b a (heads) n m d e */
-    const char *bias;              /* of additions to scores; NULL: none */
+    const char *bias, *own;        /* of additions to scores, and queries' labels; NULL: none */
     unsigned wanted;               /* bits of the results */
     double drop;                   /* of weights */
     const char *bytes;             /* if so: the sequences' random bytes, along r */
@@ -24,15 +24,23 @@ static inline void attention_result(TileBuild *b, int which, const char *order, 
         r->axis[i] = tile_find_axis(b, order[i]);
 }
 
-/* One of the first two keys' labels, by turns of `each` positions. */
-static inline TileIndex label_of(TileBuild *b, int axis, int64_t each)
+/* Labels in a program's storage, 0 and 1 by turns; every fourth position but the first has no
+ * query, and of 200 and more none behind the 120th but every 16th. */
+static inline void attention_label(const TileProgram *p, void *const *storage)
 {
-    int64_t size = b->p->axes.at[axis].size,
-            labels = b->p->axes.at[b->p->attend.m].size > 1 ? 2 : 1;
-    int32_t *table = ARENA_ARRAY(b->arena, int32_t, (size_t)size);
-    for (int64_t i = 0; i < size; i++)
-        table[i] = (int32_t)(i / each % labels);
-    return (TileIndex){.n_terms = 1, .axis = {axis}, .table = table, .table_len = size};
+    if (!p->attend.adds)
+        return;
+    for (int which = ATTEND_OWN; which <= ATTEND_THEIRS; which++) {
+        int inst = p->attend.operand[tile_additions(p) + which];
+        int tensor = p->insts.at[inst].tensor;
+        const TileLayout *l = &p->tensors.at[tensor].layout;
+        for (int64_t i = 0; i < tile_layout_elems(l); i++) {
+            bool is_asked = which == ATTEND_THEIRS || l->type == STORAGE_U8 ||
+                            (i % 4 != 3 && (i % 200 < 120 || i % 16 == 0));
+            float label = (float)(which == ATTEND_OWN ? i / 3 % 2 : i % 2);
+            storage_write(storage[tensor], l->type, i, is_asked ? label : (float)ATTEND_UNASKED);
+        }
+    }
 }
 
 static inline void attention_additions(TileBuild *b, const AttentionShape *s)
@@ -43,11 +51,8 @@ static inline void attention_additions(TileBuild *b, const AttentionShape *s)
         return;
     t->adds = true;
     t->operand[first + ATTEND_BIAS] = tile_load(b, s->bias, 1);
+    t->operand[first + ATTEND_OWN] = tile_load(b, s->own, 1);
     t->operand[first + ATTEND_THEIRS] = tile_load(b, "m", 1);
-    TileInst own = b->p->insts.at[t->operand[first + ATTEND_THEIRS]];
-    own.index[0] = label_of(b, t->n, 3);
-    b->p->insts.at[t->operand[first + ATTEND_THEIRS]].index[0] = label_of(b, t->m, 1);
-    t->operand[first + ATTEND_OWN] = tile_inst(b, own);
 }
 
 static inline void attention_drop(TileBuild *b, const AttentionShape *s)
@@ -110,6 +115,7 @@ static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool bac
     static const char *const y[] = {"bane", "bnae", "nbae", "aneb"};
     static const char *const l[] = {"ban", "bna", "nba", "nab"};
     static const char *const bias[] = {"anm", "nm", "mna", "banm", "bnm"};
+    static const char *const own[] = {"n", "bn", "na"};
     int layout = (int)pick(r, 4);
     AttentionShape s = {.samples = 1 + pick(r, 3),
                         .heads = 1 + pick(r, 3),
@@ -124,7 +130,7 @@ static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool bac
                         .y = y[layout],
                         .l = l[layout]};
     if (pick(r, 2))
-        s.bias = bias[pick(r, 5)];
+        s.bias = bias[pick(r, 5)], s.own = own[pick(r, 3)];
     s.wanted = pick(r, 3) ? 15 : 1u << pick(r, !back ? 2 : s.bias ? 4 : 3);
     s.drop = pick(r, 3) ? 0 : 0.05 + 0.1 * (double)pick(r, 8);
     s.bytes = pick(r, 3) ? "bar" : pick(r, 2) ? "abr" : "br";

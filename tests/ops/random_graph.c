@@ -238,7 +238,7 @@ static Val step_attention(Gen *g)
 }
 
 /* A bias of pairs of steps, perhaps another one in every sample or row, and as labels the steps'
- * numbers, from 2 on all the same. */
+ * numbers, from 2 on all the same; every third step, in every row others, may have no query. */
 static void add_to_scores(Gen *g, Val x, Val *in)
 {
     static const char *const axes[] = {"b", "h"};
@@ -254,6 +254,15 @@ static void add_to_scores(Gen *g, Val x, Val *in)
     in[0] = new_param(g, &pairs);
     in[1] = func_map(g->f, "min(a, 2)", NULL, 0, &step, 1);
     in[2] = func_rename(g->f, in[1], "t", "s");
+    if (!chance(g, 0.5))
+        return;
+    Shape rows = {0};
+    if (has(g, x, "h")) {
+        shape_add(&rows, axis_name(g, "h"), size_of(g, x, "h"));
+        step = func_emit2(g->f, OP_ADD, step, func_emit_leaf(g->f, OP_IOTA, NULL, &rows));
+    }
+    in[1] = func_map(g->f, "where(floor(a / 3) * 3 - a > -0.5, k0, b)", (double[]){ATTEND_UNASKED},
+                     1, (Val[]){step, in[1]}, 2);
 }
 
 /* Random bytes of the sequences of steps. */
@@ -283,6 +292,7 @@ static Val step_attend(Gen *g)
     int n = 3;
     if (chance(g, 0.4)) {
         add_to_scores(g, x, in + 3);
+        a.k[3] = chance(g, 0.5) ? 0.25 : 0; /* any share: it is for counts only */
         n = 6;
     }
     if (chance(g, 0.3)) {

@@ -111,10 +111,11 @@ static double run_and_compare(SimRun *sim, SimKernels kernels, const TileProgram
     void **expected = ARENA_ARRAY(s->arena, void *, p->tensors.len);
     double worst = 0;
 
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++)
         expected[i] = new_storage(&p->tensors.at[i], &s->random);
+    attention_label(p, expected);
+    for (int i = 0; i < n; i++)
         args[i] = sim_upload(sim, expected[i], tile_layout_bytes(&p->tensors.at[i].layout));
-    }
     args[n] = sim_alloc(sim, schedule.workspace_bytes);
     args[n + 1] = sim_upload(sim, b, sizeof b);
     for (int i = 0; i < schedule.n_phases; i++)
@@ -369,6 +370,7 @@ static TileProgram *make_wide_attention(Drawer *s)
                             .y = "bane",
                             .l = "ban",
                             .bias = "anm",
+                            .own = "bn",
                             .wanted = 15,
                             .drop = 0.25,
                             .bytes = "abr"};
@@ -393,6 +395,7 @@ static TileProgram *make_attention_of_many(Drawer *s)
                             .y = "bnae",
                             .l = "bna",
                             .bias = "nm",
+                            .own = "n",
                             .wanted = 15,
                             .drop = 0.5 * (double)pick(&s->random, 2),
                             .bytes = "bar"};

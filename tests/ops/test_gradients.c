@@ -331,7 +331,8 @@ static Val emit_attention(TestFunc *t, Op op, AttendMask mask)
     return func_emit(t->f, op, &a, in, op == OP_ATTEND || op == OP_ATTEND_SUM ? 3 : 6);
 }
 
-/* With a bias that sequences share, and labels of which some agree. */
+/* With a bias that sequences share, labels of which some agree, and a position that does not ask.
+ */
 static Val emit_attention_that_adds(TestFunc *t, Op op)
 {
     Attrs a = {.axis = name_intern(&t->names, "n"),
@@ -341,12 +342,12 @@ static Val emit_attention_that_adds(TestFunc *t, Op op)
     Shape own = {0}, theirs = {0};
     shape_add(&own, name_intern(&t->names, "n"), 5);
     shape_add(&theirs, name_intern(&t->names, "m"), 4);
-    static const float labels[] = {0, 1, 1, 0, 0};
+    static const float labels[] = {0, 1, 1, (float)ATTEND_UNASKED, 0}, of_keys[] = {0, 1, 1, 0};
     Val in[] = {test_param(t, "q", "b=2 n=5 a=2 d=3"), test_param(t, "k", "m=4 b=2 a=2 d=3"),
                 test_param(t, "v", "e=5 b=2 m=4 a=2"), test_param(t, "dy", "b=2 n=5 a=2 e=5"),
                 test_param(t, "l", "b=2 n=5 a=2"),     test_param(t, "c", "n=5 b=2 a=2"),
                 test_param(t, "bias", "n=5 a=2 m=4"),  func_const(t->f, labels, &own),
-                func_const(t->f, labels, &theirs)};
+                func_const(t->f, of_keys, &theirs)};
     bool is_back = op != OP_ATTEND && op != OP_ATTEND_SUM;
     if (!is_back)
         memcpy(in + 3, in + 6, 3 * sizeof *in);

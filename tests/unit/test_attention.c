@@ -107,6 +107,10 @@ static void biases_and_labels_are_added(void **state)
             want = i == 14 ? 3. / 4 : 1. / 4;
         assert_near(w[i], want);
     }
+    labels[3] = ATTEND_UNASKED; /* token 0 does not ask any more */
+    attention_weights(&b, part, 0, 1, scratch, w);
+    for (int i = 0; i < 18; i++)
+        assert_true(i % 9 < 3 ? w[i] == 0 : w[i] > 0 || i % 3 == 0);
 }
 
 /* ---- rollout ---- */
