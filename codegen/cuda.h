@@ -4,7 +4,8 @@
  * threads, how much workspace; it depends on the tile program alone, not on the device, so that
  * plans and results do not either. cuda_write writes one kernel per phase.
  *
- * The phases of a program are launched one after the other. Every kernel takes
+ * The phases of a program are launched one after the other, and behind them a library's product, if
+ * the program says so (TileProgram.by_library, codegen/cuda_library.h). Every kernel takes
  *     one pointer per tensor of the program, in order (storage in its layout and type),
  *     unsigned char *workspace   (workspace_bytes of it, 64-byte aligned, contents arbitrary),
  *     const int *range           ({b0, b1}, in device memory; may be anything without a session),
@@ -34,6 +35,8 @@ typedef struct CudaSchedule {
     size_t workspace_bytes;
     double again_bytes; /* moved beyond what tile_bytes and the workspace say: tensors that are read
                            a second time */
+    size_t library_bytes; /* behind the workspace: a library's own, which multiplies behind the
+                             phases (cuda_library.h) */
 } CudaSchedule;
 
 CudaSchedule cuda_schedule(const TileProgram *p);

@@ -120,6 +120,41 @@ static Status start_nvrtc(CudaNvrtc *c, Err *err)
     return NPC_OK;
 }
 
+/* ---- products ---- */
+
+static Status load_blas(CudaBlas *b, Err *err)
+{
+    static const char *const names[] = {"libcublas.so.13", "/usr/local/cuda/lib64/libcublas.so.13",
+                                        "libcublas.so.12", "/usr/local/cuda/lib64/libcublas.so.12",
+                                        NULL};
+    void *library = open_library(names, b->path, sizeof b->path);
+    if (!library)
+        return err_set(err, NPC_ERR_DEVICE,
+                       "CUDA: neither libcublas.so.13 nor libcublas.so.12 was found");
+#define CALL(member, symbol, arguments)                                                            \
+    *(void **)&b->member = dlsym(library, #symbol);                                                \
+    if (!b->member)                                                                                \
+        return lacks(b->path, #symbol, err);
+    CUDA_BLAS_CALLS
+#undef CALL
+    *(void **)&b->error_string = dlsym(library, "cublasGetStatusString");
+    return b->error_string ? NPC_OK : lacks(b->path, "cublasGetStatusString", err);
+}
+
+/* The version is told without a handle. */
+static Status start_blas(CudaBlas *b, Err *err)
+{
+    int version = 0;
+    BlasResult r = b->version(NULL, &version);
+    if (r)
+        return err_set(err, NPC_ERR_DEVICE, "CUDA: %s does not tell its version: %s", b->path,
+                       b->error_string(r));
+    return version >= BLAS_LEAST
+               ? NPC_OK
+               : err_set(err, NPC_ERR_DEVICE, "CUDA: %s is version %d.%d: 12.0 or newer is needed",
+                         b->path, version / 10000, version / 100 % 100);
+}
+
 /* ---- once: opening; starting is quick when it was done before ---- */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -151,4 +186,9 @@ Status cuda_driver_open(const CudaDriver **out, Err *err)
 Status cuda_nvrtc_open(const CudaNvrtc **out, Err *err)
 {
     OPEN_ONCE(CudaNvrtc, load_nvrtc, start_nvrtc, out, err);
+}
+
+Status cuda_blas_open(const CudaBlas **out, Err *err)
+{
+    OPEN_ONCE(CudaBlas, load_blas, start_blas, out, err);
 }

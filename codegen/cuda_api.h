@@ -1,7 +1,7 @@
-/* The libraries of CUDA that we call, declared by ourselves: types and numbers as in cuda.h and
- * nvrtc.h, which a machine without CUDA does not have. Nothing is linked; a library is opened when
- * it is first wanted, from the folder NPC_CUDA_LIBRARIES if that has it, else from where the system
- * finds it, and stays open.
+/* The libraries of CUDA that we call, declared by ourselves: types and numbers as in cuda.h,
+ * nvrtc.h and cublas_api.h, which a machine without CUDA does not have. Nothing is linked; a
+ * library is opened when it is first wanted, from the folder NPC_CUDA_LIBRARIES if that has it,
+ * else from where the system finds it, and stays open.
  *
  * A missing library, one that is too old, or one without a function that we need is NPC_ERR_DEVICE
  * with a sentence that names it, what was found and what is needed. */
@@ -99,6 +99,52 @@ typedef struct CudaDriver {
 Status cuda_driver_open(const CudaDriver **out, Err *err);
 /* CudaResult to Status; `what` was tried: "cannot <what>: out of memory (CUDA error 2)". */
 Status cuda_check(const CudaDriver *d, CudaResult r, const char *what, Err *err);
+
+/* ---- products of matrices, libcublas ---- */
+
+typedef int BlasResult; /* 0: well */
+typedef struct cublasContext *BlasHandle;
+
+enum {
+    BLAS_ALLOC_FAILED = 3,
+    BLAS_LEAST = 120000, /* 12.0 */
+
+    BLAS_AS_IS = 0, /* operations */
+    BLAS_TRANSPOSED = 1,
+    BLAS_F32 = 0, /* types */
+    BLAS_F16 = 2,
+    BLAS_BF16 = 14,
+    BLAS_SUMS_F32 = 68, /* what is multiplied; sums are float32 */
+    BLAS_FACTORS_F16 = 74,
+    BLAS_FACTORS_BF16 = 75,
+    BLAS_FACTORS_TF32 = 77,
+    BLAS_NO_ROUNDED_SUMS = 16, /* modes: parts of a sum are not stored as the result is */
+    BLAS_ALGORITHM = -1,       /* which one is a function of sizes and device */
+};
+
+#define CUDA_BLAS_CALLS                                                                            \
+    CALL(create, cublasCreate_v2, (BlasHandle * handle))                                           \
+    CALL(destroy, cublasDestroy_v2, (BlasHandle handle))                                           \
+    CALL(version, cublasGetVersion_v2, (BlasHandle handle, int *version))                          \
+    CALL(use_stream, cublasSetStream_v2, (BlasHandle handle, CudaStream stream))                   \
+    CALL(use_workspace, cublasSetWorkspace_v2, (BlasHandle handle, void *at, size_t bytes))        \
+    CALL(use_mode, cublasSetMathMode, (BlasHandle handle, int mode))                               \
+    CALL(multiply, cublasGemmStridedBatchedEx,                                                     \
+         (BlasHandle handle, int op_a, int op_b, int m, int n, int k, const void *alpha,           \
+          const void *a, int type_a, int ld_a, long long stride_a, const void *b, int type_b,      \
+          int ld_b, long long stride_b, const void *beta, void *c, int type_c, int ld_c,           \
+          long long stride_c, int batch, int compute, int algorithm))
+
+typedef struct CudaBlas {
+    char path[512];
+#define CALL(member, symbol, arguments) BlasResult(*member) arguments;
+    CUDA_BLAS_CALLS
+#undef CALL
+    const char *(*error_string)(BlasResult error);
+} CudaBlas;
+
+/* Asks nothing of a device: only whether the library is there and new enough. */
+Status cuda_blas_open(const CudaBlas **out, Err *err);
 
 /* ---- the compiler, libnvrtc ---- */
 

@@ -23,6 +23,8 @@ const CudaKind *cuda_kind_of(const TileProgram *p);
 extern const CudaKind cuda_kind_points;
 /* Maps with members. */
 extern const CudaKind cuda_kind_members;
+/* Plain products that a library computes (cuda_library.h). */
+extern const CudaKind cuda_kind_library;
 /* Products with one pair sum, both gradients by one kernel. */
 extern const CudaKind cuda_kind_joint;
 /* Products with pair sums, as several programs. */

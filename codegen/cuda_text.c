@@ -1,9 +1,9 @@
 /* Chooses how a program is computed, and heads its text. */
 #include "codegen/cuda_schedules.h"
 
-static const CudaKind *const KINDS[] = {&cuda_kind_members, &cuda_kind_joint, &cuda_kind_pairs,
-                                        &cuda_kind_dots,    &cuda_kind_tiles, &cuda_kind_stencil,
-                                        &cuda_kind_map,     &cuda_kind_points};
+static const CudaKind *const KINDS[] = {&cuda_kind_members, &cuda_kind_library, &cuda_kind_joint,
+                                        &cuda_kind_pairs,   &cuda_kind_dots,    &cuda_kind_tiles,
+                                        &cuda_kind_stencil, &cuda_kind_map,     &cuda_kind_points};
 
 const CudaKind *cuda_kind_of(const TileProgram *p)
 {

@@ -195,6 +195,8 @@ typedef struct TileProgram {
     TileAttend attend;
     TileResult result[TILE_MAX_RESULTS]; /* of SCATTER (the first), ATTEND and ATTEND_BACK */
     MathMode math;                       /* CONTRACT: what the operands are rounded to */
+    bool
+        by_library; /* CONTRACT: a plain product (tile_product.h) that no kernel of ours computes */
     VEC(TileAxis) axes;
     VEC(TileTensor) tensors;
     VEC(TileInst) insts;

@@ -147,6 +147,7 @@ static void print_anchor(Text *t, const TileProgram *p)
         text_printf(t, " %%%d %%%d", p->lhs, p->rhs);
     if (p->math != MATH_F32)
         text_printf(t, " %s", math_text(p->math));
+    text_add(t, p->by_library ? " library" : "");
     if (tile_n_operands(p)) {
         text_printf(t, " n %d m %d d %d e %d scale ", x->n, x->m, x->d, x->e);
         text_double(t, x->scale);
@@ -523,6 +524,7 @@ static void read_anchor(Parser *s)
     for (int m = MATH_F32 + 1; m < MATH_COUNT; m++)
         if (accept(s, math_text((MathMode)m)))
             s->p->math = (MathMode)m;
+    s->p->by_library = accept(s, "library");
     if (!tile_n_operands(s->p))
         return;
     int *const axis[] = {&x->n, &x->m, &x->d, &x->e};

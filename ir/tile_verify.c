@@ -1,6 +1,6 @@
 /* What a legal tile program is. Sizes are checked first, so that later sums cannot overflow. */
 #include "ir/drop.h"
-#include "ir/tile.h"
+#include "ir/tile_product.h"
 #include <stdlib.h>
 
 #define MAX_ELEMS ((int64_t)1 << 48)
@@ -462,5 +462,8 @@ const char *tile_verify(const TileProgram *p, Arena *scratch)
     CHECK(tile_is_whole(p) || p->stores.len + p->reductions.len > 0, "the program has no result");
     for (uint32_t t = 0; t < p->tensors.len; t++)
         CHECK(written[t] == p->tensors.at[t].is_output, "output t%u is not written", t);
+    TileProduct product;
+    CHECK(!p->by_library || tile_product(p, &product),
+          "a library computes plain products only, and this is none");
     return NULL;
 }

@@ -147,6 +147,8 @@ typedef struct Plan {
 typedef struct KernelCost {
     size_t workspace_bytes; /* memory while it runs, written and read once */
     double again_bytes;     /* of tensors that are read more than once, each further time */
+    size_t library_bytes;   /* memory while it runs, behind the workspace: a library's own, of which
+                               nobody knows what moves there */
 } KernelCost;
 
 typedef KernelCost (*CostOf)(void *context, const TileProgram *tile);

@@ -6,6 +6,7 @@
  * found largest first, each at the lowest place free of overlapping lifetimes. An element-wise
  * launch writes over an operand that dies there when both have one layout and are read and written
  * at the same places. New values of parameters and states are written where the old ones stand. */
+#include "ir/tile_product.h"
 #include "passes/plan.h"
 
 typedef struct Planner {
@@ -88,6 +89,20 @@ static MathMode math_of(const Planner *z, Val product, PrecisionMode precision)
     return MATH_F32;
 }
 
+static bool is_for_library(const TileProgram *p, const LibraryTraits *l)
+{
+    TileProduct x;
+    return l->is_there && p->flops >= l->flops && tile_product(p, &x) && x.m >= l->side &&
+           x.n >= l->side && x.k >= l->side && l->is_there();
+}
+
+static void choose_libraries(Planner *z, const LibraryTraits *library)
+{
+    for (uint32_t i = 0; i < z->groups.at.len; i++)
+        if (z->tile[i])
+            z->tile[i]->by_library = is_for_library(z->tile[i], library);
+}
+
 /* Forms groups until every view in them can be expressed; each turn stores one value more. */
 static void make_tiles(Planner *z, const PassOptions *options)
 {
@@ -111,6 +126,7 @@ static void make_tiles(Planner *z, const PassOptions *options)
         }
         again |= force_results(z, forced);
     }
+    choose_libraries(z, &options->target.library);
 }
 
 /* ---- order ---- */
@@ -315,7 +331,7 @@ static void make_launches(Planner *z, const bool *prepared)
             pb->last = (int)i;
         }
         KernelCost cost = z->cost ? z->cost(z->context, t) : (KernelCost){0};
-        l.workspace_bytes = cost.workspace_bytes;
+        l.workspace_bytes = cost.workspace_bytes + cost.library_bytes;
         l.bytes = tile_bytes(t) + 2 * (double)cost.workspace_bytes + cost.again_bytes;
         vec_push(z->arena, &plan->launches, l);
         if (!prepared[g]) {

@@ -44,6 +44,8 @@ static void print_launch(Text *t, const Plan *plan, int i)
     for (uint32_t k = 0; k < l->clear.len; k++)
         text_printf(t, "%s b%d", k ? "" : " clears", l->clear.at[k]);
     text_printf(t, " flops=%.6g bytes=%.6g", l->tile->flops, l->bytes);
+    if (l->tile->by_library)
+        text_add(t, " library");
     if (l->workspace_bytes)
         text_printf(t, " workspace=%zu", l->workspace_bytes);
     text_char(t, '\n');

@@ -14,6 +14,13 @@ typedef struct AnchorTraits {
     Extent reductions; /* of those, sums that keep the channel axis, and perhaps the batch */
 } AnchorTraits;
 
+/* Plain products (ir/tile_product.h) that a library computes instead of a kernel of ours. */
+typedef struct LibraryTraits {
+    bool (*is_there)(void); /* asked when there is a product for it; NULL: there is none */
+    double flops;           /* of a product at least.. */
+    int64_t side;           /* ..and m, n and k */
+} LibraryTraits;
+
 typedef struct TargetTraits {
     bool channels_last; /* every activation lies with its channels innermost, without blocks */
     int lanes;          /* else volumes are blocked over their channels by so many */
@@ -24,6 +31,7 @@ typedef struct TargetTraits {
     bool updates_behind;    /* a weight gradient's kernel may update its weight */
     bool pairs;             /* both gradients of a depthwise convolution are one kernel */
     int64_t pair_sum_limit; /* of a product, too, when it sums at most so many; 0: never */
+    LibraryTraits library;  /* none, unless somebody says so */
 } TargetTraits;
 
 /* Vectors of so many floats. */

@@ -83,6 +83,10 @@ static void print_totals(const BenchReport *r, const Roofline *roof, FILE *out)
                 v->n_distinct, 1e-9 * v->flops, 1e-9 * v->bytes, rate(v->flops, v->total.median),
                 share_of_roof(roof, v->flops, v->bytes, v->total.median));
     }
+    for (int i = 0; i < r->n_variants; i++)
+        if (r->variant[i].n_library)
+            fprintf(out, "%s: cuBLAS computes %d of its kernels\n",
+                    fuse_level_text(r->variant[i].fuse), r->variant[i].n_library);
     if (r->variant[0].masks.median > 0)
         fprintf(out, "random masks: %.2f ms of it\n", 1e3 * r->variant[0].masks.median);
     for (int i = 1; i < r->n_variants; i++)
@@ -158,10 +162,11 @@ static void print_kernels(const BenchVariant *v, const Roofline *roof, int n, FI
         const BenchLaunch *l = order[i];
         char range[48];
         snprintf(range, sizeof range, "%.3f - %.3f", 1e3 * l->time.min, 1e3 * l->time.max);
-        fprintf(out, "%10.3f %19s %9.1f %9.1f %9.1f %8.1f %6.1f  %s\n", 1e3 * l->time.median, range,
-                1e-6 * l->flops, 1e-6 * l->bytes, rate(l->flops, l->time.median),
+        fprintf(out, "%10.3f %19s %9.1f %9.1f %9.1f %8.1f %6.1f  %s%s\n", 1e3 * l->time.median,
+                range, 1e-6 * l->flops, 1e-6 * l->bytes, rate(l->flops, l->time.median),
                 rate(l->bytes, l->time.median),
-                share_of_roof(roof, l->flops, l->bytes, l->time.median), l->name);
+                share_of_roof(roof, l->flops, l->bytes, l->time.median), l->name,
+                l->by_library ? " (cuBLAS)" : "");
     }
     free(order);
 }
@@ -197,8 +202,9 @@ static json_t *time_json(BenchTime t)
 
 static json_t *launch_json(const BenchLaunch *l, const Roofline *roof)
 {
-    return json_pack("{s:s, s:s, s:b, s:f, s:f, s:f, s:o}", "kernel", l->name, "part", l->part,
-                     "backward", l->backward, "flops", l->flops, "bytes", l->bytes, "roof_share",
+    return json_pack("{s:s, s:s, s:b, s:b, s:f, s:f, s:f, s:o}", "kernel", l->name, "part", l->part,
+                     "backward", l->backward, "library", l->by_library, "flops", l->flops, "bytes",
+                     l->bytes, "roof_share",
                      share_of_roof(roof, l->flops, l->bytes, l->time.median) / 100, "seconds",
                      time_json(l->time));
 }
@@ -218,10 +224,10 @@ static json_t *variant_json(const BenchReport *r, const BenchVariant *v, const R
     json_t *compile =
         json_pack("{s:f, s:f, s:f, s:b}", "elaborate", v->elaborate_seconds, "passes",
                   v->plan_seconds, "code_and_memory", v->code_seconds, "from_cache", v->from_cache);
-    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}",
+    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}",
                      "fuse", fuse_level_text(v->fuse), "target", v->target, "ops", v->n_ops,
-                     "kernels", v->n_launches, "distinct_kernels", v->n_distinct, "flops", v->flops,
-                     "bytes", v->bytes, "roof_share",
+                     "kernels", v->n_launches, "distinct_kernels", v->n_distinct, "library_kernels",
+                     v->n_library, "flops", v->flops, "bytes", v->bytes, "roof_share",
                      share_of_roof(roof, v->flops, v->bytes, v->total.median) / 100, "seconds",
                      time_json(v->total), "mask_seconds", time_json(v->masks), "runs", runs,
                      "compile_seconds", compile, "memory_bytes", memory, "launches", launches);

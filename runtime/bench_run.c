@@ -326,9 +326,11 @@ static void note_launch(Bench *b, const Subject *s, BenchVariant *v, const Launc
     *out = (BenchLaunch){.name = arena_strdup(b->arena, l->tile->name),
                          .part = l->part >= 0 ? arena_strdup(b->arena, m->parts.at[l->part]) : "",
                          .backward = l->backward,
+                         .by_library = l->tile->by_library,
                          .flops = l->tile->flops * share,
                          .bytes = bytes_of(l->tile, share),
                          .time = time_of(b->arena, seconds, b->o->runs)};
+    v->n_library += out->by_library;
     v->flops += out->flops;
     v->bytes += out->bytes;
 }

@@ -33,7 +33,7 @@ typedef struct BenchTime {
 
 typedef struct BenchLaunch {
     const char *name, *part; /* of the source; "" none */
-    bool backward;
+    bool backward, by_library;
     double flops, bytes; /* of the samples that run */
     BenchTime time;
 } BenchLaunch;
@@ -41,8 +41,8 @@ typedef struct BenchLaunch {
 typedef struct BenchVariant {
     FuseLevel fuse;
     BenchLaunch *launch;
-    int n_launches; /* that run in every call */
-    int n_ops, n_distinct;
+    int n_launches;                   /* that run in every call */
+    int n_ops, n_distinct, n_library; /* n_library: of n_launches, computed by a library */
     BenchTime total, masks;
     double flops, bytes; /* sums over the launches */
     double elaborate_seconds, plan_seconds, code_seconds;

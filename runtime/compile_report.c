@@ -78,6 +78,11 @@ static void print_programs(const CompileReport *r, FILE *out)
         fprintf(out, "%-22s %8d %8d %9d %11.3f %9.3f\n", program_kind_text(p->kind), p->n_ops,
                 (int)p->launches.len - p->n_prepare, cost_distinct_kernels(p), p->flops * 1e-9,
                 p->bytes * 1e-9);
+        double flops;
+        int n = cost_library(p, &flops);
+        if (n)
+            fprintf(out, "%-22s %8s %8d %9s %11.3f\n", "  of which cuBLAS", "", n, "",
+                    flops * 1e-9);
     }
     fprintf(out, "\n%-22s", "memory (MiB)");
     for (int i = 0; i < r->n_plans; i++)
@@ -118,10 +123,13 @@ static json_t *program_json(const CompileReport *r, int i)
     json_t *memory = json_object();
     for (int row = 0; row < N_MEMORY; row++)
         json_object_set_new(memory, MEMORY[row].key, json_integer(memory_at(&c, row)));
-    return json_pack("{s:i, s:i, s:i, s:i, s:f, s:f, s:o}", "ops", p->n_ops, "kernels",
+    double flops;
+    int n_library = cost_library(p, &flops);
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:o}", "ops", p->n_ops, "kernels",
                      (int)p->launches.len - p->n_prepare, "prepare_kernels", p->n_prepare,
-                     "distinct_kernels", cost_distinct_kernels(p), "flops", p->flops, "bytes",
-                     p->bytes, "memory_bytes", memory);
+                     "distinct_kernels", cost_distinct_kernels(p), "library_kernels", n_library,
+                     "flops", p->flops, "library_flops", flops, "bytes", p->bytes, "memory_bytes",
+                     memory);
 }
 
 void compile_report_json(const CompileReport *r, FILE *out)

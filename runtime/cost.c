@@ -88,6 +88,18 @@ static int count_distinct(Arena *scratch, const Plan *plan)
     return (int)seen.n;
 }
 
+int cost_library(const Plan *plan, double *flops)
+{
+    int n = 0;
+    *flops = 0;
+    for (uint32_t i = (uint32_t)plan->n_prepare; i < plan->launches.len; i++) {
+        const TileProgram *p = plan->launches.at[i].tile;
+        n += p->by_library;
+        *flops += p->by_library ? p->flops : 0;
+    }
+    return n;
+}
+
 int cost_distinct_kernels(const Plan *plan)
 {
     Arena scratch = {0};

@@ -24,6 +24,8 @@ typedef struct CostMemory {
 /* training: with the optimizer's moments and the average. */
 CostMemory cost_memory(const Model *m, const Plan *plan, bool training);
 
+/* Launches of every call that a library computes, and their share of the arithmetic. */
+int cost_library(const Plan *plan, double *flops);
 /* Kernels that share no code. */
 int cost_distinct_kernels(const Plan *plan);
 

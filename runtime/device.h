@@ -96,12 +96,22 @@ typedef struct DeviceKind DeviceKind;
 
 enum { DEVICE_NOTE = 512 };
 
+/* Which plain products of a CUDA device a library computes. */
+typedef enum LibraryUse {
+    LIBRARY_LARGE, /* matrices large enough to be what it is tuned for */
+    LIBRARY_ALL,
+    LIBRARY_NONE,
+    LIBRARY_COUNT
+} LibraryUse;
+
 typedef struct DeviceOptions {
-    const DeviceKind *kind;   /* NULL: the CPU */
-    Target target;            /* CPU: vector unit */
-    int ordinal;              /* CUDA: which device */
-    const CudaArch *arch;     /* CUDA: what code is for */
-    int threads;              /* 0: one per core */
+    const DeviceKind *kind; /* NULL: the CPU */
+    Target target;          /* CPU: vector unit */
+    int ordinal;            /* CUDA: which device */
+    const CudaArch *arch;   /* CUDA: what code is for */
+    int threads;            /* 0: one per core */
+    LibraryUse library;     /* CUDA */
+    bool (*has_library)(void);
     const char *cache_folder; /* of machine code; NULL: none */
     const char *package;      /* CUDA: .npk whose cubins are used where they fit; NULL: none */
     bool interpret;           /* tile programs run on the interpreter: slow, needs no LLVM */
@@ -168,6 +178,10 @@ extern const DeviceKind device_cpu, device_cuda;
 Status device_find(const char *text, DeviceOptions *options, char *note, Err *err);
 /* `text`; an explicit choice of the CPU's code (is_cpu) makes auto the CPU. */
 const char *device_choice(const char *text, bool is_cpu);
+/* "large", "all", "none". NULL: large. */
+Status device_find_library(const char *text, DeviceOptions *options, Err *err);
+/* If a program wanted a library that is missing or too old: a sentence, once. */
+void device_say_library(FILE *out);
 /* What passes know of it. */
 TargetTraits device_traits(const DeviceOptions *o);
 /* "avx512", "cuda:sm_90"; lives in the arena. */

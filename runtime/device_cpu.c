@@ -22,7 +22,7 @@ typedef struct CpuProgram {
 
 static KernelCost cost(const DeviceOptions *options, const TileProgram *tile)
 {
-    return (KernelCost){kernel_schedule(tile, &options->target).workspace_bytes, 0};
+    return (KernelCost){kernel_schedule(tile, &options->target).workspace_bytes, 0, 0};
 }
 
 /* ---- memory ---- */

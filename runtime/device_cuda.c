@@ -13,7 +13,7 @@ static KernelCost cost(const DeviceOptions *options, const TileProgram *tile)
 {
     (void)options;
     CudaSchedule s = cuda_schedule(tile);
-    return (KernelCost){s.workspace_bytes, s.again_bytes};
+    return (KernelCost){s.workspace_bytes, s.again_bytes, s.library_bytes};
 }
 
 /* ---- opening ---- */
@@ -125,6 +125,7 @@ static void close_cuda(Device *device, DeviceImage *image)
             free_region(c, &p->inputs);
             p->prepared = (Region){0};
         }
+        cuda_close_library(c);
         free_region(c, &image->persistent);
         image->arena = (Region){0};
         for (int i = 0; i < c->n_modules; i++)

@@ -1,6 +1,6 @@
 /* Inside the CUDA device: device_cuda.c opens it and moves memory, device_cuda_inputs.c moves
- * inputs, device_cuda_random.c makes masks, device_cuda_planes.c fills planes, device_cuda_run.c
- * launches. */
+ * inputs, device_cuda_random.c makes masks, device_cuda_planes.c fills planes,
+ * device_cuda_library.c has products computed, device_cuda_run.c launches. */
 #ifndef NPC_RUNTIME_DEVICE_CUDA_H
 #define NPC_RUNTIME_DEVICE_CUDA_H
 
@@ -25,6 +25,8 @@ typedef struct CudaState {
     CudaIdentity identity;
     CudaContext context;
     CudaStream stream;
+    const CudaBlas *blas; /* NULL: no product needs it */
+    BlasHandle blas_handle;
     CudaSet *set;
     CudaModule *module; /* per unit, in the engine's arena */
     int n_modules;      /* loaded */
@@ -128,6 +130,13 @@ Status cuda_launch_random(CudaState *c, const DeviceProgram *p, Err *err);
 /* device_cuda_planes.c */
 Status cuda_bind_planes(CudaState *c, const DeviceImage *image, const DeviceProgram *p, Err *err);
 Status cuda_launch_planes(CudaState *c, const DeviceProgram *p, Err *err);
+
+/* device_cuda_library.c */
+bool cuda_has_library(void);
+/* Behind the launches' own binding. */
+Status cuda_bind_products(CudaState *c, const DeviceProgram *p, Err *err);
+Status cuda_multiply(CudaState *c, const TileProgram *tile, const CudaLaunch *l, Err *err);
+void cuda_close_library(CudaState *c);
 
 /* device_cuda_run.c */
 size_t cuda_tables_bytes(const DeviceProgram *p);

@@ -81,6 +81,7 @@ Status cuda_bind(Device *device, DeviceImage *image, Err *err)
         NPC_TRY(cuda_bind_planes(c, image, p, err));
         for (uint32_t k = 0; k < p->plan->launches.len; k++)
             NPC_TRY(bind_launch(c, image, p, (int)k, cuda_set_get(c->set, at++), &tables, err));
+        NPC_TRY(cuda_bind_products(c, p, err));
         own->event = ARENA_ARRAY(image->memory, CudaEvent, p->plan->launches.len + 1);
         for (uint32_t k = 0; k <= p->plan->launches.len; k++)
             own->event[k] = NULL;
@@ -127,7 +128,7 @@ static Status launch(CudaState *c, const DeviceImage *image, const DeviceProgram
             return cuda_state_check(c, r, what, err);
         }
     }
-    return NPC_OK;
+    return l->tile->by_library ? cuda_multiply(c, l->tile, k, err) : NPC_OK;
 }
 
 /* Launches that prepare stand first. */

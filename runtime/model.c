@@ -86,6 +86,7 @@ static Status find_device(Model *m, Err *err)
     if (!target_find(o->cpu, &m->machine.target, err))
         return err->status;
     m->machine.package = o->package;
+    NPC_TRY(device_find_library(o->library, &m->machine, err));
     NPC_TRY(device_find(device, &m->machine, note, err));
     static _Atomic bool was_said;
     if (*note && !was_said)
@@ -210,6 +211,7 @@ static Status add(Model *m, Module *module, ProgramKind kind, int *program, Err 
     if (!f || m->diags.n_errors)
         return report(m, err);
     Plan *plan = plan_build(&m->arena, f, kind, &o, engine_cost, m->engine);
+    device_say_library(messages(m));
     return engine_add(m->engine, plan, program, err);
 }
 

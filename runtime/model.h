@@ -28,6 +28,7 @@ typedef struct ModelOptions {
     const char *cpu;       /* "generic", "avx2", "avx512"; NULL: the host's best */
     const char *device;    /* as device_find takes it; NULL: the CPU */
     const char *precision; /* "f32", "tf32", "bf16", "f16"; NULL: the recipe's. The CPU has f32 */
+    const char *library;   /* as device_find_library takes it */
     const char *package;   /* .npk whose cubins a CUDA device uses where they fit; NULL: none */
     int threads;           /* 0: one per core */
     bool interpret;        /* no machine code */

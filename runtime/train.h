@@ -13,7 +13,7 @@ typedef struct RunMachine {
     int threads;      /* 0: one per core */
     uint32_t workers; /* that read data; 0: 2 */
     /* as in ModelOptions */
-    const char *cpu, *cache_folder, *disabled, *device, *precision, *package;
+    const char *cpu, *cache_folder, *disabled, *device, *precision, *package, *library;
     FuseLevel fuse;
     RecomputeMode recompute;
     bool interpret, no_cache;

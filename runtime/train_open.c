@@ -27,6 +27,7 @@ ModelOptions machine_model_options(const RunMachine *m, const char *path)
                           .device = m->device,
                           .precision = m->precision,
                           .package = m->package,
+                          .library = m->library,
                           .threads = m->threads,
                           .interpret = m->interpret,
                           .no_cache = m->no_cache,

@@ -21,6 +21,10 @@ add_test(NAME sim.package COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sim/run_package.sh
                                   $<TARGET_FILE:npc> ${CMAKE_BINARY_DIR}/sim)
 set_tests_properties(sim.package PROPERTIES LABELS sim TIMEOUT 1200)
 
+add_test(NAME sim.library COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sim/run_library.sh
+                                  $<TARGET_FILE:npc> ${CMAKE_BINARY_DIR}/sim)
+set_tests_properties(sim.library PROPERTIES LABELS sim TIMEOUT 1200)
+
 # The real NVRTC, where there is one.
 npc_test(models nvrtc npc_runtime npc_random_graph)
 set_tests_properties(models.nvrtc PROPERTIES TIMEOUT 1200)

@@ -53,6 +53,7 @@ npc_sim_test(ops plans_cuda npc_passes npc_codegen npc_plan_check npc_random_gra
 npc_sim_test(sim sim_products npc_codegen)
 npc_sim_test(sim sim_products_walk npc_codegen)
 npc_sim_test(sim sim_joint npc_codegen)
+npc_sim_test(sim sim_library npc_codegen)
 npc_sim_test(sim sim_random npc_runtime)
 # these run longer than their kernels are translated
 set_tests_properties(sim.sim_products sim.sim_products_walk sim.sim_joint PROPERTIES ENVIRONMENT NPC_SIM_OPTIMIZE=-O1)

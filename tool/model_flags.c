@@ -62,6 +62,7 @@ Status model_flags_apply(ModelFlags *f, const char *path, ModelOptions *out, Err
                       .disabled = f->disabled,
                       .device = f->device,
                       .precision = f->precision,
+                      .library = f->library,
                       .threads = (int)f->threads,
                       .interpret = f->interpret,
                       .no_cache = f->no_cache,

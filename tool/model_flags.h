@@ -15,7 +15,7 @@ enum { MODEL_FLAG_SESSIONS = 64, MODEL_FLAG_BINDS = 16, MODEL_FLAG_NAME = 32 };
 
 typedef struct ModelFlags {
     const char *model, *recipe, *fuse, *recompute, *cpu, *disabled, *neurons, *cache;
-    const char *device, *precision;
+    const char *device, *precision, *library;
     int64_t batch, threads;
     bool interpret, no_cache, verify;
     OptionList sets, binds;
@@ -46,6 +46,8 @@ typedef struct ModelFlags {
      "one", .text = &(f).device},                                                                   \
     {"precision", "f32|tf32|bf16|f16", "of products and stored activations on a CUDA device; the "  \
      "recipe's when left out", .text = &(f).precision},                                             \
+    {"library", "large|all|none", "which plain products of a CUDA device cuBLAS computes; large "   \
+     "ones when left out", .text = &(f).library},                                                   \
     {"threads", "N", "threads; one per core when left out", .integer = &(f).threads, .low = 1,     \
      .high = 1024},                                                                                \
     {"interpret", NULL, "run kernels on the interpreter: slow, needs no code generator",           \

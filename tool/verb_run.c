@@ -16,7 +16,7 @@ typedef struct Run {
     const char *attention; /* folder */
     const char *data, *run, *recipe, *model, *tiers, *weights, *truth;
     const char *fuse, *recompute, *cpu, *cache, *disabled, *progress, *device, *precision;
-    const char *package;
+    const char *package, *library;
     int64_t threads, workers, steps, batch, trials;
     OptionList sets;
     const char *path;         /* the word: a .nm file or a run directory */
@@ -72,6 +72,7 @@ static Status settle(Run *r, int argc, char **argv, Err *err)
                       .device = r->device,
                       .precision = r->precision,
                       .package = r->package,
+                      .library = r->library,
                       .recompute =
                           !strcmp(r->recompute, "expand") ? RECOMPUTE_EXPAND : RECOMPUTE_NONE,
                       .interpret = r->interpret,
@@ -256,6 +257,8 @@ int verb_run(int argc, char **argv)
          "is one", .text = &r.device},
         {"precision", "f32|tf32|bf16|f16", "of products and stored activations on a CUDA device; the "
          "recipe's when left out", .text = &r.precision},
+        {"library", "large|all|none", "which plain products of a CUDA device cuBLAS computes; large "
+         "ones when left out", .text = &r.library},
         {"package", "FILE.npk", "use the code for CUDA devices of a package (npc compile --target) "
          "where it fits, instead of compiling", .text = &r.package},
         {"fuse", "full|elementwise|none", "how far kernels are joined", .text = &r.fuse},

@@ -24,6 +24,9 @@ static bool read_arguments(Arguments *a, int argc, char **argv, Words *words, in
          "of products and stored activations on a CUDA device; "
          "tolerances become 1e-2",
          .text = &a->options.precision},
+        {"library", "large|all|none",
+         "which plain products of a CUDA device cuBLAS computes; large ones when left out",
+         .text = &a->options.library},
         {"fuse", "none|elementwise|full", "how far kernels are joined; full is the default",
          .text = &a->fuse},
         {"interpret", NULL, "run kernels on the interpreter, without machine code",

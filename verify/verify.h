@@ -22,6 +22,7 @@ typedef struct VerifyOptions {
     const char *cpu;          /* "generic", "avx2", "avx512"; NULL: the host's best */
     const char *device;       /* as in ModelOptions */
     const char *precision;    /* as in ModelOptions; NULL: f32. Others widen the tolerances */
+    const char *library;      /* as in ModelOptions */
     int threads;              /* 0: one per core */
     bool interpret;           /* no machine code */
     bool reference;           /* float64 evaluator instead of kernels */

@@ -244,6 +244,7 @@ Status verify_model_open(VerifyModel *m, bool no_dropping, Err *err)
                        .interpret = o->interpret,
                        .device = verify_device(o),
                        .precision = o->precision ? o->precision : "f32",
+                       .library = o->library,
                        .no_cache = o->no_cache,
                        .cache_folder = o->cache_folder,
                        .verify_passes = true,

@@ -30,6 +30,7 @@ static Status find_machine(Subject *s, PrecisionMode *precision, Err *err)
     *precision = PRECISION_F32;
     if (!target_find(o->cpu, &s->machine.target, err))
         return err->status;
+    NPC_TRY(device_find_library(o->library, &s->machine, err));
     NPC_TRY(device_find(verify_device(o), &s->machine, NULL, err));
     if (o->precision && !precision_find(o->precision, precision))
         return err_set(err, NPC_ERR_USAGE,
@@ -126,6 +127,7 @@ static Status add_func(Subject *s, ProgramKind kind, int *program, Err *err)
         return refuse(s, err);
     if (s->engine) {
         Plan *plan = plan_build(s->module->arena, f, kind, &s->passes, engine_cost, s->engine);
+        device_say_library(s->options->messages ? s->options->messages : stderr);
         NPC_TRY(engine_add(s->engine, plan, program, err));
     } else {
         *program = (int)s->programs.len;

@@ -16,6 +16,7 @@
 #include "tests/unit/scratch.h"
 
 static float prediction[4096];
+static FuseLevel fuse = FUSE_FULL; /* without fusion there are products for the library */
 
 /* Opens a model on the device, predicts, trains a step, times another, predicts, reads all back. */
 static Status life(Err *err)
@@ -25,8 +26,9 @@ static Status life(Err *err)
     static const SampleRange ranges[] = {{0, 1}, {1, 1}};
     ModelOptions o = {.path = "tests/golden/tiny_model.nm",
                       .batch = 2,
-                      .fuse = FUSE_FULL,
+                      .fuse = fuse,
                       .device = "cuda",
+                      .library = "all",
                       .threads = 1,
                       .cache_folder = scratch};
     Status s = model_open(&m, &o, err);
@@ -81,6 +83,34 @@ static void live_elsewhere(Outcome *out)
     munmap(shared, sizeof *shared);
 }
 
+static void check_calls(const char *const *call, size_t n_calls)
+{
+    enum { DENSE = 6, MOST = 400 };
+    for (size_t i = 0; i < n_calls; i++) {
+        int n_failed = 0;
+        for (int at = 1; at <= MOST; at += at < DENSE ? 1 : 13) {
+            char rule[96];
+            Outcome o = {0};
+            snprintf(rule, sizeof rule, "%s:%d", call[i], at);
+            setenv("NPC_SIM_FAIL", rule, 1);
+            if (strcmp(call[i], "sticky"))
+                o.status = life(&o.err);
+            else
+                live_elsewhere(&o);
+            unsetenv("NPC_SIM_FAIL");
+            if (o.status == NPC_OK)
+                break;
+            n_failed++;
+            if ((o.status != NPC_ERR_DEVICE && o.status != NPC_ERR_MEMORY) ||
+                strncmp(o.err.text, "CUDA: ", 6))
+                fail_msg("%s: status %d, '%s'", rule, o.status, o.err.text);
+        }
+        /* the driver's version is a courtesy: without it messages know less */
+        if (!n_failed && strcmp(call[i], "cuDriverGetVersion"))
+            fail_msg("%s never failed", call[i]);
+    }
+}
+
 static void every_call_may_fail(void **state)
 {
     (void)state;
@@ -113,30 +143,17 @@ static void every_call_may_fail(void **state)
                                        "cuModuleGetFunction",
                                        "cuLaunchKernel",
                                        "sticky"};
-    enum { DENSE = 6, MOST = 400 };
-    for (size_t i = 0; i < sizeof call / sizeof *call; i++) {
-        int n_failed = 0;
-        for (int at = 1; at <= MOST; at += at < DENSE ? 1 : 13) {
-            char rule[96];
-            Outcome o = {0};
-            snprintf(rule, sizeof rule, "%s:%d", call[i], at);
-            setenv("NPC_SIM_FAIL", rule, 1);
-            if (strcmp(call[i], "sticky"))
-                o.status = life(&o.err);
-            else
-                live_elsewhere(&o);
-            unsetenv("NPC_SIM_FAIL");
-            if (o.status == NPC_OK)
-                break;
-            n_failed++;
-            if ((o.status != NPC_ERR_DEVICE && o.status != NPC_ERR_MEMORY) ||
-                strncmp(o.err.text, "CUDA: ", 6))
-                fail_msg("%s: status %d, '%s'", rule, o.status, o.err.text);
-        }
-        /* the driver's version is a courtesy: without it messages know less */
-        if (!n_failed && strcmp(call[i], "cuDriverGetVersion"))
-            fail_msg("%s never failed", call[i]);
-    }
+    check_calls(call, sizeof call / sizeof *call);
+}
+
+static void every_call_of_the_library_may_fail(void **state)
+{
+    (void)state;
+    static const char *const call[] = {"cublasCreate", "cublasSetStream", "cublasSetMathMode",
+                                       "cublasSetWorkspace", "cublasGemmStridedBatchedEx"};
+    fuse = FUSE_NONE;
+    check_calls(call, sizeof call / sizeof *call);
+    fuse = FUSE_FULL;
 }
 
 static void memory_that_does_not_suffice_comes_with_the_plans_numbers(void **state)
@@ -178,6 +195,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_call_may_fail),
+        cmocka_unit_test(every_call_of_the_library_may_fail),
         cmocka_unit_test(memory_that_does_not_suffice_comes_with_the_plans_numbers),
         cmocka_unit_test(a_device_that_is_not_there_is_a_sentence),
     };

@@ -29,7 +29,7 @@ static KernelCost cost_of(void *context, const TileProgram *tile)
 {
     (void)context;
     CudaSchedule s = cuda_schedule(tile);
-    return (KernelCost){s.workspace_bytes, s.again_bytes};
+    return (KernelCost){s.workspace_bytes, s.again_bytes, s.library_bytes};
 }
 
 /* Expansion: of DwiseNeuro; NULL: the file and its recipe as they are. */

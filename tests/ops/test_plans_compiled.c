@@ -19,7 +19,8 @@ typedef struct Compiled {
 
 static KernelCost cost_of(void *context, const TileProgram *tile)
 {
-    return (KernelCost){kernel_schedule(tile, &((Compiled *)context)->target).workspace_bytes, 0};
+    return (KernelCost){kernel_schedule(tile, &((Compiled *)context)->target).workspace_bytes, 0,
+                        0};
 }
 
 static Status prepare(void *context, const Plan *plan, Err *err)

@@ -21,7 +21,7 @@ static KernelCost cost_of(void *context, const TileProgram *tile)
 {
     (void)context;
     CudaSchedule s = cuda_schedule(tile);
-    return (KernelCost){s.workspace_bytes, s.again_bytes};
+    return (KernelCost){s.workspace_bytes, s.again_bytes, s.library_bytes};
 }
 
 static Status prepare(void *context, const Plan *plan, Err *err)

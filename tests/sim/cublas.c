@@ -2,6 +2,10 @@
  * of k. Work goes to the stream of the simulated driver, so that graphs record it, and every matrix
  * is checked against its allocation.
  *
+ * The library works in a workspace that the caller gave, which holds anything afterwards. Without
+ * one (and a stream takes it away) it would allocate its own, which a capture must not do: an error
+ * here. NPC_SIM_BLAS_VERSION=120000 sets its version.
+ *
  * Matrices are column-major: element (i, j) of one with leading dimension ld is at i + j ld.
  *     C[m, n] = alpha op(A)[m, k] op(B)[k, n] + beta C,   op(X) = X or its transpose */
 #include "ir/storage.h"
@@ -35,6 +39,8 @@ enum {
 typedef struct cublasContext {
     CUstream stream;
     int math, pointers;
+    void *workspace; /* NULL: none */
+    size_t workspace_bytes;
 } * cublasHandle;
 
 typedef struct Matrix {
@@ -51,6 +57,8 @@ typedef struct Product {
     float alpha, beta;
     const float *alpha_at, *beta_at; /* on the device, or NULL */
     MathMode math;
+    void *workspace;
+    size_t workspace_bytes;
 } Product;
 
 /* op(X) as dense columns of float32, rounded to what the product multiplies. */
@@ -97,6 +105,19 @@ static bool matrix_is_there(const Matrix *x, int batch, const char *what)
     return npc_sim_check((CUdeviceptr)(uintptr_t)x->at, matrix_bytes(x, batch), what);
 }
 
+/* Numbers that nobody may take for results. */
+static bool use_workspace(const Product *p)
+{
+    CUdeviceptr at = (CUdeviceptr)(uintptr_t)p->workspace;
+    size_t begin = p->workspace_bytes < 4096 ? p->workspace_bytes : 4096;
+    if (!npc_sim_check(at, p->workspace_bytes, "a product's workspace"))
+        return false;
+    memset(p->workspace, 0xff, begin);
+    memset((char *)p->workspace + p->workspace_bytes - begin, 0xff, begin);
+    npc_sim_written(at, p->workspace_bytes);
+    return true;
+}
+
 static CUresult run(void *data)
 {
     const Product *p = data;
@@ -104,7 +125,7 @@ static CUresult run(void *data)
         return CUDA_SUCCESS;
     if ((p->k && (!matrix_is_there(&p->a, p->batch, "a product's matrix A") ||
                   !matrix_is_there(&p->b, p->batch, "a product's matrix B"))) ||
-        !matrix_is_there(&p->c, p->batch, "a product's matrix C"))
+        !matrix_is_there(&p->c, p->batch, "a product's matrix C") || !use_workspace(p))
         return CUDA_ERROR_ILLEGAL_ADDRESS;
     size_t m = (size_t)p->m, n = (size_t)p->n, k = (size_t)p->k;
     float *room = malloc((m * k + k * n + m) * sizeof *room);
@@ -192,6 +213,12 @@ static cublasStatus gemm(const char *call, cublasHandle h, int op_a, int op_b, i
         p.alpha = *alpha;
         p.beta = *beta;
     }
+    if (!h->workspace) {
+        sim_env_say("%s: no workspace was set behind the stream", call);
+        return CUBLAS_STATUS_ALLOC_FAILED;
+    }
+    p.workspace = h->workspace;
+    p.workspace_bytes = h->workspace_bytes;
     CUresult r = npc_sim_submit(h->stream, run, &p, sizeof p);
     return r ? CUBLAS_STATUS_EXECUTION_FAILED : CUBLAS_STATUS_SUCCESS;
 }
@@ -244,7 +271,9 @@ SIM_API cublasStatus cublasDestroy_v2(cublasHandle handle)
 SIM_API cublasStatus cublasGetVersion_v2(cublasHandle handle, int *version)
 {
     (void)handle;
-    *version = 130000;
+    if (sim_env_fails("cublasGetVersion"))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    *version = (int)sim_env_number("NPC_SIM_BLAS_VERSION", 130000);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -253,16 +282,18 @@ SIM_API cublasStatus cublasSetStream_v2(cublasHandle handle, CUstream stream)
     if (sim_env_fails("cublasSetStream"))
         return CUBLAS_STATUS_NOT_INITIALIZED;
     handle->stream = stream;
+    handle->workspace = NULL;
     return CUBLAS_STATUS_SUCCESS;
 }
 
 SIM_API cublasStatus cublasSetWorkspace_v2(cublasHandle handle, void *at, size_t bytes)
 {
-    (void)handle;
     if (sim_env_fails("cublasSetWorkspace"))
         return CUBLAS_STATUS_INVALID_VALUE;
     if ((uintptr_t)at % 256 || !npc_sim_check((CUdeviceptr)(uintptr_t)at, bytes, "a workspace"))
         return CUBLAS_STATUS_INVALID_VALUE;
+    handle->workspace = at;
+    handle->workspace_bytes = bytes;
     return CUBLAS_STATUS_SUCCESS;
 }
 

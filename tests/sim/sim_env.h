@@ -14,6 +14,7 @@
  *   NPC_SIM_SEED                                          launch.c
  *   NPC_SIM_LATE                                          stream.c
  *   NPC_SIM_CHECK                                         check.c
+ *   NPC_SIM_BLAS_VERSION                                  cublas.c
  *   NPC_SIM_CC, NPC_SIM_OPTIMIZE, NPC_SIM_CACHE           nvrtc_translate.c */
 #ifndef NPC_SIM_ENV_H
 #define NPC_SIM_ENV_H

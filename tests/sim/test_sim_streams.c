@@ -265,6 +265,14 @@ typedef int Gemm(void *handle, int op_a, int op_b, int m, int n, int k, const vo
                  int ld_b, long long stride_b, const void *beta, void *c, int type_c, int ld_c,
                  long long stride_c, int batch, int compute, int algorithm);
 
+/* 4 KB to work in. */
+static void use_workspace(void *library, void *handle)
+{
+    int (*set)(void *, void *, size_t) =
+        (int (*)(void *, void *, size_t))sim_symbol(library, "cublasSetWorkspace_v2");
+    assert_int_equal(set(handle, sim_alloc(sim, 4096), 4096), 0);
+}
+
 /* Column-major matrices one longer than they have to be; op: 0 as it is, 1 transposed. */
 static void check_gemm(void *library, void *handle, int op_a, int op_b, int type, Storage storage)
 {
@@ -281,6 +289,7 @@ static void check_gemm(void *library, void *handle, int op_a, int op_b, int type
         b[i] = storage_read(stored_b, storage, i);
         c[i] = random_float(&random);
     }
+    use_workspace(library, handle);
     void *x = sim_upload(sim, stored_a, SIZE * storage_bytes(storage));
     void *y = sim_upload(sim, stored_b, SIZE * storage_bytes(storage));
     void *z = sim_upload(sim, c, sizeof c);
@@ -339,7 +348,12 @@ static void products_are_captured(void **state)
     CUgraphExec exec;
     float one = 1, zero = 0;
     assert_int_equal(create(&handle), 0);
-    assert_int_equal(set_stream(handle, s), 0);
+    use_workspace(library, handle);
+    assert_int_equal(set_stream(handle, s), 0); /* takes it away */
+    assert_int_equal(sgemm(handle, 0, 0, 10, 10, 10, &one, (float *)(size_t)x, 10,
+                           (float *)(size_t)x, 10, &zero, (float *)(size_t)y, 10),
+                     3);
+    use_workspace(library, handle);
     assert_int_equal(CALL(cuStreamBeginCapture_v2)(s, CU_STREAM_CAPTURE_MODE_GLOBAL), CUDA_SUCCESS);
     launch(add_one, x, s);
     assert_int_equal(sgemm(handle, 0, 0, 10, 10, 10, &one, (float *)(size_t)x, 10,

@@ -235,7 +235,7 @@ static int check_plan(const Plan *plan, const char *what)
 static KernelCost some_cost(void *context, const TileProgram *tile)
 {
     (void)context;
-    return (KernelCost){tile->reductions.len ? 100 + 64 * tile->insts.len : 0, 0};
+    return (KernelCost){tile->reductions.len ? 100 + 64 * tile->insts.len : 0, 0, 0};
 }
 
 static Plan *build(Module *m, ProgramKind kind, FuseLevel level)
