@@ -59,7 +59,8 @@ run() {
     return $code
 }
 
-# Reference numbers: every case in float32, the first one at every level and precision.
+# Reference numbers: every case in float32, the first one at every level and precision, and once more
+# with every plain product by cuBLAS.
 verify() {
     local first=${cases%% *} case level p
     for case in $cases; do
@@ -73,18 +74,24 @@ verify() {
                 --fuse $level
         done
     done
+    for p in f32 tf32 bf16 f16; do
+        run "verify.$(basename "$first" .safetensors).$p.none.cublas" 30 \
+            "$npc" verify models/dwiseneuro.nm "$first" --device cuda --precision $p \
+            --fuse none --library all
+    done
 }
 
 # shellcheck disable=SC2086
+time_program() { # NAME PROGRAM LIBRARY
+    run "bench.$1" 120 "$npc" bench models/dwiseneuro.nm --model dwiseneuro --program "$2" \
+        --batch "$batch" --fuse full,none --runs "$runs" --warm 3 --device cuda \
+        --precision "$precision" --library "$3" --json "$work/bench.$1.json" ${NPC_FLAGS:-}
+}
+
 bench() {
-    local program size
-    for program in step predict; do
-        size=$batch
-        run "bench.$program" 120 "$npc" bench models/dwiseneuro.nm --model dwiseneuro \
-            --program $program --batch "$size" --fuse full,none --runs "$runs" --warm 3 \
-            --device cuda --precision "$precision" --json "$work/bench.$program.json" \
-            ${NPC_FLAGS:-}
-    done
+    time_program step step large
+    time_program step.own step none # without cuBLAS
+    time_program predict predict large
 }
 
 # The quick settings first, so that something of everything is measured.

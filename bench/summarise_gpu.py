@@ -58,18 +58,22 @@ def check_table(steps, prefix, title, lines):
     lines.append("")
 
 
-def time_table(bench, peers, lines):
-    """npc's levels beside PyTorch's settings."""
-    levels = bench["programs"][0]["levels"] if bench else []
+def levels_of(bench):
+    return bench["programs"][0]["levels"] if bench else []
+
+
+def time_table(bench, own, peers, lines):
+    """npc's levels, and without cuBLAS, beside PyTorch's settings."""
+    levels = levels_of(bench)
     eager = min((p["median_s"] for k, p in peers.items() if k.startswith("eager")), default=None)
     compiled = min((p["median_s"] for k, p in peers.items() if k.startswith("compiled")), default=None)
     lines += ["| | median ms | min - max ms | peak memory GB | times as fast as eager | as compiled |",
               "|---|---|---|---|---|---|"]
-    for level in levels:
+    for level, what in [(x, "") for x in levels] + [(x, ", no cuBLAS") for x in levels_of(own)]:
         t = level["seconds"]
         ratio = [f"{best / t['median']:.2f}" if best else "" for best in (eager, compiled)]
         memory = sum(level["memory_bytes"].values())
-        lines.append(f"| npc, fuse {level['fuse']} | {1e3 * t['median']:.2f} | {1e3 * t['min']:.2f} - "
+        lines.append(f"| npc, fuse {level['fuse']}{what} | {1e3 * t['median']:.2f} | {1e3 * t['min']:.2f} - "
                      f"{1e3 * t['max']:.2f} | {memory * 1e-9:.1f} | {ratio[0]} | {ratio[1]} |")
     for setting, p in peers.items():
         lines.append(f"| PyTorch {p['torch']}, {setting} | {1e3 * p['median_s']:.2f} | "
@@ -94,7 +98,8 @@ def kernel_table(level, lines, most=25):
 def main():
     folder, result = sys.argv[1:]
     steps = read_steps(folder)
-    benches = {program: read_json(folder, f"bench.{program}.json") for program, _, _ in PROGRAMS}
+    benches = {name: read_json(folder, f"bench.{name}.json")
+               for program, _, _ in PROGRAMS for name in (program, program + ".own")}
     peers = {mode: read_peers(folder, mode) for _, mode, _ in PROGRAMS}
     machine = next((b["machine"] for b in benches.values() if b), {})
     lines = [f"# {os.path.basename(result)}", "",
@@ -111,7 +116,7 @@ def main():
         if bench:
             p = bench["programs"][0]
             lines += [f"Batch {p['batch']}, {p['recordings']} recordings, {p['levels'][0]['target']}.", ""]
-        time_table(bench, peers[mode], lines)
+        time_table(bench, benches[program + ".own"], peers[mode], lines)
         for level in bench["programs"][0]["levels"][:1] if bench else []:
             kernel_table(level, lines)
     check_table(steps, "verify", "Reference numbers", lines)

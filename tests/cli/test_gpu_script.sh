@@ -17,6 +17,7 @@ NPC_CUDA_LIBRARIES="$(dirname "$npc")/sim" PEER="$dir/peer.py" NPC_FLAGS=$small 
     bench/gpu.sh "$npc" >"$dir/out" 2>"$dir/err" ||
     complain "bench/gpu.sh failed: $(tail -c 600 "$dir/err")"
 for words in "## Training step" "## Evaluation" "npc, fuse full" "npc, fuse none" \
+    "npc, fuse none, no cuBLAS" \
     "PyTorch 0.0, eager | 250.00 | 125.00 - 500.00 | 4.0" "slowest kernels, fuse full" \
     "| bench.step | ok |" "| peer.train.compiled | ok |"; do
     grep -qF -- "$words" "$dir/results/tiny.md" || complain "the table lacks '$words'"
