@@ -25,7 +25,7 @@
  *
  * With 16-bit storage, activations and their gradients are stored in 16 bits: values with samples,
  * channels and something more. Sums are float32, being few and long; so are the logarithms of
- * attention's, whose error is that of all weights of a query. */
+ * attention's, whose error is that of all weights of a query, and what precise.c finds. */
 #include "passes/plan.h"
 
 enum { MAX_NAMES = 64 };
@@ -319,9 +319,10 @@ static void add_split_axes(const Func *f, NameSet *channels)
 
 Layouts layouts_choose(Arena *arena, const Func *f, const PassOptions *options)
 {
-    Layouts l = {ARENA_ARRAY(arena, TileLayout, f->nodes.len + 1),
-                 ARENA_ARRAY(arena, bool, f->nodes.len + 1),
-                 ARENA_ARRAY(arena, int, f->nodes.len + 1)};
+    Layouts l = {.of = ARENA_ARRAY(arena, TileLayout, f->nodes.len + 1),
+                 .is_volume = ARENA_ARRAY(arena, bool, f->nodes.len + 1),
+                 .channel = ARENA_ARRAY(arena, int, f->nodes.len + 1),
+                 .is_precise = find_precise(arena, f)};
     Roles r = {.batch = f->module->batch_axis};
     const bool *fixed = find_fixed(arena, f), *positioned = find_positioned(arena, f);
     const unsigned *pair = find_biases(arena, f);
@@ -343,6 +344,9 @@ Layouts layouts_choose(Arena *arena, const Func *f, const PassOptions *options)
     for (uint32_t id = 1; id < f->nodes.len; id++)
         l.of[id] = choose(f, (Val){id}, options, &r, positioned[id], pair[id], &l.is_volume[id],
                           &l.channel[id]);
+    for (uint32_t id = 1; id < f->nodes.len; id++)
+        if (l.is_precise[id] && l.of[id].type == precision_storage(options->precision))
+            l.of[id].type = STORAGE_F32;
     return l;
 }
 

@@ -1,6 +1,7 @@
 /* From a function to kernels and memory: layouts, groups, tile programs, buffers.
  *
  *   layout.c       where each value's elements lie, per target
+ *   precise.c      which values are float32 in every precision
  *   fuse_store.c   which values are stored
  *   fuse.c         which are computed together in one kernel
  *   tile_groups.c  each group as a tile program, named by group_names.c
@@ -17,10 +18,11 @@
 /* ---- layouts ---- */
 
 typedef struct Layouts {
-    TileLayout *of;  /* per value: how it lies if it is stored */
-    bool *is_volume; /* per value: activation with a channel axis and several of space and time, or
-                        of tokens */
-    int *channel;    /* per value: its channel axis, when it has one that sums may keep; else -1 */
+    TileLayout *of;   /* per value: how it lies if it is stored */
+    bool *is_volume;  /* per value: activation with a channel axis and several of space and time, or
+                         of tokens */
+    int *channel;     /* per value: its channel axis, when it has one that sums may keep; else -1 */
+    bool *is_precise; /* per value: computed and stored in float32 in every precision */
 } Layouts;
 
 /* Channels last: activations have their channels innermost. Else volumes of depthwise convolutions
@@ -29,6 +31,8 @@ typedef struct Layouts {
  * are plain matrix products. Parameters, states and inputs keep their logical
  * order. Activations are stored as the precision says. */
 Layouts layouts_choose(Arena *arena, const Func *f, const PassOptions *options);
+/* Per value: must it be computed and stored in float32 whatever the precision (precise.c)? */
+bool *find_precise(Arena *arena, const Func *f);
 /* The layout of a view of a stored value, when the same storage expresses it. */
 bool layout_of_view(const TileLayout *stored, const Node *view, TileLayout *out);
 

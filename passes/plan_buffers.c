@@ -83,7 +83,7 @@ static bool force_results(const Planner *z, bool *forced)
 static MathMode math_of(const Planner *z, Val product, PrecisionMode precision)
 {
     const char *batch = z->f->module->batch_axis;
-    for (int i = 0; i < 2 && batch; i++)
+    for (int i = 0; i < 2 && batch && !z->layouts.is_precise[product.id]; i++)
         if (shape_axis(func_shape(z->f, func_node(z->f, product)->in[i]), batch) >= 0)
             return precision_math(precision);
     return MATH_F32;

@@ -1,6 +1,7 @@
 # What passes, layouts, fusion and the memory plan make, as text and by their rules; the engine.
 npc_test(golden passes npc_passes)
 npc_test(unit layout npc_passes)
+npc_test(unit precise npc_passes)
 npc_test(unit fuse npc_passes)
 npc_test(unit join_updates npc_passes)
 npc_test(unit recompute npc_passes)
