@@ -99,15 +99,23 @@ static long long width_of(const AttendTiles *t, int operand)
     return (long long)t->p->axes.at[cuda_attend_column(t, operand)].size;
 }
 
+/* What was computed at another row. */
+static void forget(CudaText *c)
+{
+    for (uint32_t i = 0; i < c->p->insts.len; i++)
+        c->memo[i].name = NULL;
+}
+
 const char *cuda_attend_load(CudaText *c, int inst, int row_axis, const char *row, int column_axis,
                              const char *column)
 {
     c->axis[row_axis] = row;
     c->axis[column_axis] = column;
-    c->memo[inst].name = NULL;
+    forget(c);
     CudaValue v = cuda_value(c, inst);
-    c->memo[inst].name = NULL;
-    return cuda_at(c, v, "0");
+    const char *text = cuda_at(c, v, "0");
+    forget(c);
+    return text;
 }
 
 static const char *load(CudaText *c, const AttendTiles *t, int operand, const char *row,

@@ -217,6 +217,7 @@ void attend_pack_rows(const AttendCx *cx, int operand, int row_axis, int column,
     Value number = emit_add(e, first, row.index);
     number = emit_min(e, number, last);
     code_enter(c, row_axis, is_key ? number : attend_position(cx, number));
+    code_hoist(c, inst);
     emit_loop_begin(e, &block, emit_i64(e, 0), emit_i64(e, width), lanes, 0, NULL);
     attend_enter_lanes(cx, c, block.index);
     emit_store(e, attend_row_at(cx, to, row.index, stride, block.index),

@@ -47,6 +47,12 @@ Lowering op_lowering(Op op)
     return ROWS[op].lowering;
 }
 
+int op_n_rows(Op op)
+{
+    bool is_forward = op == OP_ATTEND || op == OP_ATTEND_SUM;
+    return op_lowering(op) != LOWER_ATTEND ? 0 : is_forward ? 3 : 4;
+}
+
 bool op_is_pointwise(Op op)
 {
     return ROWS[op].formula || ROWS[op].attrs == ATTR_FORMULA;

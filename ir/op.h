@@ -77,6 +77,7 @@ const char *op_text(Op op);
 int op_arity(Op op); /* operands; -1: any number (map) */
 AttrKind op_attrs(Op op);
 Lowering op_lowering(Op op);
+int op_n_rows(Op op);        /* attention: operands that are rows of numbers, the first; else 0 */
 bool op_is_pointwise(Op op); /* also "map" */
 int op_n_consts(Op op);
 const char *op_formula(Op op); /* NULL unless a pointwise row */

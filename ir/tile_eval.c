@@ -9,9 +9,10 @@ typedef struct Run {
     const TileProgram *p;
     void *const *tensor;
     TileRange range;
-    bool *in_anchor, *in_results; /* per instruction: needed there */
-    double *value;                /* per instruction */
-    double *own;                  /* per reduction: a pair sum's factor at the parallel point */
+    bool *in_anchor, *in_results;        /* per instruction: needed there */
+    bool *of_operand[TILE_MAX_OPERANDS]; /* the same of attention's; NULL: it is a load */
+    double *value;                       /* per instruction */
+    double *own; /* per reduction: a pair sum's factor at the parallel point */
     int64_t at[TILE_MAX_AXES];
 } Run;
 
@@ -322,7 +323,10 @@ static double operand(Run *r, int k, int row, int64_t i, int column, int64_t j)
 
     r->at[row] = i;
     r->at[column] = j;
-    return load(r, &r->p->insts.at[inst]);
+    if (!r->of_operand[k])
+        return load(r, &r->p->insts.at[inst]);
+    compute(r, r->of_operand[k], 0);
+    return r->value[inst];
 }
 
 static double dot(Run *r, int a, int row_a, int64_t i, int b, int row_b, int64_t j, int column)
@@ -500,6 +504,22 @@ static void attend_point(Run *r, double *const *table, double *weight)
     }
 }
 
+/* Operands of attention that are more than a load. */
+static void find_operands(Run *r, Arena *arena)
+{
+    const TileProgram *p = r->p;
+
+    for (int i = 0; i < tile_n_operands(p); i++) {
+        const TileInst *in = &p->insts.at[p->attend.operand[i]];
+        bool is_load = in->kind == INST_LOAD;
+        for (int d = 0; is_load && d < MAX_RANK; d++)
+            is_load = !in->index[d].computed;
+        r->of_operand[i] = is_load ? NULL : ARENA_ARRAY(arena, bool, p->insts.len);
+        if (!is_load)
+            need(p, r->of_operand[i], p->attend.operand[i]);
+    }
+}
+
 static void run_whole(Run *r, Arena *arena)
 {
     const TileProgram *p = r->p;
@@ -521,6 +541,7 @@ static void run_whole(Run *r, Arena *arena)
         table[ATTEND_DBIAS] = ARENA_ARRAY(arena, double, (size_t)shape_elems(s));
     }
     double *weight = ARENA_ARRAY(arena, double, longest);
+    find_operands(r, arena);
     if (!first_point(r, TILE_PARALLEL))
         return;
     do {

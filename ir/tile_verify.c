@@ -225,7 +225,9 @@ static const char *check_attend(Cx *cx)
     if (t->drop > 0)
         may[tile_n_operands(p) - 1] = 1u << t->byte;
     for (int i = 0; i < tile_n_operands(p); i++) {
-        CHECK(in_range(t->operand[i], p->insts.len) && p->insts.at[t->operand[i]].kind == INST_LOAD,
+        CHECK(in_range(t->operand[i], p->insts.len), "operand %d of the attention is nothing", i);
+        CHECK(i <= (p->anchor == TILE_ATTEND ? ATTEND_VALUE : ATTEND_DY) ||
+                  p->insts.at[t->operand[i]].kind == INST_LOAD,
               "operand %d of the attention is no load", i);
         CHECK(!(cx->bits[t->operand[i]] & axes_of_kind(p, TILE_OWN) & ~may[i]),
               "operand %d of the attention varies with a wrong axis", i);

@@ -109,6 +109,26 @@ static bool gathers(const Fuser *z, const Node *product, Val v)
     return gather && (is_dot(z, product) || is_constant(z, gather->in[1]));
 }
 
+/* Is it a gather at constant places, perhaps with something small added, under views? Windows of
+ * attention are (windows.c). */
+static bool is_of_windows(const Fuser *z, Val v)
+{
+    const Node *n = func_node(z->f, v);
+    while (op_lowering(n->op) == LOWER_VIEW)
+        n = func_node(z->f, n->in[0]);
+    for (int i = 0; n->op == OP_ADD && i < 2; i++)
+        if (is_of_windows(z, n->in[i]))
+            return true;
+    return n->op == OP_GATHER && is_constant(z, n->in[1]);
+}
+
+/* Is it an operand that attention takes as code? */
+static bool is_windows_operand(const Fuser *z, const Node *user, int operand)
+{
+    return z->level == FUSE_FULL && operand < op_n_rows(user->op) &&
+           is_of_windows(z, user->in[operand]);
+}
+
 /* Does this user take the operand as code (prologue) rather than as a stored tensor? What depends
  * on parameters only is computed once, not in every product that reads it. */
 static bool takes_code(const Fuser *z, const Node *user, int operand)
@@ -116,7 +136,7 @@ static bool takes_code(const Fuser *z, const Node *user, int operand)
     const AnchorTraits *a = fuse_anchor_traits(z, user->op);
     Val o = user->in[operand];
     if (op_lowering(user->op) == LOWER_ATTEND)
-        return false;
+        return is_windows_operand(z, user, operand);
     if (gathers(z, user, o))
         return true;
     return !a || (fuse_covers(z, a->code[operand], o) && !z->fixed[o.id]);
@@ -151,6 +171,15 @@ static bool index_reads_zero(const Node *n)
     return false;
 }
 
+/* Does attention read the value as a tensor? */
+static bool is_tensor_of_attention(const Fuser *z, const Node *user, Val v)
+{
+    bool reads = false;
+    for (int i = 0; i < user->n_in && op_lowering(user->op) == LOWER_ATTEND; i++)
+        reads |= user->in[i].id == v.id && !is_windows_operand(z, user, i);
+    return reads;
+}
+
 /* Is the value read through views and tables with places that give 0, or at computed positions, or
  * by an anchor that takes tensors only? f(0) is not 0, so such a value must be in storage. */
 static bool is_read_from_storage(const Fuser *z, Val v)
@@ -161,7 +190,7 @@ static bool is_read_from_storage(const Fuser *z, Val v)
         bool moves = user->op == OP_INDEX || op_lowering(user->op) == LOWER_VIEW;
         if ((user->op == OP_INDEX && index_reads_zero(user)) ||
             (user->op == OP_GATHER && user->in[0].id == v.id) ||
-            op_lowering(user->op) == LOWER_ATTEND || (moves && is_read_from_storage(z, u)))
+            is_tensor_of_attention(z, user, v) || (moves && is_read_from_storage(z, u)))
             return true;
     }
     return false;

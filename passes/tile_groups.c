@@ -407,7 +407,7 @@ static int attention_result(Op op)
     return is_back ? (int)op - OP_ATTEND_DQ + ATTEND_DQ : (int)op - OP_ATTEND + ATTEND_Y;
 }
 
-/* Operands are loads: what would be code is stored first. */
+/* Operands are loads, but for windows: what would be code is stored first. */
 static bool add_attention(Builder *b)
 {
     const Node *n = func_node(b->f, b->group->anchor);
@@ -422,7 +422,7 @@ static bool add_attention(Builder *b)
         t->operand[i] = expand(b, n->in[i], &e);
         if (t->operand[i] < 0)
             return false;
-        if (b->p->insts.at[t->operand[i]].kind != INST_LOAD) {
+        if (i >= op_n_rows(n->op) && b->p->insts.at[t->operand[i]].kind != INST_LOAD) {
             b->blocked = n->in[i];
             return false;
         }

@@ -130,9 +130,10 @@ static void check_same_values(TestFunc *t, const char *path, const Func *before,
 
 static bool keeps_values(const PassRow *pass)
 {
-    static const char *const names[] = {
-        "simplify",      "slice_products", "fold_batch_norm", "recompute", "rename_products",
-        "norm_products", "split_sums",     "clean",           "patches",   "disjoint_patches"};
+    static const char *const names[] = {"simplify",         "slice_products",  "fold_batch_norm",
+                                        "recompute",        "rename_products", "norm_products",
+                                        "split_sums",       "clean",           "patches",
+                                        "disjoint_patches", "windows"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(pass->name, names[i]))
             return true;

@@ -25,4 +25,11 @@ for op in attend attend_sum attend_dq attend_dk attend_dv attend_dbias; do
     told=$(grep " $op " "$dir/step" | grep -c 'unasked=0.2653061224489')
     [ "$all" -ge 4 ] && [ "$told" = "$all" ] || complain "$op: $told of $all know which queries are asked"
 done
+
+# no volume of 16 x 21 x 35 with channels is stored, and of windows what attention itself writes
+"$npc" compile models/dynamic_v1fm.nm --neurons 35 --program step --emit tiles >"$dir/tiles"
+grep -q 'tensor out .*t=16, h=21, w=35' "$dir/tiles" || complain "there are no labels of the turned volume"
+grep 'tensor out .*t=16, h=21, w=35' "$dir/tiles" | grep -q 'b=' && complain "a turned volume is stored"
+grep 'tensor out .*\(s=30, n\|tt=8\)' "$dir/tiles" | grep -v 'a=4' | grep -q 'b=' &&
+    complain "windows are stored in front of attention"
 finish

@@ -14,6 +14,7 @@ typedef struct AttentionShape {
     unsigned wanted;               /* bits of the results */
     double drop;                   /* of weights */
     const char *bytes;             /* if so: the sequences' random bytes, along r */
+    bool windows;                  /* rows are read at positions, some nowhere, and get a bias */
 } AttentionShape;
 
 static inline void attention_result(TileBuild *b, int which, const char *order, unsigned wanted)
@@ -24,10 +25,42 @@ static inline void attention_result(TileBuild *b, int which, const char *order, 
         r->axis[i] = tile_find_axis(b, order[i]);
 }
 
+/* Row `axis` of a load is read where a tensor says, and a line over `column` is added. */
+static inline int attention_windows(TileBuild *b, int load, char axis, char column)
+{
+    char row[] = {axis, 0}, along[] = {column, 0};
+    int at = tile_load(b, row, 1), row_axis = tile_find_axis(b, axis);
+    TileInst windows = b->p->insts.at[load];
+    const TileTensor *t = &b->p->tensors.at[windows.tensor];
+    for (int d = 0; d < t->layout.shape.rank; d++)
+        if (windows.index[d].n_terms == 1 && windows.index[d].axis[0] == row_axis)
+            windows.index[d] = (TileIndex){.computed = at + 1};
+    return tile_prim(b, PRIM_ADD, tile_inst(b, windows), tile_load(b, along, 1));
+}
+
+/* Positions in a program's storage: every fifth is nowhere. */
+static inline void attention_place(const TileProgram *p, void *const *storage)
+{
+    for (uint32_t i = 0; i < p->insts.len; i++)
+        for (int d = 0; p->insts.at[i].kind == INST_LOAD && d < MAX_RANK; d++) {
+            int at = p->insts.at[i].index[d].computed - 1;
+            if (at < 0)
+                continue;
+            int tensor = p->insts.at[at].tensor;
+            const TileLayout *l = &p->tensors.at[tensor].layout;
+            int64_t n = tile_layout_elems(l);
+            for (int64_t k = 0; k < n; k++)
+                storage_write(storage[tensor], l->type, k,
+                              k % 5 == 3 ? 250 : (float)((7 * k + 2) % n % 250));
+        }
+}
+
 /* Labels in a program's storage, 0 and 1 by turns; every fourth position but the first has no
  * query, and of 200 and more none behind the 120th but every 16th. */
 static inline void attention_label(const TileProgram *p, void *const *storage)
 {
+    if (tile_n_operands(p))
+        attention_place(p, storage);
     if (!p->attend.adds)
         return;
     for (int which = ATTEND_OWN; which <= ATTEND_THEIRS; which++) {
@@ -84,6 +117,11 @@ static inline TileProgram *attention_program(Arena *arena, const AttentionShape 
     t->operand[ATTEND_QUERY] = tile_load(&b, s->q, 1);
     t->operand[ATTEND_KEY] = tile_load(&b, s->k, 1);
     t->operand[ATTEND_VALUE] = tile_load(&b, s->v, 1);
+    if (s->windows) {
+        t->operand[ATTEND_QUERY] = attention_windows(&b, t->operand[ATTEND_QUERY], 'n', 'd');
+        t->operand[ATTEND_KEY] = attention_windows(&b, t->operand[ATTEND_KEY], 'm', 'd');
+        t->operand[ATTEND_VALUE] = attention_windows(&b, t->operand[ATTEND_VALUE], 'm', 'e');
+    }
     if (!s->back) {
         attention_result(&b, ATTEND_Y, s->y, s->wanted);
         attention_result(&b, ATTEND_L, s->l, s->wanted);
@@ -93,6 +131,8 @@ static inline TileProgram *attention_program(Arena *arena, const AttentionShape 
     }
     /* a logarithm of a sum over m keys, so that weights are of its order */
     t->operand[ATTEND_DY] = tile_load(&b, s->y, 1);
+    if (s->windows)
+        t->operand[ATTEND_DY] = attention_windows(&b, t->operand[ATTEND_DY], 'n', 'e');
     t->operand[ATTEND_LOG_SUM] = tile_load(&b, s->l, 1);
     t->operand[ATTEND_CENTRE] = tile_load(&b, s->l, 1);
     attention_result(&b, ATTEND_DQ, s->q, s->wanted);
@@ -133,6 +173,7 @@ static inline TileProgram *random_attention_of(Arena *arena, Random *r, bool bac
         s.bias = bias[pick(r, 5)], s.own = own[pick(r, 3)];
     s.wanted = pick(r, 3) ? 15 : 1u << pick(r, !back ? 2 : s.bias ? 4 : 3);
     s.drop = pick(r, 3) ? 0 : 0.05 + 0.1 * (double)pick(r, 8);
+    s.windows = pick(r, 3) == 0;
     s.bytes = pick(r, 3) ? "bar" : pick(r, 2) ? "abr" : "br";
     if (s.mask == ATTEND_SEES_OTHERS && s.m == 1)
         s.mask = ATTEND_SEES_ALL;

@@ -276,6 +276,19 @@ static Val bytes_of(Gen *g, Val x)
     return func_bytes(g->f, arena_printf(g->arena, "bytes%d", g->n_masks++), &s);
 }
 
+/* x turned along t and cut off, with a bias behind: what windows of attention are made of. */
+static Val turned(Gen *g, Val x)
+{
+    int64_t n = size_of(g, x, "t"), by = between(g, 0, (int)n - 1), end = between(g, 1, (int)n);
+    int32_t *table = ARENA_ARRAY(g->arena, int32_t, (size_t)n);
+    Shape line = {0};
+    for (int64_t i = 0; i < n; i++)
+        table[i] = (i + by) % n < end ? (int32_t)((i + by) % n) : -1;
+    shape_add(&line, axis_name(g, "c"), size_of(g, x, "c"));
+    x = func_index(g->f, x, axis_name(g, "t"), axis_name(g, "t"), table, n);
+    return chance(g, 0.7) ? func_emit2(g->f, OP_ADD, x, new_param(g, &line)) : x;
+}
+
 /* Attention over t, every other axis but the channels independent. */
 static Val step_attend(Gen *g)
 {
@@ -286,8 +299,13 @@ static Val step_attend(Gen *g)
     a.k[0] = 1 / sqrt((double)size_of(g, x, "c"));
     bool hides = size_of(g, x, "t") > 1 && chance(g, 0.3);
     a.k[1] = hides ? ATTEND_SEES_OTHERS : chance(g, 0.5) ? ATTEND_SEES_EARLIER : ATTEND_SEES_ALL;
-    Val k = func_rename(g->f, chance(g, 0.3) ? new_param(g, shape_of(g, x)) : x, "t", "s");
-    Val v = func_rename(g->f, func_rename(g->f, x, "t", "s"), "c", "e");
+    bool has_windows = chance(g, 0.4);
+    Val from[3] = {x, chance(g, 0.3) ? new_param(g, shape_of(g, x)) : x, x};
+    for (int i = 0; i < 3 && has_windows; i++)
+        from[i] = turned(g, from[i]);
+    x = from[0];
+    Val k = func_rename(g->f, from[1], "t", "s");
+    Val v = func_rename(g->f, func_rename(g->f, from[2], "t", "s"), "c", "e");
     Val in[7] = {x, k, v};
     int n = 3;
     if (chance(g, 0.4)) {
