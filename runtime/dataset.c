@@ -254,8 +254,9 @@ static Status check_frames(const Fit *f, const Node *input, Err *err)
         if (fits || ++n_bad > LISTED)
             continue;
         len += snprintf(text + len, sizeof text - (size_t)len,
-                        "\n  %.60s: video is [t h:%u w:%u], the model wants h:%lld w:%lld",
-                        one->name, one->height, one->width, (long long)h, (long long)w);
+                        "\n  %.60s: %sh:%u w:%u], the model wants h:%lld w:%lld", one->name,
+                        one->is_images ? "images are [" : "video is [t ", one->height, one->width,
+                        (long long)h, (long long)w);
     }
     if (n_bad > LISTED)
         len += snprintf(text + len, sizeof text - (size_t)len, "\n  and %d more recordings",

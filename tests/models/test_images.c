@@ -407,6 +407,12 @@ static void kinds_do_not_mix(void **state)
     Err folds = {0};
     train_run(&t, &result, &folds);
     assert_says(folds, "a recording of images is split by its tiers");
+    t.model_path = "models/v1t.nm";
+    t.n_sets = 0;
+    Err size = {0};
+    train_run(&t, &result, &size);
+    assert_says(size, "error[E0410]: the data do not fit the model's input 'image");
+    assert_says(size, "images are [h:12 w:16], the model wants h:");
 }
 
 /* ---- macaque V4 ---- */
