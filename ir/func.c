@@ -243,6 +243,24 @@ Val func_reorder(Func *f, Val a, const AxisList *order)
     return emit_attrs1(f, OP_REORDER, a, (Attrs){.out = *order});
 }
 
+Val func_flatten(Func *f, Val a, const AxisList *axes, const char *to)
+{
+    const Shape s = *func_shape(f, a);
+    AxisList order = {0};
+    int n = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < s.rank; i++)
+            if (list_has(axes, s.name[i]) == (pass == 1))
+                order.name[order.n++] = s.name[i], n += pass;
+    a = func_reorder(f, a, &order);
+    const char *last = order.name[order.n - n];
+    for (int i = order.n - n + 1; i < order.n; i++) {
+        a = func_merge(f, a, last, order.name[i], to);
+        last = to;
+    }
+    return last == to ? a : func_rename(f, a, last, to);
+}
+
 Val func_index(Func *f, Val a, const char *axis, const char *new_axis, const int32_t *table,
                int64_t n)
 {
@@ -251,6 +269,14 @@ Val func_index(Func *f, Val a, const char *axis, const char *new_axis, const int
         memcpy(own, table, sizeof *own * (size_t)n);
     return emit_attrs1(f, OP_INDEX, a,
                        (Attrs){.axis = axis, .axis2 = new_axis, .table = own, .table_len = n});
+}
+
+bool index_leaves_out(const Node *index)
+{
+    for (int64_t i = 0; i < index->attrs.table_len; i++)
+        if (index->attrs.table[i] < 0)
+            return true;
+    return false;
 }
 
 Val func_sum(Func *f, Val a, const AxisList *over, double factor)

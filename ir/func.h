@@ -159,8 +159,12 @@ Val func_split(Func *f, Val a, const char *axis, const char *outer, const char *
 Val func_merge(Func *f, Val a, const char *outer, const char *inner, const char *axis);
 /* The same axes in another order; `a` itself when it has that order. */
 Val func_reorder(Func *f, Val a, const AxisList *order);
+/* The named axes as one, which becomes the last; they keep the order that they have in a. */
+Val func_flatten(Func *f, Val a, const AxisList *axes, const char *to);
 Val func_index(Func *f, Val a, const char *axis, const char *new_axis, const int32_t *table,
                int64_t n);
+/* Has the table of an index places that read nothing, and are 0? */
+bool index_leaves_out(const Node *index);
 /* factor * sum over the named axes. */
 Val func_sum(Func *f, Val a, const AxisList *over, double factor);
 Val func_mean(Func *f, Val a, const AxisList *over);

@@ -163,14 +163,6 @@ static bool is_costly(const Fuser *z, Val v)
     return false;
 }
 
-static bool index_reads_zero(const Node *n)
-{
-    for (int64_t i = 0; i < n->attrs.table_len; i++)
-        if (n->attrs.table[i] < 0)
-            return true;
-    return false;
-}
-
 /* Does attention read the value as a tensor? */
 static bool is_tensor_of_attention(const Fuser *z, const Node *user, Val v)
 {
@@ -188,7 +180,7 @@ static bool is_read_from_storage(const Fuser *z, Val v)
         Val u = z->users[v.id].at[i];
         const Node *user = func_node(z->f, u);
         bool moves = user->op == OP_INDEX || op_lowering(user->op) == LOWER_VIEW;
-        if ((user->op == OP_INDEX && index_reads_zero(user)) ||
+        if ((user->op == OP_INDEX && index_leaves_out(user)) ||
             (user->op == OP_GATHER && user->in[0].id == v.id) ||
             is_tensor_of_attention(z, user, v) || (moves && is_read_from_storage(z, u)))
             return true;

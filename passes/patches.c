@@ -341,34 +341,17 @@ static Val window_positions(Func *f, const Match *m, const Shape *x)
     return sum;
 }
 
-/* x with all axes that windows are made of as one. */
-static Val flatten(Func *f, const Match *m, Val x, const char *flat)
-{
-    const Shape s = *func_shape(f, x);
-    AxisList order = {0};
-    for (int pass = 0; pass < 2; pass++)
-        for (int i = 0; i < s.rank; i++)
-            if (is_flat(m, s.name[i]) == (pass == 1))
-                order.name[order.n++] = s.name[i];
-    x = func_reorder(f, x, &order);
-    int first = 0;
-    while (!is_flat(m, order.name[first]))
-        first++;
-    const char *last = order.name[first];
-    for (int i = first + 1; i < order.n; i++) {
-        x = func_merge(f, x, last, order.name[i], flat);
-        last = flat;
-    }
-    return last == flat ? x : func_rename(f, x, last, flat);
-}
-
 static Val read_windows(Func *f, const Match *m, Val x, int64_t n_places)
 {
     const Shape s = *func_shape(f, x);
     const char *flat = name_intern(f->module->names, FLAT);
     Val at = func_emit2(f, OP_ADD, window_positions(f, m, &s), place_positions(f, m, &s, n_places));
-    Val read =
-        func_emit(f, OP_GATHER, &(Attrs){.axis = flat}, (Val[]){flatten(f, m, x, flat), at}, 2);
+    AxisList axes = {0};
+    for (int i = 0; i < s.rank; i++)
+        if (is_flat(m, s.name[i]))
+            axes.name[axes.n++] = s.name[i];
+    Val in[] = {func_flatten(f, x, &axes, flat), at};
+    Val read = func_emit(f, OP_GATHER, &(Attrs){.axis = flat}, in, 2);
     return with_outer_names(f, m, read);
 }
 

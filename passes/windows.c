@@ -24,20 +24,13 @@ typedef struct Chain {
     const Node *op[MOST_OPS];
     int n;
     Val x, bias;     /* no bias: none */
+    int n_behind;    /* ops behind the sum with the bias */
     AxisList turned; /* axes of x that tables move, in its order */
 } Chain;
 
 static bool has(const Func *f, Val v, const char *axis)
 {
     return shape_axis(func_shape(f, v), axis) >= 0;
-}
-
-static bool is_turned(const Chain *c, const char *axis)
-{
-    for (int i = 0; i < c->turned.n; i++)
-        if (c->turned.name[i] == axis)
-            return true;
-    return false;
 }
 
 /* What is added has none of the axes that tables move. */
@@ -48,16 +41,9 @@ static bool add_bias(const Func *f, Chain *c, const Node *n)
     if (c->bias.id || func_shape(f, n->in[side])->rank != 1)
         return false;
     c->bias = n->in[side];
+    c->n_behind = c->n;
     c->x = n->in[1 - side];
     return true;
-}
-
-static bool leaves_out(const Node *index)
-{
-    for (int64_t i = 0; i < index->attrs.table_len; i++)
-        if (index->attrs.table[i] < 0)
-            return true;
-    return false;
 }
 
 static bool is_free(const Shape *s)
@@ -86,7 +72,7 @@ static bool find_chain(const Func *f, Val operand, Chain *c)
             n->op != OP_REORDER)
             break;
         has_tables |= is_table;
-        has_ends |= is_table && leaves_out(n);
+        has_ends |= is_table && index_leaves_out(n);
         c->x = n->in[0];
     }
     const Shape *x = func_shape(f, c->x);
@@ -106,11 +92,11 @@ static bool find_chain(const Func *f, Val operand, Chain *c)
            is_free(func_shape(f, operand));
 }
 
-/* What the chain makes of a value that has some of x's axes; none when an op would join an axis
- * that it has with one that it has not. */
-static Val follow(Func *f, const Chain *c, Val v)
+/* What the last `n_ops` make of a value that has some of the axes; none when an op would join an
+ * axis that it has with one that it has not. */
+static Val follow(Func *f, const Chain *c, int n_ops, Val v)
 {
-    for (int k = c->n; v.id && k-- > 0;) {
+    for (int k = n_ops; v.id && k-- > 0;) {
         const Node *n = c->op[k];
         const Attrs *a = &n->attrs;
         AxisList order = {0};
@@ -163,7 +149,7 @@ static Val positions(PassCx *cx, Func *f, const Chain *c, const Shape *x)
     float *number = ARENA_ARRAY(cx->arena, float, (size_t)n);
     for (int64_t i = 0; i < n; i++)
         number[i] = (float)(i + 1); /* what tables leave out is 0 */
-    Val at = follow(numbers, c, func_const(numbers, number, &turned));
+    Val at = follow(numbers, c, c->n, func_const(numbers, number, &turned));
     if (!at.id)
         return VAL_NONE;
     const EvalTensor *found = eval_constant(cx->arena, numbers, at);
@@ -174,37 +160,21 @@ static Val positions(PassCx *cx, Func *f, const Chain *c, const Shape *x)
     return func_const(f, place, &found->shape);
 }
 
-/* x with the axes that tables move as one, the last. */
-static Val flatten(Func *f, const Chain *c, Val x)
-{
-    const Shape s = *func_shape(f, x);
-    AxisList order = {0};
-    for (int pass = 0; pass < 2; pass++)
-        for (int i = 0; i < s.rank; i++)
-            if (is_turned(c, s.name[i]) == (pass == 1))
-                order.name[order.n++] = s.name[i];
-    x = func_reorder(f, x, &order);
-    const char *flat = name_intern(f->module->names, FLAT), *last = c->turned.name[0];
-    for (int i = 1; i < c->turned.n; i++) {
-        x = func_merge(f, x, last, c->turned.name[i], flat);
-        last = flat;
-    }
-    return c->turned.n == 1 ? func_rename(f, x, last, flat) : x;
-}
-
 static Val windows_of(Rewrite *r, Val operand)
 {
     Chain c;
     Func *f = r->out;
     if (!find_chain(r->from, operand, &c))
         return VAL_NONE;
+    const char *flat_axis = name_intern(f->module->names, FLAT);
     const Shape want = *func_shape(r->from, operand), *x = func_shape(r->from, c.x);
     Val at = positions(r->cx, f, &c, x);
-    Val bias = at.id && c.bias.id ? follow(f, &c, r->to[c.bias.id]) : VAL_NONE;
-    Val flat = at.id ? follow(f, &c, flatten(f, &c, r->to[c.x.id])) : VAL_NONE;
+    Val bias = at.id && c.bias.id ? follow(f, &c, c.n_behind, r->to[c.bias.id]) : VAL_NONE;
+    Val flat =
+        at.id ? follow(f, &c, c.n, func_flatten(f, r->to[c.x.id], &c.turned, flat_axis)) : VAL_NONE;
     if (!flat.id || (c.bias.id && !bias.id))
         return VAL_NONE;
-    Attrs gather = {.axis = name_intern(f->module->names, FLAT)};
+    Attrs gather = {.axis = flat_axis};
     Val y = func_emit(f, OP_GATHER, &gather, (Val[]){flat, at}, 2);
     AxisList order = {0};
     for (int i = 0; i < want.rank; i++)
