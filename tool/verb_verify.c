@@ -27,6 +27,9 @@ static bool read_arguments(Arguments *a, int argc, char **argv, Words *words, in
         {"library", "large|all|none",
          "which plain products of a CUDA device cuBLAS computes; large ones when left out",
          .text = &a->options.library},
+        {"outputs", "ERROR", "allowed of outputs, instead of what the reference numbers' page says",
+         .number = &a->options.outputs},
+        {"gradients", "ERROR", "the same of gradients", .number = &a->options.gradients},
         {"fuse", "none|elementwise|full", "how far kernels are joined; full is the default",
          .text = &a->fuse},
         {"interpret", NULL, "run kernels on the interpreter, without machine code",
@@ -48,7 +51,13 @@ static bool read_arguments(Arguments *a, int argc, char **argv, Words *words, in
                     "npc verify models/dwiseneuro.nm case.safetensors --fuse none --cpu generic\n",
         .least = 2,
         .most = 10000};
-    return !command_read(&command, argc, argv, words, code);
+    if (command_read(&command, argc, argv, words, code))
+        return false;
+    Err err = {0};
+    if (a->options.outputs >= 0 && a->options.gradients >= 0)
+        return true;
+    *code = command_finish(err_set(&err, NPC_ERR_USAGE, "an error allowed is not below 0"), &err);
+    return false;
 }
 
 /* The worst exit code of all cases: bad input weighs more than a difference. */

@@ -19,16 +19,17 @@
 
 typedef struct VerifyOptions {
     FuseLevel fuse;
-    const char *cpu;          /* "generic", "avx2", "avx512"; NULL: the host's best */
-    const char *device;       /* as in ModelOptions */
-    const char *precision;    /* as in ModelOptions; NULL: f32. Others widen the tolerances */
-    const char *library;      /* as in ModelOptions */
-    int threads;              /* 0: one per core */
-    bool interpret;           /* no machine code */
-    bool reference;           /* float64 evaluator instead of kernels */
-    bool no_cache;            /* of machine code */
-    const char *cache_folder; /* NULL: $XDG_CACHE_HOME/npc or ~/.cache/npc */
-    FILE *messages;           /* mistakes in the model's source; NULL: stderr */
+    const char *cpu;           /* "generic", "avx2", "avx512"; NULL: the host's best */
+    const char *device;        /* as in ModelOptions */
+    const char *precision;     /* as in ModelOptions; NULL: f32. Others widen the tolerances */
+    const char *library;       /* as in ModelOptions */
+    double outputs, gradients; /* errors allowed instead of the table's; 0: those of the table */
+    int threads;               /* 0: one per core */
+    bool interpret;            /* no machine code */
+    bool reference;            /* float64 evaluator instead of kernels */
+    bool no_cache;             /* of machine code */
+    const char *cache_folder;  /* NULL: $XDG_CACHE_HOME/npc or ~/.cache/npc */
+    FILE *messages;            /* mistakes in the model's source; NULL: stderr */
 } VerifyOptions;
 
 /* One quantity of a case, over all its tensors. */
