@@ -21,10 +21,11 @@ static void find_behind(const Func *f, bool *positions, bool *things)
     for (uint32_t id = f->nodes.len; id-- > 1;) {
         const Node *n = &f->nodes.at[id];
         bool places = n->op == OP_GATHER || n->op == OP_SCATTER;
+        bool is_map = n->op == OP_GATHER && !n->backward; /* a gradient follows from everything */
         for (int i = 0; i < n->n_in; i++) {
             bool is_position = places && i == POSITION;
             positions[n->in[i].id] |= positions[id] || is_position;
-            things[n->in[i].id] |= !is_position && (things[id] || n->op == OP_GATHER);
+            things[n->in[i].id] |= !is_position && (things[id] || is_map);
         }
     }
 }

@@ -109,6 +109,25 @@ static void a_core_that_predicts_positions_is_in_16_bits(void **state)
     test_done(t);
 }
 
+/* A gradient depends on positions and on parameters; reading it at places does not make it a map.
+ */
+static void gradients_read_at_places_leave_positions_float32(void **state)
+{
+    (void)state;
+    TestFunc *t = test_func();
+    Layouts l;
+    Val at = dense(t, test_input(t, "eye", "b=2 t=3 k=4"), "w", "n=5 k=4", "k", "b t n");
+    Val y = read_at(t, test_input(t, "x", "b=2 p=7 c=3"), at);
+    t->f->backward = true;
+    Val dy = dense(t, func_emit2(t->f, OP_MUL, y, at), "o", "d=8 c=3", "c", "b t n d");
+    Val places = test_input(t, "places", "b=2 q=4");
+    read_at(t, func_rename(t->f, dy, name(t, "n"), name(t, "p")), places);
+    plan(t, &l);
+    assert_int_equal(l.of[at.id].type, STORAGE_F32);
+    assert_int_equal(l.of[dy.id].type, STORAGE_BF16);
+    test_done(t);
+}
+
 static void the_loss_and_what_it_compares_are_float32(void **state)
 {
     (void)state;
@@ -141,6 +160,7 @@ int main(void)
         cmocka_unit_test(positions_are_float32_and_maps_are_not),
         cmocka_unit_test(positions_before_a_map_are_float32),
         cmocka_unit_test(a_core_that_predicts_positions_is_in_16_bits),
+        cmocka_unit_test(gradients_read_at_places_leave_positions_float32),
         cmocka_unit_test(the_loss_and_what_it_compares_are_float32),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
