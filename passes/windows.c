@@ -54,7 +54,8 @@ static bool is_free(const Shape *s)
     return true;
 }
 
-/* A table that neither leaves anything out nor has a bias behind it is read in place anyway. */
+/* A table that neither leaves anything out nor has a bias behind it is read in place anyway; one of
+ * an axis that x calls otherwise is left as it is. */
 static bool find_chain(const Func *f, Val operand, Chain *c)
 {
     bool has_tables = false, has_ends = false;
@@ -88,7 +89,8 @@ static bool find_chain(const Func *f, Val operand, Chain *c)
         if (c->bias.id && has(f, c->bias, x->name[i]))
             return false;
     }
-    return (has_ends || (has_tables && c->bias.id)) && positions <= MOST_POSITIONS && is_free(x) &&
+    bool is_stored = has_ends || (has_tables && c->bias.id);
+    return c->turned.n && is_stored && positions <= MOST_POSITIONS && is_free(x) &&
            is_free(func_shape(f, operand));
 }
 
