@@ -7,6 +7,23 @@
 
 /* ---- attention ---- */
 
+/* What says which positions ask has axes of the queries, but not that of products. */
+static bool fits_queries(OpCall *c, int arg)
+{
+    const Shape *q = op_shape_of(c), *s = func_shape(c->el->func, c->arg[arg].val);
+    for (int i = 0; i < s->rank; i++) {
+        int at = s->name[i] == c->arg[3].text ? -1 : shape_axis(q, s->name[i]);
+        if (at >= 0 && q->size[at] == s->size[i])
+            continue;
+        el_error(c->el, DIAG_E0211, c->arg[arg].span,
+                 "'asking' of 'attention' needs axes of the queries without '%s', which are %s",
+                 c->arg[3].text, el_shape_text(c->el, q));
+        el_note(c->el, c->arg[arg].span, "the value here is %s", el_shape_text(c->el, s));
+        return false;
+    }
+    return true;
+}
+
 /* What is added to scores: a bias of queries and keys, labels of both; zeros for what is not given.
  * The own labels say which positions ask, too. */
 static bool add_additions(OpCall *c, const Val *k, const char *keys, Val *in)
@@ -18,6 +35,8 @@ static bool add_additions(OpCall *c, const Val *k, const char *keys, Val *in)
                  "'bias' of 'attention' needs 'keys', the name of its axis of keys");
         return false;
     }
+    if (c->arg[11].given && !fits_queries(c, 11))
+        return false;
     Shape pairs = {0}, line = {0};
     const Shape *s = func_shape(f, *k);
     shape_add(&pairs, over, op_axis_size(c, over));
