@@ -12,8 +12,8 @@
 #include "ir/base/map.h"
 
 /* A unit ends when it has so many programs or characters: small enough to share among threads, and
- * reading the prelude (30 ms) costs little beside its kernels (about 70 ms each). */
-enum { UNIT_PROGRAMS = 12, UNIT_CHARS = 80000, MOST_ADDED = 4 /* units */ };
+ * what a call costs with nothing but the prelude (25 ms) is little beside its kernels. */
+enum { UNIT_PROGRAMS = 12, UNIT_CHARS = 100000, MOST_ADDED = 4 /* units */ };
 
 #define ADDED "cuda_set_add" /* in place of a symbol */
 

@@ -184,7 +184,7 @@ void contract_fill_table(CudaText *t, const CudaFlat *rows, const char *end, con
 
     if (!n)
         return;
-    cuda_open(t, "for (int at = thread; at < %d; at += %d)", tile, CONTRACT_THREADS);
+    cuda_open_each(t, "at", tile, "thread", CONTRACT_THREADS);
     cuda_line(t, "const int row = %s + at;", first);
     cuda_open(t, "if (row < %s)", end);
     contract_enter(t, rows, "row");

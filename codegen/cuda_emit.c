@@ -32,6 +32,17 @@ void cuda_close(CudaText *c)
     cuda_line(c, "}");
 }
 
+void cuda_open_each(CudaText *c, const char *i, int64_t n, const char *thread, int threads)
+{
+    if (n > threads) {
+        cuda_open(c, "for (int %s = %s; %s < %lld; %s += %d)", i, thread, i, (long long)n, i,
+                  threads);
+        return;
+    }
+    cuda_open(c, "if (%s < %lld)", thread, (long long)n);
+    cuda_line(c, "const int %s = %s;", i, thread);
+}
+
 const char *cuda_name(CudaText *c, const char *prefix)
 {
     return arena_printf(c->arena, "%s%d", prefix, c->n_names++);

@@ -47,6 +47,10 @@ __attribute__((format(printf, 2, 3))) void cuda_line(CudaText *c, const char *fm
 /* The same, followed by an opening brace; what follows is indented until cuda_close. */
 __attribute__((format(printf, 2, 3))) void cuda_open(CudaText *c, const char *fmt, ...);
 void cuda_close(CudaText *c);
+/* Opens what is done for all i < n, by each of `threads` threads for every threads-th: a loop only
+ * where one has more than one, as NVRTC writes out four turns of a loop whose end it does not know.
+ */
+void cuda_open_each(CudaText *c, const char *i, int64_t n, const char *thread, int threads);
 /* A name that is used nowhere else in the kernel: prefix and a number. */
 const char *cuda_name(CudaText *c, const char *prefix);
 

@@ -24,10 +24,15 @@
 
 #define PRINT(...) arena_printf(t->arena, __VA_ARGS__)
 
-/* UNROLLED: words of rows that are written out for each step of dw. With all 64 of a tile, NVRTC
- * takes nearly twice as long for such a kernel (1.9 s instead of 1.1), and a thread 18 registers
- * more. */
-enum { COMBINE_ELEMS = 32, COMBINE_PARTS = CONTRACT_THREADS / COMBINE_ELEMS, UNROLLED = 16 };
+enum { COMBINE_ELEMS = 32, COMBINE_PARTS = CONTRACT_THREADS / COMBINE_ELEMS };
+
+/* Words of rows whose fragments a thread holds at once: 32 registers, or 16 where dw has 120 and
+ * more. They are loaded for whatever step it is, so that nothing but a step's products is written
+ * out for each step. */
+static int words_at_once(const CudaContract *c)
+{
+    return c->steps > 14 ? 16 : 32;
+}
 
 /* ---- x ---- */
 
@@ -149,30 +154,34 @@ void contract_joint_begin(CudaText *t, CudaContract *c)
 
 void contract_joint_products(CudaText *t, const CudaContract *c)
 {
+    int words = words_at_once(c);
+
     if (!c->joint.is_there)
         return;
     cuda_line(t, "const uint32_t *x_tile = shared + %lld;", (long long)c->joint.at);
     cuda_line(t, "const int step = it %% %lld;", (long long)c->steps);
-    cuda_line(t, "NPC_UNROLL for (int s = 0; s < %lld; s++)", (long long)c->steps);
-    cuda_open(t, "if (s == step)");
-    cuda_open(t, "NPC_NO_UNROLL for (int some = 0; some < %d; some += %d)", c->a.tile / 2,
-              UNROLLED);
-    cuda_open(t, "NPC_UNROLL for (int part = some; part < some + %d; part += 8)", UNROLLED);
-    cuda_line(t, "uint32_t z[4], x[4];");
-    cuda_line(t, "const int z_row = 2 * part + pair %% 2 + pair / 2 * 4;");
+    cuda_open(t, "NPC_NO_UNROLL for (int some = 0; some < %d; some += %d)", c->a.tile / 2, words);
+    cuda_line(t, "uint32_t x[%d][4], y[%d][2][2];", words / 8, words / 8);
+    cuda_open(t, "NPC_UNROLL for (int p = 0; p < %d; p++)", words / 8);
+    cuda_line(t, "uint32_t z[4];");
+    cuda_line(t, "const int part = some + p * 8, z_row = 2 * part + pair %% 2 + pair / 2 * 4;");
     cuda_line(t, "NPC_UNROLL for (int q = 0; q < 4; q++)");
     cuda_line(t, "    z[q] = a_tile[npc_tile_k(z_row + q %% 2 * 2 + q / 2 * 8, dw_word)];");
-    cuda_line(t, "npc_zip2(x, z[0], z[1]);");
-    cuda_line(t, "npc_zip2(x + 2, z[2], z[3]);");
-    cuda_open(t, "NPC_UNROLL for (int j = 0; j < 2; j++)");
-    cuda_line(t, "uint32_t y[2];");
-    cuda_line(t, "NPC_UNROLL for (int q = 0; q < 2; q++)");
+    cuda_line(t, "npc_zip2(x[p], z[0], z[1]);");
+    cuda_line(t, "npc_zip2(x[p] + 2, z[2], z[3]);");
+    cuda_line(t, "NPC_UNROLL for (int j = 0; j < 2; j++)");
+    cuda_line(t, "    NPC_UNROLL for (int q = 0; q < 2; q++)");
     cuda_line(
-        t, "    y[q] = x_tile[npc_tile_rows(%d, dw_column + j * 8 + group, part + pair + q * 4)];",
+        t,
+        "        y[p][j][q] = x_tile[npc_tile_rows(%d, dw_column + j * 8 + group, part + pair "
+        "+ q * 4)];",
         c->b.tile);
-    cuda_line(t, "npc_mma_%s(dw[s][j], x, y);", math_text(c->p->math));
     cuda_close(t);
-    cuda_close(t);
+    cuda_line(t, "NPC_UNROLL for (int s = 0; s < %lld; s++)", (long long)c->steps);
+    cuda_open(t, "if (s == step)");
+    cuda_line(t, "NPC_UNROLL for (int p = 0; p < %d; p++)", words / 8);
+    cuda_line(t, "    NPC_UNROLL for (int j = 0; j < 2; j++)");
+    cuda_line(t, "        npc_mma_%s(dw[s][j], x[p], y[p][j]);", math_text(c->p->math));
     cuda_close(t);
     cuda_close(t);
 }

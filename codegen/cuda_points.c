@@ -241,7 +241,7 @@ static void write_block_sum(CudaText *c, const char *what)
     cuda_line(c, "NPC_SYNC();");
     cuda_line(c, "part[threadIdx.x] = %s;", what);
     cuda_line(c, "NPC_SYNC();");
-    cuda_open(c, "for (int step = %d; step > 0; step /= 2)", THREADS / 2);
+    cuda_open(c, "NPC_NO_UNROLL for (int step = %d; step > 0; step /= 2)", THREADS / 2);
     cuda_line(c, "if (threadIdx.x < step)");
     cuda_line(c, "    part[threadIdx.x] += part[threadIdx.x + step];");
     cuda_line(c, "NPC_SYNC();");

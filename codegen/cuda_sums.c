@@ -302,8 +302,8 @@ static void join_rows(CudaText *c, const CudaSums *s, const CudaSum *k, const Cu
     if (at->is_active)
         cuda_close(c);
     cuda_line(c, "NPC_SYNC();");
-    cuda_open(c, "for (int i = threadIdx.x; i < %d && %s + i < %lld; i += %d)", at->channels,
-              at->first_channel, (long long)k->records, at->threads);
+    cuda_open_each(c, "i", at->channels, "(int)threadIdx.x", at->threads);
+    cuda_open(c, "if (%s + i < %lld)", at->first_channel, (long long)k->records);
     add_rows(c, k, at, "");
     cuda_line(c, "const %s to = %s(%s) * %lld + %s + i;", *wide ? "long long" : "int", wide,
               at->slot, (long long)k->records, at->first_channel);
@@ -311,6 +311,7 @@ static void join_rows(CudaText *c, const CudaSums *s, const CudaSum *k, const Cu
         put_moments(c, "slots", "to", records, "all");
     else
         cuda_line(c, "slots[to] = (float)all;");
+    cuda_close(c);
     cuda_close(c);
 }
 
@@ -336,8 +337,7 @@ static void join_taps(CudaText *c, const CudaSums *s, const CudaSum *k, const Cu
         if (at->is_active)
             cuda_close(c);
         cuda_line(c, "NPC_SYNC();");
-        cuda_open(c, "for (int to = threadIdx.x; to < %d; to += %d)", n * at->channels,
-                  at->threads);
+        cuda_open_each(c, "to", n * at->channels, "(int)threadIdx.x", at->threads);
         cuda_line(c, "const int tap = to / %d, i = to %% %d;", at->channels, at->channels);
         add_rows(c, k, at, arena_printf(c->arena, "tap * %lld + ", plane));
         cuda_line(c, "if (%s + i < %lld)", at->first_channel, channels);
@@ -368,7 +368,7 @@ static void join_block(CudaText *c, const CudaSums *s, const CudaSum *k, const C
     else
         cuda_line(c, "joint[threadIdx.x] = all;");
     cuda_line(c, "NPC_SYNC();");
-    cuda_open(c, "for (int step = %d; step > 0; step /= 2)", half);
+    cuda_open(c, "NPC_NO_UNROLL for (int step = %d; step > 0; step /= 2)", half);
     cuda_open(c, "if ((int)threadIdx.x < step && (int)threadIdx.x + step < %d)", at->threads);
     if (k->moments) {
         cuda_line(c, "const int i = threadIdx.x, from = i + step;");
@@ -572,7 +572,7 @@ static void join_slots(CudaText *c, const CudaSum *k, int width, int depth)
     else
         cuda_line(c, "joint[threadIdx.x] = all;");
     cuda_line(c, "NPC_SYNC();");
-    cuda_open(c, "for (int step = %d; step > 0; step /= 2)", depth / 2);
+    cuda_open(c, "NPC_NO_UNROLL for (int step = %d; step > 0; step /= 2)", depth / 2);
     cuda_open(c, "if ((int)threadIdx.x < step * %d)", width);
     cuda_line(c, "const int i = threadIdx.x, from = i + step * %d;", width);
     if (k->moments) {

@@ -4,6 +4,7 @@
  *     test_nvrtc                     a training step of tests/models/tiny.nm and a random graph
  *     test_nvrtc MODEL.nm ..         all programs of models: minutes
  *     test_nvrtc graphs FIRST COUNT  gradients of random graphs
+ *     test_nvrtc sm_90 ..            either for one architecture
  *
  * Each for every architecture in 16 bits, for one in float32 and tf32 as well. Prints a table: what
  * the worst kernel of a set takes. `npc compile --emit resources` shows them one by one. */
@@ -91,6 +92,7 @@ typedef struct Subject {
     const char *name;
     bool whole; /* every program of a model, not only its step */
     uint64_t first, count;
+    const CudaArch *arch; /* NULL: every one */
 } Subject;
 
 static void compile_model(const Subject *s, const CudaArch *arch, PrecisionMode precision)
@@ -158,6 +160,8 @@ static void check(const Subject *s)
 {
     for (int a = 0; a < cuda_arch_count(); a++) {
         const CudaArch *arch = &CUDA_ARCHS[a];
+        if (s->arch && s->arch != arch)
+            continue;
         PrecisionMode precision[] = {arch->has_bf16 ? PRECISION_BF16 : PRECISION_F16, PRECISION_F32,
                                      PRECISION_TF32};
         for (int p = 0; p < (arch->number == 90 ? 3 : 1); p++)
@@ -235,10 +239,23 @@ int main(int argc, char **argv)
         printf("skipped: %s\n", err.text);
         return 77;
     }
+    const CudaArch *arch = NULL;
     if (argc > 1)
         print_head();
+    if (argc > 1 && !strncmp(argv[1], "sm_", 3)) {
+        char target[32];
+        snprintf(target, sizeof target, "cuda:%s", argv[1]);
+        if (cuda_arch_find(target, &arch, &err) != NPC_OK) {
+            printf("%s\n", err.text);
+            return 2;
+        }
+        argv++;
+        argc--;
+    }
     if (argc == 4 && !strcmp(argv[1], "graphs")) {
-        Subject s = {.first = strtoull(argv[2], NULL, 10), .count = strtoull(argv[3], NULL, 10)};
+        Subject s = {.first = strtoull(argv[2], NULL, 10),
+                     .count = strtoull(argv[3], NULL, 10),
+                     .arch = arch};
         char name[64];
         snprintf(name, sizeof name, "%s random graphs from %s", argv[3], argv[2]);
         s.name = name;
@@ -246,6 +263,6 @@ int main(int argc, char **argv)
         return 0;
     }
     for (int i = 1; i < argc; i++)
-        check(&(Subject){.name = argv[i], .whole = true});
-    return argc > 1 ? 0 : cmocka_run_group_tests(tests, NULL, NULL);
+        check(&(Subject){.name = argv[i], .whole = true, .arch = arch});
+    return argc > 1 || arch ? 0 : cmocka_run_group_tests(tests, NULL, NULL);
 }
