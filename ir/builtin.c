@@ -62,9 +62,8 @@ static const Builtin builtins[] = {
      "other axis is a sequence of its own; scale 0 is 1 / sqrt(size of across); causal: position i "
      "sees 0 to i; others: it sees all but i; `bias` is added to scores, its axis `keys` counting "
      "keys; positions of unlike `labels` get -100 more; only positions where `asking` is above 0 "
-     "have "
-     "a query, the result of others is 0 and costs nothing; training: every weight becomes 0 with "
-     "chance `dropout`, else grows by 1 / (1 - dropout)",
+     "have a query, the result of others is 0 and costs nothing; training: every weight becomes 0 "
+     "with chance `dropout`, else grows by 1 / (1 - dropout)",
      .arg = {{"key", ARG_TENSOR, GIVEN},
              {"value", ARG_TENSOR, GIVEN},
              {"over", ARG_AXIS, GIVEN},

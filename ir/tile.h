@@ -163,8 +163,9 @@ enum { ATTEND_DQ, ATTEND_DK, ATTEND_DV, ATTEND_DBIAS }; /* results of ATTEND_BAC
 
 /* Operands: q[n d], k[m d], v[m e], and going back dy[n e], log_sum[n], centre[n]; with additions
  * also bias[n m] and the labels own[n], theirs[m]; own says which queries there are, too
- * (attend_asks). The bias' gradient is a sum over the parallel
- * axes that it lacks. If weights are dropped, the last operand is bytes[byte] (ir/drop.h). */
+ * (attend_asks). q, k, v and dy may be code, all others are loads. The bias' gradient is a sum over
+ * the parallel axes that it lacks. If weights are dropped, the last operand is bytes[byte]
+ * (ir/drop.h). */
 typedef struct TileAttend {
     int n, m, d, e;                 /* axes: queries, keys, width of both, width of values */
     int operand[TILE_MAX_OPERANDS]; /* instructions */
@@ -195,8 +196,7 @@ typedef struct TileProgram {
     TileAttend attend;
     TileResult result[TILE_MAX_RESULTS]; /* of SCATTER (the first), ATTEND and ATTEND_BACK */
     MathMode math;                       /* CONTRACT: what the operands are rounded to */
-    bool
-        by_library; /* CONTRACT: a plain product (tile_product.h) that no kernel of ours computes */
+    bool by_library; /* CONTRACT: a plain product (tile_product.h), computed by a library */
     VEC(TileAxis) axes;
     VEC(TileTensor) tensors;
     VEC(TileInst) insts;

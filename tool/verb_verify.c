@@ -54,9 +54,14 @@ static bool read_arguments(Arguments *a, int argc, char **argv, Words *words, in
     if (command_read(&command, argc, argv, words, code))
         return false;
     Err err = {0};
-    if (a->options.outputs >= 0 && a->options.gradients >= 0)
+    const VerifyOptions *o = &a->options;
+    if (o->outputs >= 0 && o->gradients >= 0)
         return true;
-    *code = command_finish(err_set(&err, NPC_ERR_USAGE, "an error allowed is not below 0"), &err);
+    bool is_first = !(o->outputs >= 0);
+    Status s =
+        err_set(&err, NPC_ERR_USAGE, "%s: expected 0 or more, found %g",
+                is_first ? "--outputs" : "--gradients", is_first ? o->outputs : o->gradients);
+    *code = command_finish(s, &err);
     return false;
 }
 

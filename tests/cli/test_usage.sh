@@ -20,7 +20,7 @@ expect 0 "usage: npc data VERB" -- data --help
 expect 2 "usage: npc data VERB" -- data
 expect 2 "did you mean 'info'?" -- data inof
 expect 2 "did you mean '--batch'?" -- compile --bacth 3 x.nm
-expect 2 "not below 0" -- verify x.nm y.safetensors --gradients=-1
+expect 2 "--gradients: expected 0 or more, found -1" -- verify x.nm y.safetensors --gradients=-1
 
 # Every line of help fits a terminal of 100 columns.
 for verb in compile run verify bench fmt "data synth"; do
